@@ -1,0 +1,1 @@
+"""The tester's kit: clients, CDA to metadata, spoiled credentials."""

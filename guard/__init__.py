@@ -1,0 +1,1 @@
+"""Three rooms a security reviewer reads alone: credentials, policy, audit."""

@@ -1,0 +1,57 @@
+"""The access log line and the store it needs. No update and no delete verb exists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccessLine:
+    """One line of the access log: who, as what, where from, when, what, why, and how it ended.
+
+    ``at`` is UTC, ``YYYY-MM-DDThh:mm:ss.mmmZ``. ``event`` is the transaction (``ITI-41``) and
+    ``action`` what a patient would call it (``deposit``, ``search``, ``read``, ``refused login``).
+    ``outcome`` is ``success`` or ``refused``; ``reason`` and ``clause`` say why. Carries identifiers
+    of professionals and documents, never a patient's traits or a document's content.
+    """
+
+    at: str
+    trace_id: str
+    event: str
+    action: str
+    outcome: str
+    patient_key: int | None = None
+    patient_id: str = ""
+    caller_id: str = ""
+    caller_name: str = ""
+    role: str = ""
+    structure_id: str = ""
+    structure_name: str = ""
+    mode: str = ""
+    purpose: str = ""
+    purpose_reason: str = ""
+    documents: tuple[str, ...] = field(default=())
+    """uniqueId of each document concerned"""
+    detail: str = ""
+    """query name, number of results, submission set id"""
+    reason: str = ""
+    clause: str = ""
+    peer: str = ""
+    """network address of the peer, and the subject of its certificate"""
+    assertion_id: str = ""
+
+
+class AuditStore(Protocol):
+    """Append-only. ``append`` takes part in the transaction of the unit it belongs to."""
+
+    def append(self, line: AccessLine) -> None: ...
+
+    def read_for_patient(self, patient_key: int) -> Iterator[AccessLine]:
+        """Lines of one patient, oldest first."""
+        ...
+
+    def read_latest(self, limit: int) -> Iterator[AccessLine]:
+        """The newest ``limit`` lines of every kind, refused logins included, oldest first."""
+        ...

@@ -1,0 +1,1 @@
+"""Who is calling: certificates, cards, assertions and the 16 steps that accept one."""

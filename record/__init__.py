@@ -1,0 +1,1 @@
+"""The patient's record (DMP): lifecycle, and the facts decisions are taken on."""

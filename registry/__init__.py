@@ -1,0 +1,1 @@
+"""Document Registry actor: one file per transaction, one per stored query."""

@@ -1,0 +1,154 @@
+"""The store the registry needs. ``storage`` implements it; no rule ever sees SQL.
+
+Every verb works inside the unit it came from: a write unit commits as a whole when its ``with``
+block ends without an exception, together with the record and audit stores that share the database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from guard.audit.store import AuditStore
+from guard.policy.facts import EntryFilter
+from record.store import RecordStore
+from xds.model import Association, DocumentEntry, Folder, Submission, SubmissionSet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """What the submission rules need to know of a stored object; unfiltered by policy."""
+
+    entry_uuid: str
+    kind: str
+    """DocumentEntry, SubmissionSet, Folder or Association"""
+    patient_key: int
+    patient_id: str = ""
+    status: str = ""
+    object_type: str = ""
+    unique_id: str = ""
+    hash: str = ""
+    size: int | None = None
+    association_type: str = ""
+    source: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryCriteria:
+    """Criteria of FindDocuments and of the Get queries; all given ones must hold.
+
+    None or empty means "not asked". Codes are ``code^^scheme``. Times are 14 digits:
+    ``from <= t < to``; an entry without a *service* time, or an on-demand entry without a creation time,
+    is not dropped by a criterion on it (Clause: ITI TF-2 3.18.4.1.2.3.3).
+    """
+
+    entry_uuids: frozenset[str] | None = None
+    unique_ids: frozenset[str] | None = None
+    logical_ids: frozenset[str] | None = None
+    statuses: frozenset[str] | None = None
+    object_types: frozenset[str] | None = None
+    codes: dict[str, frozenset[str]] = field(default_factory=dict)
+    """attribute name (class_code, type_code, practice_setting_code, healthcare_facility_type_code,
+    format_code, document_availability) -> accepted keys"""
+    all_codes: dict[str, tuple[frozenset[str], ...]] = field(default_factory=dict)
+    """event_codes, confidentiality_codes, reference_ids -> AND of ORs"""
+    times: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """creation_time, service_start_time, service_stop_time -> (from, to), "" for open"""
+    author_patterns: tuple[str, ...] = ()
+    """SQL LIKE patterns over authorPerson as submitted, case-sensitive; any may match"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetCriteria:
+    """Criteria of FindSubmissionSets (and of the Get queries of the family)."""
+
+    entry_uuids: frozenset[str] | None = None
+    unique_ids: frozenset[str] | None = None
+    statuses: frozenset[str] | None = None
+    source_ids: frozenset[str] | None = None
+    content_types: frozenset[str] | None = None
+    submission_time: tuple[str, str] = ("", "")
+    author_patterns: tuple[str, ...] = ()
+
+
+class RegistryStore(Protocol):
+    # -- facts for the submission rules: unfiltered -------------------------------------------------
+    def known(self, entry_uuids: Iterable[str]) -> dict[str, StoredObject]:
+        """Stored objects of any kind and patient, by entryUUID (compared in lower case)."""
+        ...
+
+    def by_unique_id(self, unique_ids: Iterable[str]) -> list[StoredObject]:
+        """Entries, sets and folders of any patient that carry one of these uniqueIds."""
+        ...
+
+    def associations_of(
+        self, patient_key: int, entry_uuids: Iterable[str], types: frozenset[str] | None = None
+    ) -> list[Association]:
+        """Approved associations with source or target among ``entry_uuids``; unfiltered."""
+        ...
+
+    # -- changes ------------------------------------------------------------------------------------
+    def insert(self, patient_key: int, submission: Submission) -> None:
+        """Store every object of the submission; ids, status, lid and version are final."""
+        ...
+
+    def set_status(self, patient_key: int, entry_uuids: Iterable[str], status: str) -> None: ...
+
+    def touch_folders(self, patient_key: int, folder_uuids: Iterable[str], last_update_time: str) -> None: ...
+
+    # -- queries: what ``visible`` hides never leaves the store ---------------------------------------
+    def locate(
+        self, *, entry_uuids: Iterable[str] = (), unique_ids: Iterable[str] = (), logical_ids: Iterable[str] = ()
+    ) -> set[int]:
+        """patient_key of every stored object with one of these identifiers."""
+        ...
+
+    def entries(self, patient_key: int, where: EntryCriteria, visible: EntryFilter) -> Iterator[DocumentEntry]:
+        """Newest creationTime first, then entryUUID."""
+        ...
+
+    def entry_uuids(self, patient_key: int, where: EntryCriteria, visible: EntryFilter) -> list[str]:
+        """Same rows and order as ``entries``, identifiers only."""
+        ...
+
+    def submission_sets(
+        self, patient_key: int, where: SetCriteria, visible: EntryFilter
+    ) -> Iterator[SubmissionSet]:
+        """Newest first. A set all of whose own entries are hidden is hidden too."""
+        ...
+
+    def folders(self, patient_key: int, entry_uuids: Iterable[str]) -> Iterator[Folder]: ...
+
+    def associations(
+        self, patient_key: int, entry_uuids: Iterable[str], visible: EntryFilter,
+        types: frozenset[str] | None = None, statuses: frozenset[str] | None = None,
+    ) -> list[Association]:
+        """Associations with source or target among ``entry_uuids``; one that leads to a hidden entry
+        (directly, or through a hidden association or set) is left out."""
+        ...
+
+    # -- for check, export and benches ----------------------------------------------------------------
+    def every_entry(self) -> Iterator[StoredObject]:
+        """All DocumentEntries, any order, streamed."""
+        ...
+
+
+class RegistryUnit(Protocol):
+    """One transaction over the stores that share the registry's database."""
+
+    registry: RegistryStore
+    record: RecordStore
+    audit: AuditStore
+
+
+class RegistryDatabase(Protocol):
+    def read(self) -> AbstractContextManager[RegistryUnit]:
+        """A consistent snapshot; nothing may be written."""
+        ...
+
+    def write(self) -> AbstractContextManager[RegistryUnit]:
+        """Commits durably on normal exit, rolls back on any exception. Writers queue fairly."""
+        ...

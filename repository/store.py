@@ -1,0 +1,110 @@
+"""The two stores the repository needs: document bytes, and the index of what is held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from guard.audit.store import AuditStore
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Bytes on disk under our own random key, not yet part of the store. ``sha1`` is lower-case hex."""
+
+    key: str
+    size: int
+    sha1: str
+
+
+class Upload(Protocol):
+    """One document on its way in (a ``xds.wire.exchange.PartSink``)."""
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """May return before the bytes are on disk; an earlier failure is raised here or by ``finish``."""
+        ...
+
+    def finish(self) -> Staged:
+        """Every byte durable; raises OSError (ENOSPC when the disk is full)."""
+        ...
+
+    def abort(self) -> None:
+        """Drop it; also after ``finish`` as long as the bytes were not kept. May be repeated, never raises."""
+        ...
+
+
+class DocumentStore(Protocol):
+    """Bytes by key. Keys are ours; nothing received from outside ever names a file."""
+
+    def begin(self) -> Upload: ...
+
+    def keep(self, staged: Iterable[Staged]) -> None:
+        """Make staged bytes permanent (rename and directory sync). May be repeated."""
+        ...
+
+    def discard(self, keys: Iterable[str]) -> None:
+        """Remove staged or kept bytes; absent keys are ignored."""
+        ...
+
+    def open(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
+        """The bytes in chunks of at most ``chunk``; the file is closed when the iterator ends or is closed.
+        Raises FileNotFoundError at the call, not at the first chunk."""
+        ...
+
+    def kept(self) -> Iterator[tuple[str, int, float]]:
+        """(key, size in bytes, age in seconds) of everything permanent."""
+        ...
+
+    def clear_staging(self, older_than: float) -> int:
+        """Remove staged bytes older than so many seconds; returns how many."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldDocument:
+    """One row of the index: a document of one submission. ``received_at`` is seconds since the epoch.
+
+    ``settled`` is True once the registry has confirmed that it knows the document; until then it may be
+    the leftover of a deposit that never ended. Only the registry makes a document visible: a row here
+    is read when the registry's decision names its uniqueId and hash.
+    """
+
+    key: str
+    unique_id: str
+    sha1: str
+    size: int
+    mime_type: str
+    submission_unique_id: str
+    received_at: float
+    settled: bool = False
+
+
+class DocumentIndex(Protocol):
+    def add(self, documents: Iterable[HeldDocument]) -> None: ...
+
+    def find(self, unique_id: str) -> list[HeldDocument]: ...
+
+    def remove(self, keys: Iterable[str]) -> None: ...
+
+    def unsettled(self, older_than: float, limit: int = 1000) -> list[HeldDocument]:
+        """Rows not settled and received before ``older_than`` (seconds since the epoch), oldest first."""
+        ...
+
+    def settle(self, keys: Iterable[str]) -> None: ...
+
+    def every(self) -> Iterator[HeldDocument]: ...
+
+
+class RepositoryUnit(Protocol):
+    documents: DocumentIndex
+    audit: AuditStore
+
+
+class RepositoryDatabase(Protocol):
+    def read(self) -> AbstractContextManager[RepositoryUnit]: ...
+
+    def write(self) -> AbstractContextManager[RepositoryUnit]:
+        """Commits durably on normal exit, rolls back on any exception."""
+        ...

@@ -1,0 +1,1 @@
+"""The XDS.b protocol library: wire, ebXML, metadata model and checks. No policy, no storage."""

@@ -1,0 +1,1 @@
+"""ebRIM/ebRS elements to the metadata model and back."""

@@ -1,0 +1,116 @@
+"""What a transaction sees of one request, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lxml import etree
+
+from xds.errors import ErrorCode, Finding
+
+
+class PartSink(Protocol):
+    """Where the bytes of one attached part go while they arrive."""
+
+    def write(self, chunk: bytes | memoryview) -> None: ...
+
+    def finish(self) -> Any:
+        """Every byte durable; returns what the owner of the sink knows about them (size, hash, key)."""
+        ...
+
+    def abort(self) -> None:
+        """Drop the bytes; also after ``finish`` as long as nobody claimed them. Never raises."""
+        ...
+
+
+@dataclass(slots=True)
+class Part:
+    """One attached part of a multipart message, already received."""
+
+    content_id: str
+    """Without angle brackets, percent-decoded."""
+    content_type: str
+    sink: PartSink
+    received: Any
+    """What ``sink.finish()`` returned."""
+    claimed: bool = False
+    """Set by the transaction that takes the bytes over; unclaimed parts are aborted when it ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The other end of the connection."""
+
+    address: str = ""
+    certificate: bytes | None = None
+    """DER of the client certificate the TLS layer has verified, None when there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addressing:
+    """WS-Addressing headers of one message; "" where absent."""
+
+    action: str
+    message_id: str = ""
+    to: str = ""
+    reply_to: str = ""
+    relates_to: str = ""
+
+
+@dataclass(slots=True)
+class Exchange:
+    """One understood request. ``caller`` is set once the credential is accepted."""
+
+    trace_id: str
+    peer: Peer
+    envelope: etree._Element
+    body: etree._Element
+    """The one child of soap12:Body; still attached to ``envelope``."""
+    addressing: Addressing
+    security: etree._Element | None
+    """The wsse:Security header block, None when absent."""
+    parts: Mapping[str, Part] = field(default_factory=dict)
+    """By Content-ID; empty for simple SOAP."""
+    caller: Any = None
+    endpoint: str = ""
+    """Path the request came to."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingPart:
+    """A part to attach to an outgoing message. ``chunks`` is called once, when its turn comes."""
+
+    content_id: str
+    content_type: str
+    size: int
+    chunks: Callable[[], Iterator[bytes]]
+
+
+@dataclass(slots=True)
+class Reply:
+    """The answer of a transaction: the serialised body element (no XML declaration), and parts if MTOM."""
+
+    body: Sequence[bytes]
+    parts: Sequence[OutgoingPart] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """One verb of an actor. ``body`` is the Clark name of the element it accepts.
+
+    ``handle`` raises ``Refused`` for findings; ``refuse`` writes the transaction's own form of "no".
+    ``schema_error`` is the code for a body that does not satisfy the schema, None to answer with a fault.
+    """
+
+    name: str
+    action: str
+    response_action: str
+    body: str
+    mtom: bool
+    handle: Callable[[Exchange], Reply]
+    refuse: Callable[[Exchange, Sequence[Finding]], Reply]
+    schema_error: ErrorCode | None
+    internal_error: ErrorCode
+    needs_caller: bool = True
