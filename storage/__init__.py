@@ -1,1 +1,42 @@
-"""The engines: SQLite and files. Each room states the store it needs; this room implements them."""
+"""The engines behind the store Protocols: SQLite or PostgreSQL for metadata, files for documents.
+
+The only package that knows SQL and paths. ``carnet`` opens them and hands them to the actors.
+"""
+
+from __future__ import annotations
+
+from storage.database import SqlRegistryDatabase, SqlRepositoryDatabase
+from storage.files import FileDocumentStore
+from storage.schema import SchemaMismatch, require_current, upgrade
+
+__all__ = [
+    "FileDocumentStore", "SchemaMismatch", "SqlRegistryDatabase", "SqlRepositoryDatabase", "open_documents",
+    "open_registry", "open_repository", "upgrade_registry", "upgrade_repository",
+]
+
+
+def open_registry(url: str) -> SqlRegistryDatabase:
+    """``url`` is ``sqlite:///path`` or ``postgresql+psycopg://...``. Raises SchemaMismatch, OSError, ValueError."""
+    require_current(url, "registry")
+    return SqlRegistryDatabase(url)
+
+
+def open_repository(url: str) -> SqlRepositoryDatabase:
+    """As ``open_registry``, for the repository's own database."""
+    require_current(url, "repository")
+    return SqlRepositoryDatabase(url)
+
+
+def open_documents(place: str) -> FileDocumentStore:
+    """The document store in this folder, given as a path or as ``file:///path``. The folder is created when absent."""
+    return FileDocumentStore(place.removeprefix("file://"))
+
+
+def upgrade_registry(url: str) -> None:
+    """Create the registry's schema or bring it up to date. May be repeated."""
+    upgrade(url, "registry")
+
+
+def upgrade_repository(url: str) -> None:
+    """Create the repository's schema or bring it up to date. May be repeated."""
+    upgrade(url, "repository")

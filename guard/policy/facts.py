@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
 
@@ -39,6 +39,10 @@ class RecordFacts:
     """The caller is the attending physician (médecin traitant) of this record."""
     objected_purposes: frozenset[str] = frozenset()
     """Purposes the patient objected to: ``bris_de_glace``, ``centre_15``."""
+    patient_id: str = ""
+    """CX of the record's patient: an assertion that names a patient opens no other record."""
+    shows_masked_in_emergency: bool = False
+    """The patient lets emergency accesses read what he masked (R526, value ``pat``)."""
 
 
 @dataclass(frozen=True, slots=True)

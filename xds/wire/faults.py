@@ -38,13 +38,18 @@ class SoapFault(Exception):
     ``detail`` says exactly which check failed and goes to the log and the audit only.
     """
 
-    def __init__(self, code: QName, reason: str, *, subcode: QName | None = None, detail: str = "", step: str = ""):
+    def __init__(
+        self, code: QName, reason: str, *, subcode: QName | None = None, detail: str = "", step: str = "",
+        not_understood: tuple[QName, ...] = (),
+    ):
         self.code = code
         self.subcode = subcode
         self.reason = reason
         self.detail = detail or reason
         self.step = step
         """Letter of the step of the validation procedure that failed, for tests and the audit."""
+        self.not_understood = not_understood
+        """Header blocks behind a MustUnderstand fault. Clause: W3C SOAP 1.2 Part 1 5.4.8"""
         super().__init__(self.detail)
 
     @property

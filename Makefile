@@ -1,0 +1,75 @@
+# Everything a newcomer runs. `make` alone lists the targets.
+
+PYTHON ?= python3
+WORKERS ?= 2
+DATA ?= data
+BIN := .venv/bin
+
+# The value of CDA reaches the command as it was typed: spaces, accents and dollars included.
+override export CDA := $(value CDA)
+override export DATA := $(value DATA)
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo serve test test-slow bench lint docs wheel clean lock
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/.ready ## one patient's document deposited, found and retrieved; CDA=file.xml to use yours
+	@$(BIN)/carnet demo $${CDA:+--cda "$$CDA"}
+
+serve: .venv/.ready ## registry and repository, data in DATA (default: data)
+	@$(BIN)/carnet init --if-missing --data "$$DATA"
+	@exec $(BIN)/carnet serve all --data "$$DATA"
+
+test: lint ## lint, then every test but the slow ones
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS)
+
+test-slow: .venv/.ready ## large documents, soak and kill campaigns
+	$(BIN)/python -m pytest -m slow
+
+bench: .venv/.ready ## measure this machine
+	@$(BIN)/carnet bench
+
+lint: .venv/.ready ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/mypy docs/traceability.py
+
+docs: .venv/.ready ## rewrite docs/traceability.md from code, tests and docs/rules.toml
+	$(BIN)/python docs/traceability.py
+
+wheel: .venv/.ready ## build dist/carnet-*.whl
+	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .
+
+clean: ## remove what make has built; never your data
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: ## resolve requirements.lock again from pyproject.toml (Python 3.11 to 3.13)
+	$(call require_python)
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/pip install --quiet uv
+	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --custom-compile-command "make lock" --extra dev pyproject.toml -o requirements.lock
+
+define require_python
+@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+  echo "Carnet needs Python 3.11 or newer; \"$(PYTHON)\" is missing or older." >&2; \
+  echo "Name another one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+endef
+
+# Exactly what the lock names, hashes checked; built again whenever the lock changes.
+.venv/.locked: requirements.lock
+	$(call require_python)
+	@echo "Creating .venv from requirements.lock"
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+.venv/.ready: .venv/.locked pyproject.toml
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@

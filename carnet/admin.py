@@ -1,0 +1,65 @@
+"""The operator's listener of one service: /livez, /readyz, /metrics. Plain HTTP, loopback only.
+
+Measures: requests by transaction and outcome with their time, and the process's own memory and CPU.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+
+
+class Meter:
+    """Counts what one service did."""
+
+    def __init__(self) -> None:
+        self.collected = CollectorRegistry()
+        ProcessCollector(registry=self.collected)
+        self._requests = Counter(
+            "carnet_requests", "Requests answered", ["transaction", "outcome"], registry=self.collected
+        )
+        self._seconds = Histogram(
+            "carnet_request_seconds", "Time from first byte to answer", ["transaction"], buckets=BUCKETS,
+            registry=self.collected,
+        )
+
+    def observe(self, transaction: str, outcome: str, seconds: float) -> None:
+        """One request; ``transaction`` is "" when it was not understood."""
+        self._requests.labels(transaction or "none", outcome).inc()
+        self._seconds.labels(transaction or "none").observe(seconds)
+
+
+def serve(port: int, meter: Meter, ready: Callable[[], str]) -> None:
+    """Listen on 127.0.0.1 in a thread of its own. ``ready`` returns "" or what is wrong."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path == "/livez":
+                self._answer(200, b'{"alive": true}', "application/json")
+            elif self.path == "/readyz":
+                wrong = ready()
+                self._answer(503 if wrong else 200, json.dumps({"ready": not wrong, "reason": wrong}).encode(), "application/json")
+            elif self.path == "/metrics":
+                self._answer(200, generate_latest(meter.collected), CONTENT_TYPE_LATEST)
+            else:
+                self._answer(404, b"/livez /readyz /metrics\n", "text/plain")
+
+        def _answer(self, status: int, body: bytes, kind: str) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Probes are not worth a line."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()

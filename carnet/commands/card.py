@@ -1,0 +1,151 @@
+"""``carnet card``"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from carnet.console import DATA, JSON, Misuse, Refused, emit, open_card, settings_of
+from guard.credentials import vihf
+from guard.credentials.cards import Card, CardError
+from guard.credentials.identity import CardType
+from guard.credentials.pki import Pki
+from xds.model import Code
+
+PIN_FILE = click.option(
+    "--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File whose first line is the PIN."
+)
+OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="Card file to write (.p12).")
+
+
+@click.group("card")
+def command() -> None:
+    """Test cards of professionals and structures."""
+
+
+@command.group("issue")
+def issue() -> None:
+    """Issue a test card; the PIN comes from --pin-file, CARNET_PIN or a prompt."""
+
+
+def _new_pin(pin_file: Path | None) -> str:
+    if pin_file is not None:
+        return pin_file.read_text("utf-8").splitlines()[0].strip()
+    if "CARNET_PIN" in os.environ:
+        return os.environ["CARNET_PIN"]
+    if sys.stdin.isatty():
+        return str(click.prompt("PIN of the new card", hide_input=True, confirmation_prompt=True))
+    raise Misuse("no PIN: use --pin-file, or set CARNET_PIN")
+
+
+def _save(card: Card, out: Path, pin: str, as_json: bool) -> None:
+    try:
+        card.save(out, pin)
+    except FileExistsError as error:
+        raise Refused(str(error)) from error
+    except CardError as error:
+        raise Misuse(str(error)) from error
+    emit(as_json, {"card": str(out), **_facts(card)}, f"{out}: card of {card.identity.name or card.identity.organisation}")
+
+
+def _facts(card: Card) -> dict[str, Any]:
+    who = card.identity
+    return {
+        "kind": card.kind.value, "identifier": who.common_name, "name": who.name, "profession": who.profession,
+        "specialties": sorted(who.specialties), "structure": who.unit, "organisation": who.organisation,
+        "valid_until": card.authentication.certificate.not_valid_after_utc.isoformat(),
+        "can_sign": card.signature_pair is not None,
+    }
+
+
+@issue.command("person")
+@click.argument("identifier")
+@click.option("--surname", required=True)
+@click.option("--given", required=True, help="Given name.")
+@click.option("--profession", type=int, default=10, show_default=True,
+              help="Profession (TRE_G15): 10 physician, 60 nurse, 21 pharmacist; 0: staff card.")
+@click.option("--label", default="Médecin", show_default=True, help="Profession in words.")
+@click.option("--specialty", "specialties", multiple=True, help="Specialty (TRE_R01), e.g. SM26.")
+@OUT
+@PIN_FILE
+@DATA
+@JSON
+def person(
+    identifier: str, surname: str, given: str, profession: int, label: str, specialties: tuple[str, ...], out: Path,
+    pin_file: Path | None, data: Path, as_json: bool,
+) -> None:
+    """Card of a professional. IDENTIFIER is PS_IdNat: 8 and the 11 digits of the RPPS.
+
+    \b
+    Example:
+      CARNET_PIN=0000 carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out anne.p12
+    """
+    card = Pki.open(settings_of(data).pki).issue_person(
+        identifier, surname, given, profession=profession or None, label=label, specialties=specialties,
+        card_type=CardType.CPS if profession else CardType.CPE,
+    )
+    _save(card, out, _new_pin(pin_file), as_json)
+
+
+@issue.command("structure")
+@click.argument("structure_id")
+@click.option("--organisation", required=True, help="Name of the structure.")
+@click.option("--service", default="Service informatique", show_default=True, help="System or department.")
+@OUT
+@PIN_FILE
+@DATA
+@JSON
+def structure(
+    structure_id: str, organisation: str, service: str, out: Path, pin_file: Path | None, data: Path, as_json: bool
+) -> None:
+    """Certificates of a structure. STRUCTURE_ID is Struct_IdNat: 1 and the FINESS, 3 and the SIRET, ...
+
+    \b
+    Example:
+      CARNET_PIN=0000 carnet card issue structure 10B0000001 --organisation "Laboratoire ESSAI" --out lab.p12
+    """
+    card = Pki.open(settings_of(data).pki).issue_structure(structure_id, organisation, service)
+    _save(card, out, _new_pin(pin_file), as_json)
+
+
+@command.command("show")
+@click.argument("card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@PIN_FILE
+@JSON
+def show(card_file: Path, pin_file: Path | None, as_json: bool) -> None:
+    """What a card says of its holder.
+
+    \b
+    Example:
+      carnet card show anne.p12
+    """
+    facts = _facts(open_card(card_file, pin_file))
+    emit(as_json, facts, "\n".join(f"{k}: {v}" for k, v in facts.items() if v not in ("", None, [])))
+
+
+@command.command("assert")
+@click.option("--card", "card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+              envvar="CARNET_CARD")
+@PIN_FILE
+@click.option("--patient", default="", help="CX of the patient the assertion names.")
+@click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE")
+@click.option("--purpose", type=click.Choice(["normal", "bris_de_glace", "centre_15"]), default="normal")
+def make_assertion(card_file: Path, pin_file: Path | None, patient: str, structure_id: str, purpose: str) -> None:
+    """Print a signed assertion, for test tools and for use by hand.
+
+    \b
+    Example:
+      carnet card assert --card anne.p12 --structure 10B0000001 --patient "279...^^^&1.2.250.1.213.1.4.10&ISO^NH"
+    """
+    card = open_card(card_file, pin_file)
+    content = vihf.for_card(
+        card, structure_id=structure_id, patient_id=patient, purpose=Code(purpose, vihf.PURPOSES)
+    )
+    try:
+        click.echo(vihf.issue(content, card.signature))
+    except CardError as error:
+        raise Refused(str(error)) from error

@@ -1,0 +1,57 @@
+"""``carnet init``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+import storage
+from carnet import settings as settings_module
+from carnet.console import DATA, JSON, Misuse, emit, settings_of
+from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE
+from guard.credentials.pki import Pki
+
+
+@click.command("init")
+@DATA
+@click.option("--if-missing", is_flag=True, help="Do nothing when the folder is already an installation.")
+@click.option("--host", "hosts", multiple=True, help="Further host name or address for the server certificates.")
+@JSON
+def command(data: Path, if_missing: bool, hosts: tuple[str, ...], as_json: bool) -> None:
+    """Make an installation: settings file, test authorities, server certificates, empty databases.
+
+    \b
+    Example:
+      carnet init --data data
+    """
+    made = create(data, hosts, if_missing=if_missing)
+    emit(as_json, {"data": str(data), "created": made}, f"{data}: {'ready' if made else 'already an installation'}")
+
+
+def create(data: Path, hosts: tuple[str, ...] = (), *, if_missing: bool = False) -> bool:
+    """Make the installation; False when there was one and ``if_missing`` is set. Never overwrites."""
+    file = data / settings_module.FILE_NAME
+    if file.exists():
+        if if_missing:
+            upgrade(data)
+            return False
+        raise Misuse(f"{file} exists: this folder is already an installation")
+    data.mkdir(parents=True, exist_ok=True)
+    data.chmod(0o700)
+    pki = Pki.create(data / "pki")
+    for name in (REGISTRY_NODE, REPOSITORY_NODE):
+        pki.issue_server(name, hosts)
+    file.write_text(settings_module.default_file(), "utf-8")
+    upgrade(data)
+    return True
+
+
+def upgrade(data: Path) -> None:
+    """Bring both databases to the schema of this version; safe to repeat."""
+    settings = settings_of(data)
+    for folder in (data / "registry", data / "repository"):
+        folder.mkdir(exist_ok=True)
+    storage.upgrade_registry(settings.registry_database)
+    storage.upgrade_repository(settings.repository_database)
+    Path(settings.documents).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,65 @@
+"""``carnet log``"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+import storage
+from carnet.console import DATA, JSON, Misuse, settings_of
+from carnet.settings import Settings
+from guard.audit.access_log import as_json as line_as_json
+from guard.audit.access_log import in_words
+from guard.audit.store import AccessLine
+
+
+@click.command("log")
+@click.argument("patient", required=False)
+@click.option("--all", "everything", is_flag=True, help="The newest lines of both services, refused logins included.")
+@click.option("--last", default=50, show_default=True, help="How many lines with --all.")
+@click.option("--language", type=click.Choice(["fr", "en"]), default="en", show_default=True)
+@DATA
+@JSON
+def command(patient: str | None, everything: bool, last: int, language: str, data: Path, as_json: bool) -> None:
+    """The access log of a patient's record: who, as what, when, what and why, in plain words.
+
+    \b
+    Examples:
+      carnet log "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH"
+      carnet log --all --last 10
+    """
+    if bool(patient) == everything:
+        raise Misuse("give a PATIENT, or --all")
+    settings = settings_of(data)
+    lines = latest(settings, last) if everything else of_patient(settings, patient or "")
+    for line in lines:
+        click.echo(json.dumps(json.loads(line_as_json(line)), ensure_ascii=False) if as_json else in_words(line, language))
+
+
+def of_patient(settings: Settings, patient_id: str) -> Iterator[AccessLine]:
+    """Lines of one record, oldest first: the registry keeps them, retrieves included."""
+    database = storage.open_registry(settings.registry_database)
+    try:
+        with database.read() as unit:
+            record = unit.record.find(patient_id)
+            if record is None:
+                raise Misuse("there is no record for this patient")
+            yield from unit.audit.read_for_patient(record.patient_key)
+    finally:
+        database.close()
+
+
+def latest(settings: Settings, last: int) -> list[AccessLine]:
+    """The newest lines of both services, oldest first."""
+    found: list[AccessLine] = []
+    for opener, url in (
+        (storage.open_registry, settings.registry_database), (storage.open_repository, settings.repository_database)
+    ):
+        database = opener(url)
+        with database.read() as unit:
+            found += unit.audit.read_latest(last)
+        database.close()
+    return sorted(found, key=lambda line: line.at)[-last:]

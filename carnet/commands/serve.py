@@ -1,0 +1,104 @@
+"""``carnet serve``"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import storage
+from carnet import admin, wiring
+from carnet.commands.init import upgrade
+from carnet.console import DATA, settings_of
+from carnet.server import Listener, Server
+from carnet.settings import Settings
+from carnet.supervisor import Supervisor
+
+FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
+
+
+@click.command("serve")
+@click.argument("what", type=click.Choice(["all", "registry", "repository"]))
+@DATA
+@click.option("--domain", default="", help="Affinity domain (dmp, connectathon, or a folder).")
+@click.option("--codes", type=click.Path(path_type=Path, exists=True), help="IHE code-set file of the event.")
+@click.option("--credentials", type=click.Choice(["assertion", "tls", "off"]), help="What a caller must present.")
+def command(what: str, data: Path, domain: str, codes: Path | None, credentials: str | None) -> None:
+    """Serve the registry, the repository, or both, over mutual TLS until interrupted.
+
+    \b
+    Examples:
+      carnet serve all --data data
+      carnet serve all --data data --domain connectathon --codes codes.xml --credentials off
+    """
+    logging.basicConfig(level=logging.INFO, format=FORMAT, stream=sys.stderr)
+    chosen = {"name": domain, "codes": str(codes.absolute()) if codes else "", "credentials": credentials or ""}
+    flags = {"domain": {k: v for k, v in chosen.items() if v}}
+    settings = settings_of(data, **flags)
+    if what != "all":
+        serve_one(settings, what)
+        return
+    upgrade(settings.data)
+    names = {"domain": "--domain", "codes": "--codes", "credentials": "--credentials"}
+    given = {"domain": domain, "codes": chosen["codes"], "credentials": chosen["credentials"]}
+    supervisor = Supervisor(
+        settings.data, ("registry", "repository"), [part for k, v in given.items() if v for part in (names[k], v)]
+    )
+    supervisor.start()
+    try:
+        supervisor.wait_ready(admin_addresses(settings))
+    except RuntimeError as error:
+        supervisor.stop()
+        raise click.ClickException(str(error)) from error
+    click.echo(endpoints(settings))
+    sys.exit(supervisor.run())
+
+
+def admin_addresses(settings: Settings) -> list[str]:
+    ports = (settings.registry.admin_port, settings.repository.admin_port)
+    return [f"http://127.0.0.1:{port}" for port in ports if port]
+
+
+def endpoints(settings: Settings) -> str:
+    """What a person needs to know once both services answer."""
+    data = os.path.relpath(settings.data)
+    return f"""
+Carnet serves the affinity domain {settings.domain.name!r}:
+  repository  {settings.repository_url}/services/repository   (ITI-41, ITI-43; ?wsdl)
+  registry    {settings.registry_url}/services/registry     (ITI-18; ITI-42 from repositories; ?wsdl)
+  operator    {"   ".join(admin_addresses(settings))}   (/livez /readyz /metrics)
+
+A deposit, in another terminal (test card, fictive patient):
+  export CARNET_DATA={data} CARNET_PIN=0000
+  carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out {data}/anne.p12
+  carnet patient open "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --consent
+  carnet send fixtures/cda/lab-report.xml --card {data}/anne.p12 --structure 10B0000001
+  carnet query "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --card {data}/anne.p12 --structure 10B0000001
+"""
+
+
+def serve_one(settings: Settings, name: str) -> None:
+    """One actor in this process; returns when it is told to stop."""
+    section: Any = settings.registry if name == "registry" else settings.repository
+    build = wiring.registry_service if name == "registry" else wiring.repository_service
+    url = settings.registry_database if name == "registry" else settings.repository_database
+    opener = storage.open_registry if name == "registry" else storage.open_repository
+    certificate, key = wiring.node_files(settings, name)
+    built: list[wiring.Service] = []
+
+    def make() -> Any:
+        built.append(build(settings))
+        if section.admin_port:
+            admin.serve(section.admin_port, built[0].meter, built[0].ready)
+        return built[0].app
+
+    listener = Listener(
+        name=name, host=section.host, port=section.port, threads=section.threads, certificate=certificate, key=key,
+        client_anchors=settings.pki / "trust" / "ca.pem", idle=settings.limits.body_idle,
+        on_handshake_failure=wiring.handshake_logger(lambda: opener(url), name),
+    )
+    Server(listener, make, lambda: built[0].background()).run()

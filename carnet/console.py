@@ -1,0 +1,120 @@
+"""What every command shares: where the installation is, how it answers, how it fails.
+
+Exit status: 0 done, 1 refused, 2 misuse, 3 a peer cannot be reached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from carnet import settings as settings_module
+from carnet.settings import Settings
+from conformance.client import Client
+from guard.credentials import vihf
+from guard.credentials.cards import Card, CardError
+from xds.model import Code
+
+DATA = click.option(
+    "--data", type=click.Path(path_type=Path), default=Path("data"), envvar="CARNET_DATA", show_default=True,
+    help="Folder of the installation.",
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
+
+
+class Refused(click.ClickException):
+    """The request was understood and refused."""
+
+    exit_code = 1
+
+
+class Misuse(click.ClickException):
+    """The command was given something it cannot work with."""
+
+    exit_code = 2
+
+
+class Unreachable(click.ClickException):
+    """A peer did not answer."""
+
+    exit_code = 3
+
+
+def settings_of(data: Path, **flags: Any) -> Settings:
+    try:
+        return settings_module.load(data.absolute(), **flags)
+    except FileNotFoundError as error:
+        raise Misuse(str(error)) from error
+    except ValueError as error:
+        raise Misuse(f"settings of {data}: {error}") from error
+
+
+def emit(as_json: bool, value: Any, text: str) -> None:
+    """Print ``value`` as JSON or ``text`` for a person."""
+    click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
+
+
+def table(rows: list[tuple[str, ...]], head: tuple[str, ...]) -> str:
+    """Columns aligned by their widest cell."""
+    widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    return "\n".join(lines)
+
+
+def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--card, --pin-file, --structure, --purpose and where the services are."""
+    for option in reversed([
+        click.option("--card", "card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
+                     envvar="CARNET_CARD", help="Card file (PKCS#12). The PIN: prompt, --pin-file or CARNET_PIN."),
+        click.option("--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                     help="File whose first line is the PIN."),
+        click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE",
+                     help="Struct_IdNat of the structure a person works in."),
+        click.option("--purpose", type=click.Choice(["normal", "bris_de_glace", "centre_15"]), default="normal",
+                     show_default=True, help="Purpose of use."),
+        click.option("--repository-url", default="", help="Base address of the repository; default: of --data."),
+        click.option("--registry-url", default="", help="Base address of the registry; default: of --data."),
+        click.option("--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                     help="PEM file of the authorities to trust; default: of --data."),
+    ]):
+        command = option(command)
+    return command
+
+
+def open_card(file: Path, pin_file: Path | None) -> Card:
+    """Open a card; the PIN comes from a file, CARNET_PIN or, on a terminal, a prompt. Never from an argument."""
+    if pin_file is not None:
+        pin = pin_file.read_text("utf-8").splitlines()[0].strip() if pin_file.stat().st_size else ""
+    elif "CARNET_PIN" in os.environ:
+        pin = os.environ["CARNET_PIN"]
+    elif sys.stdin.isatty():
+        pin = click.prompt(f"PIN of {file.name}", hide_input=True)
+    else:
+        raise Misuse("no PIN: use --pin-file, or set CARNET_PIN")
+    try:
+        return Card.open(file, pin)
+    except CardError as error:
+        raise Refused(str(error)) from error
+
+
+def client_of(
+    data: Path, card_file: Path, pin_file: Path | None, structure_id: str, purpose: str, repository_url: str,
+    registry_url: str, ca: Path | None,
+) -> Client:
+    """A client for the services of ``data``, or for those named."""
+    card = open_card(card_file, pin_file)
+    if not (repository_url and registry_url and ca):
+        settings = settings_of(data)
+        repository_url = repository_url or settings.repository_url
+        registry_url = registry_url or settings.registry_url
+        ca = ca or settings.pki / "trust" / "ca.pem"
+    return Client(
+        card=card, repository_url=repository_url, registry_url=registry_url, ca_file=ca, structure_id=structure_id,
+        purpose=Code(purpose, vihf.PURPOSES),
+    )

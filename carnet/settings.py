@@ -1,0 +1,173 @@
+"""Settings: file, then environment ``CARNET__SECTION__KEY``, then flags; each key says its unit and default.
+
+``carnet init`` writes a file that lists every key with its default; ``carnet serve`` works without editing it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from xds.limits import DEFAULT
+
+FILE_NAME = "carnet.toml"
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Domain(Section):
+    """The affinity domain: rules and code sets."""
+
+    name: str = Field("dmp", description="shipped domain (dmp, connectathon) or folder with a domain.toml")
+    codes: str = Field("", description="IHE code-set file that replaces the domain's own; empty: the domain's")
+    credentials: str = Field("", description="assertion, tls or off; empty: what the domain says")
+    matrix: str = Field("", description="folder with access-matrix.csv or functional-rights.csv cells that win")
+
+
+class Registry(Section):
+    """The document registry."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8442, description="TCP port of the services", ge=0, le=65535)
+    admin_port: int = Field(9442, description="TCP port of /livez /readyz /metrics, loopback only; 0: none")
+    threads: int = Field(16, description="requests served at once", ge=1, le=512)
+    database: str = Field("", description="SQLAlchemy URL; empty: SQLite under the data folder")
+    max_results: int = Field(5000, description="objects in one LeafClass answer", ge=1)
+    direct_registration: bool = Field(
+        False, description="accept ITI-42 from others than our repositories (test tools need it)"
+    )
+    repositories: list[str] = Field(
+        default_factory=list, description="OIDs whose documents may be registered; empty: our repository"
+    )
+
+
+class Repository(Section):
+    """The document repository."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8441, description="TCP port of the services", ge=0, le=65535)
+    admin_port: int = Field(9441, description="TCP port of /livez /readyz /metrics, loopback only; 0: none")
+    threads: int = Field(16, description="requests served at once", ge=1, le=512)
+    unique_id: str = Field("1.2.250.1.999.1.1", description="repositoryUniqueId, an OID of yours")
+    database: str = Field("", description="SQLAlchemy URL; empty: SQLite under the data folder")
+    documents: str = Field("", description="folder of the documents; empty: under the data folder")
+    registry_url: str = Field("", description="base address of the registry; empty: the one configured here")
+    registry_timeout: float = Field(30.0, description="longest wait for the registry, seconds", gt=0)
+    max_documents: int = Field(100, description="documents in one ITI-43 request", ge=1)
+    grace: float = Field(600.0, description="age at which an unfinished deposit is swept, seconds", gt=0)
+    sweep_every: float = Field(60.0, description="pause between sweeps, seconds", gt=0)
+
+
+class Credentials(Section):
+    """Acceptance of signed assertions."""
+
+    clock_skew: int = Field(60, description="tolerated clock difference, seconds", ge=0, le=300)
+    max_age: int = Field(600, description="oldest IssueInstant of an assertion without NotOnOrAfter, seconds", ge=1)
+    replay: str = Field("count", description="count: an assertion may serve again until it ends; strict: once only")
+    cache: bool = Field(True, description="remember verified assertions until they end")
+    audiences: list[str] = Field(default_factory=list, description="accepted Audience URIs; empty: the domain's")
+
+
+class LimitSettings(Section):
+    """Bounds on what comes from outside."""
+
+    xml_part: int = Field(DEFAULT.xml_part, description="SOAP envelope, bytes")
+    document: int = Field(DEFAULT.document, description="one document, bytes")
+    message: int = Field(DEFAULT.message, description="whole HTTP body, bytes")
+    parts: int = Field(DEFAULT.parts, description="parts of one multipart message")
+    elements: int = Field(DEFAULT.elements, description="elements of one XML part")
+    body_idle: float = Field(DEFAULT.body_idle, description="longest silence inside a request, seconds")
+    body_rate: int = Field(DEFAULT.body_rate, description="lowest mean rate of a body, bytes per second")
+
+
+class Settings(BaseSettings):
+    """Everything that can be set."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="CARNET__", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+    )
+
+    data: Path = Field(Path("data"), description="folder of everything this installation keeps")
+    domain: Domain = Domain()
+    registry: Registry = Registry()
+    repository: Repository = Repository()
+    credentials: Credentials = Credentials()
+    limits: LimitSettings = LimitSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags win over the environment, the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    @property
+    def registry_database(self) -> str:
+        return self.registry.database or f"sqlite:///{self.data / 'registry' / 'registry.sqlite'}"
+
+    @property
+    def repository_database(self) -> str:
+        return self.repository.database or f"sqlite:///{self.data / 'repository' / 'repository.sqlite'}"
+
+    @property
+    def documents(self) -> str:
+        return self.repository.documents or str(self.data / "repository" / "documents")
+
+    @property
+    def registry_url(self) -> str:
+        return self.repository.registry_url or f"https://{self.registry.host}:{self.registry.port}"
+
+    @property
+    def repository_url(self) -> str:
+        return f"https://{self.repository.host}:{self.repository.port}"
+
+    @property
+    def pki(self) -> Path:
+        return self.data / "pki"
+
+    @property
+    def known_repositories(self) -> frozenset[str]:
+        return frozenset(self.registry.repositories or [self.repository.unique_id])
+
+
+def load(data: Path, **flags: Any) -> Settings:
+    """Settings of the installation in ``data``; raises FileNotFoundError when ``carnet init`` has not run there."""
+    file = data / FILE_NAME
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} does not exist: run `carnet init --data {data}` first")
+
+    class OfThisInstallation(Settings):
+        model_config = SettingsConfigDict(toml_file=file)
+
+    return OfThisInstallation(data=data, **flags)
+
+
+def default_file() -> str:
+    """The settings file with every key, its meaning and its default, all commented out."""
+    lines = [
+        "# Carnet settings. Every key with its default; uncomment to change.",
+        "# The environment wins over this file: CARNET__REGISTRY__PORT=9000; flags win over both.",
+    ]
+    for name, field in Settings.model_fields.items():
+        section = field.default
+        if not isinstance(section, Section):
+            continue
+        lines += ["", f"[{name}]  # {type(section).__doc__}"]
+        for key, info in type(section).model_fields.items():
+            lines += [f"# {info.description}", f"# {key} = {_toml(getattr(section, key))}"]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_toml, value)) + "]"
+    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -1,0 +1,300 @@
+"""Engines to actors, actors to services. The only place that knows all rooms.
+
+Each ``build_*`` runs in the worker process that will serve, after the fork.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import registry.app
+import repository.app
+import storage
+from carnet.admin import Meter
+from carnet.settings import Settings
+from guard.audit import access_log
+from guard.credentials.assertion import Verifier
+from guard.credentials.caller import Caller
+from guard.credentials.certificates import TrustStore
+from guard.credentials.rule import CredentialRule, Replay, Required
+from guard.policy.decision import Policy
+from registry.actor import RegistryActor
+from repository.actor import RepositoryActor
+from repository.registry_link import RegistryUnavailable, SoapRegistryLink
+from repository.sweep import sweep
+from xds import domain as domains
+from xds.ebxml import schema
+from xds.errors import Actor
+from xds.limits import Limits
+from xds.wire.client import LocalTransport, SoapClient
+from xds.wire.exchange import Exchange, Peer
+from xds.wire.faults import FAILED_AUTHENTICATION, SoapFault, security_fault
+from xds.wire.service import SoapService
+
+log = logging.getLogger("carnet.wiring")
+
+REGISTRY_NODE, REPOSITORY_NODE = "registry", "repository"
+"""Names our own servers' certificates are issued to."""
+
+
+class AuditDatabase(Protocol):
+    """Either actor's database, as far as a refused caller concerns it."""
+
+    def write(self) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One actor ready to be served."""
+
+    app: SoapService
+    meter: Meter
+    ready: Callable[[], str]
+    background: Callable[[], None]
+
+
+def domain_of(settings: Settings) -> domains.AffinityDomain:
+    codes = Path(settings.domain.codes) if settings.domain.codes else None
+    return domains.load(settings.domain.name, codes)
+
+
+def limits_of(settings: Settings) -> Limits:
+    return Limits(**settings.limits.model_dump())
+
+
+def trust_of(settings: Settings) -> TrustStore:
+    return TrustStore.load(settings.pki / "trust")
+
+
+def credential_rule(settings: Settings, domain: domains.AffinityDomain) -> CredentialRule:
+    """The credential rule of the domain, with what the operator has set.
+
+    Raises ValueError when the operator asks for less than the domain requires.
+    """
+    chosen, asked = settings.credentials, domain.credentials
+    mode = settings.domain.credentials or asked.mode
+    if asked.required and mode != Required.ASSERTION:
+        raise ValueError(f"domain {domain.name} always needs a signed assertion; credentials cannot be {mode!r}")
+    return CredentialRule(
+        required=Required(mode), vihf=domain.policy == "dmp", clock_skew=chosen.clock_skew, max_age=chosen.max_age,
+        audiences=frozenset(chosen.audiences) or asked.audiences, purposes=frozenset(asked.purposes),
+        roles=frozenset(asked.roles), sectors=frozenset(asked.sectors), replay=Replay(chosen.replay),
+        remember=CredentialRule.remember if chosen.cache else 0,
+    )
+
+
+def verifier_of(settings: Settings, domain: domains.AffinityDomain) -> Verifier:
+    nodes = frozenset({REGISTRY_NODE, REPOSITORY_NODE})
+    return Verifier(credential_rule(settings, domain), trust_of(settings), trusted_nodes=nodes)
+
+
+def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
+    """The domain's policy with the operator's own tables, when there are any."""
+    return Policy.load(
+        domain.policy, hidden_from_professionals=domain.hidden_from_professionals, unlisted_types=domain.unlisted_types,
+        folder=Path(settings.domain.matrix) if settings.domain.matrix else None,
+    )
+
+
+def peer_of(environ: dict[str, Any]) -> Peer:
+    """Address and verified certificate of the connection a request came on."""
+    connection = environ.get("gunicorn.socket")
+    certificate = connection.getpeercert(True) if isinstance(connection, ssl.SSLSocket) else None
+    return Peer(address=environ.get("REMOTE_ADDR", ""), certificate=certificate)
+
+
+# -- registry ------------------------------------------------------------------------------------------
+
+
+def registry_actor(settings: Settings) -> RegistryActor:
+    domain = domain_of(settings)
+    return RegistryActor(
+        database=storage.open_registry(settings.registry_database),
+        domain=domain,
+        policy=policy_of(settings, domain),
+        repositories=settings.known_repositories,
+        max_results=settings.registry.max_results,
+    )
+
+
+def registry_service(settings: Settings, actor: RegistryActor | None = None) -> Service:
+    """The registry as a WSGI application."""
+    actor = actor or registry_actor(settings)
+    verifier = verifier_of(settings, actor.domain)
+
+    def authenticate(exchange: Exchange) -> Caller:
+        action = exchange.addressing.action
+        from_node = _is_node(verifier, exchange.peer)
+        if exchange.endpoint.startswith("/internal/") and not from_node:
+            raise security_fault(FAILED_AUTHENTICATION, "not one of our nodes", "node")
+        if action.endswith(":Reconcile"):
+            return verifier.authenticate_node(exchange.peer.certificate)
+        if action.endswith(":RegisterDocumentSet-b") and not from_node and not settings.registry.direct_registration:
+            raise security_fault(FAILED_AUTHENTICATION, "ITI-42 from a peer that is not one of our repositories", "node")
+        return verifier.authenticate(
+            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate
+        )
+
+    meter = Meter()
+    app = SoapService(
+        transactions=registry.app.transactions(actor), paths=registry.app.PATHS, authenticate=authenticate,
+        begin_part=None, limits=limits_of(settings), validate=schema.validate,
+        on_fault=fault_logger(actor.database, "registry"), describe=describer(Actor.REGISTRY, settings.registry_url), title="Carnet document registry", peer_of=peer_of,
+        observe=meter.observe,
+    )
+    return Service(app, meter, lambda: _reads(actor.database), lambda: None)
+
+
+def _is_node(verifier: Verifier, peer: Peer) -> bool:
+    try:
+        verifier.authenticate_node(peer.certificate)
+    except SoapFault:
+        return False
+    return True
+
+
+# -- repository ----------------------------------------------------------------------------------------
+
+
+def link_of(settings: Settings, local: SoapService | None = None) -> SoapRegistryLink:
+    """Over HTTPS with the repository's own certificate, or straight into a registry of this process."""
+    if local is not None:
+        certificate = ssl.PEM_cert_to_DER_cert(_first_certificate(settings.pki / "servers" / f"{REPOSITORY_NODE}.pem"))
+        peer = Peer(address="local", certificate=certificate)
+        return SoapRegistryLink(
+            LocalTransport(local, peer, "/services/registry/iti42"), LocalTransport(local, peer, "/internal/registry")
+        )
+    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.pki / "trust" / "ca.pem")
+    context.load_cert_chain(*node_files(settings, REPOSITORY_NODE))
+    base, timeout = settings.registry_url, settings.repository.registry_timeout
+    limits = limits_of(settings)
+    return SoapRegistryLink(
+        SoapClient(f"{base}/services/registry/iti42", context, timeout=timeout, limits=limits),
+        SoapClient(f"{base}/internal/registry", context, timeout=timeout, limits=limits),
+    )
+
+
+def _first_certificate(file: Path) -> str:
+    end = "-----END CERTIFICATE-----"
+    return file.read_text("ascii").split(end, 1)[0] + end
+
+
+def node_files(settings: Settings, name: str) -> tuple[Path, Path]:
+    """Certificate and key of one of our servers."""
+    folder = settings.pki / "servers"
+    return folder / f"{name}.pem", folder / f"{name}.key"
+
+
+def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -> RepositoryActor:
+    return RepositoryActor(
+        unique_id=settings.repository.unique_id,
+        database=storage.open_repository(settings.repository_database),
+        documents=storage.open_documents(settings.documents),
+        registry=link or link_of(settings),
+        domain=domain_of(settings),
+        max_documents=settings.repository.max_documents,
+    )
+
+
+def repository_service(settings: Settings, actor: RepositoryActor | None = None) -> Service:
+    """The repository as a WSGI application."""
+    actor = actor or repository_actor(settings)
+    verifier = verifier_of(settings, actor.domain)
+
+    def authenticate(exchange: Exchange) -> Caller:
+        return verifier.authenticate(
+            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate
+        )
+
+    meter = Meter()
+    app = SoapService(
+        transactions=repository.app.transactions(actor), paths=repository.app.PATHS, authenticate=authenticate,
+        begin_part=actor.documents.begin, limits=limits_of(settings), validate=schema.validate,
+        on_fault=fault_logger(actor.database, "repository"), describe=describer(Actor.REPOSITORY, settings.repository_url), title="Carnet document repository", peer_of=peer_of,
+        observe=meter.observe,
+    )
+    return Service(app, meter, lambda: _reads(actor.database), lambda: _sweep_for_ever(settings, actor))
+
+
+def _sweep_for_ever(settings: Settings, actor: RepositoryActor) -> None:
+    """Sweep at start and then every so often, as long as the worker lives."""
+    while True:
+        try:
+            done = sweep(actor, settings.repository.grace)
+            if done.removed or done.orphans or done.staged:
+                log.warning("swept %s unregistered, %s orphaned, %s staged", done.removed, done.orphans, done.staged)
+        except RegistryUnavailable as error:
+            log.info("sweep postponed: %s", error)
+        except Exception:
+            log.exception("sweep failed")
+        time.sleep(settings.repository.sweep_every)
+
+
+# -- shared --------------------------------------------------------------------------------------------
+
+
+def _reads(database: Any) -> str:
+    """"" when the database answers, else what is wrong."""
+    try:
+        with database.read() as unit:
+            next(unit.audit.read_latest(1), None)
+    except Exception as error:
+        return type(error).__name__
+    return ""
+
+
+def describer(actor: Actor, base_url: str) -> Callable[[str, str], tuple[str, bytes] | None]:
+    """Answers ``?wsdl`` and ``?xsd=name`` for one actor served at ``base_url``."""
+
+    def describe(path: str, query: str) -> tuple[str, bytes] | None:
+        endpoint = base_url + path
+        name, _, value = query.partition("=")
+        document = schema.wsdl(actor, endpoint) if name.lower() == "wsdl" else schema.xsd(value, endpoint)
+        return None if document is None else ("text/xml; charset=utf-8", document)
+
+    return describe
+
+
+def fault_logger(
+    database: AuditDatabase, actor_name: str
+) -> Callable[[str, Peer, SoapFault, Exchange | None], None]:
+    """Write the access-log line of a refused credential; other faults are not accesses."""
+
+    def on_fault(trace_id: str, peer: Peer, fault: SoapFault, exchange: Exchange | None) -> None:
+        log.info("fault %s %s %s: %s", trace_id, fault.code[1], fault.subcode and fault.subcode[1], fault.detail)
+        if fault.is_security:
+            line = access_log.login_refused(
+                trace_id=trace_id, event=actor_name, peer=peer.address, reason=fault.detail, clause=_step(fault.step),
+            )
+            with database.write() as unit:
+                unit.audit.append(line)
+
+    return on_fault
+
+
+def _step(step: str) -> str:
+    """The clause of a step of the verification procedure."""
+    return f"ITI TF-2 3.40.4.1.3, step {step}" if len(step) == 1 else "ITI TF-2 3.19"
+
+
+def handshake_logger(open_database: Callable[[], Any], actor_name: str) -> Callable[[str, str], None]:
+    """Write the access-log line of a failed TLS handshake; the database is opened at the first one."""
+    opened: list[Any] = []
+    lock = threading.Lock()
+
+    def on_failure(address: str, reason: str) -> None:
+        with lock:
+            if not opened:
+                opened.append(open_database())
+        line = access_log.login_refused(trace_id="", event=actor_name, peer=address, reason=f"TLS: {reason}", clause="ITI TF-2 3.19")
+        with opened[0].write() as unit:
+            unit.audit.append(line)
+
+    return on_failure

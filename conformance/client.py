@@ -1,0 +1,162 @@
+"""A Document Source and Consumer: what a hospital's or a laboratory's software does, with a card.
+
+Each call signs an assertion for its patient (kept and reused until it is ``renew_after`` old), sends one
+message over mutual TLS and reads the answer. Documents stream both ways.
+
+Clause: ITI TF-2 3.18, 3.41, 3.43, 3.40
+"""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from guard.credentials import vihf
+from guard.credentials.cards import Card
+from xds.ebxml import read, write
+from xds.model import Code, RegistryObject, Submission
+from xds.model.messages import DocumentRequest, ReceivedError
+from xds.namespaces import RESPONSE_SUCCESS
+from xds.wire.client import Answer, SoapClient
+from xds.wire.exchange import OutgoingPart, PartSink
+
+CHUNK = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Status and errors of a registry response."""
+
+    status: str
+    errors: tuple[ReceivedError, ...] = ()
+
+    @property
+    def is_success(self) -> bool:
+        return self.status == RESPONSE_SUCCESS
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Answer of a stored query: objects for LeafClass, entryUUIDs for ObjectRef."""
+
+    outcome: Outcome
+    objects: list[RegistryObject] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """One document of a retrieve; ``received`` is what its sink returned."""
+
+    unique_id: str
+    repository_unique_id: str
+    mime_type: str
+    received: object
+
+
+@dataclass(kw_only=True)
+class Client:
+    """One card, one patient record system. Thread-safe; connections are kept and reused."""
+
+    card: Card
+    repository_url: str
+    registry_url: str
+    ca_file: Path
+    structure_id: str = ""
+    purpose: Code = vihf.NORMAL
+    roles: tuple[Code, ...] = ()
+    timeout: float = 120.0
+    renew_after: float = 300.0
+    """Age in seconds at which a new assertion is signed."""
+    tls: ssl.SSLContext | None = None
+
+    def __post_init__(self) -> None:
+        context = self.tls or self.card.tls_context(self.ca_file)
+        self._repository = SoapClient(f"{self.repository_url}/services/repository", context, timeout=self.timeout)
+        self._registry = SoapClient(f"{self.registry_url}/services/registry", context, timeout=self.timeout)
+        self._assertions: dict[str, tuple[float, bytes]] = {}
+
+    def assertion(self, patient_id: str) -> bytes:
+        """A signed assertion for this patient, exact bytes."""
+        signed_at, signed = self._assertions.get(patient_id, (0.0, b""))
+        if time.monotonic() - signed_at > self.renew_after or not signed:
+            content = vihf.for_card(
+                self.card, structure_id=self.structure_id, patient_id=patient_id, purpose=self.purpose, roles=self.roles
+            )
+            signed = vihf.issue(content, self.card.signature)
+            self._assertions[patient_id] = (time.monotonic(), signed)
+        return signed
+
+    def security(self, patient_id: str) -> bytes:
+        """The wsse:Security header of a message about this patient."""
+        return vihf.security_header(self.assertion(patient_id))
+
+    def provide(
+        self, submission: Submission, documents: Iterable[tuple[str, OutgoingPart]], *, security: bytes | None = None
+    ) -> Outcome:
+        """ITI-41. ``documents`` are (entry id, part). Raises FaultReceived, PeerUnreachable."""
+        pairs = list(documents)
+        body = write.provide_and_register_request(submission, [(entry, part.content_id) for entry, part in pairs])
+        answer = self._repository.call(
+            "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b", [body], mtom=True, parts=[part for _, part in pairs],
+            security=self.security(submission.submission_set.patient_id) if security is None else security,
+        )
+        return _outcome(answer)
+
+    def query(
+        self, query_id: str, slots: Sequence[tuple[str, Sequence[str]]], *, patient_id: str = "",
+        return_type: str = "LeafClass", security: bytes | None = None,
+    ) -> Found:
+        """ITI-18. ``slots`` are raw (name, values); ``patient_id`` is whom the assertion names."""
+        body = write.adhoc_query_request(query_id, return_type, slots)
+        answer = self._registry.call(
+            "urn:ihe:iti:2007:RegistryStoredQuery", [body],
+            security=self.security(patient_id) if security is None else security,
+        )
+        status, objects, references, errors = read.read_query_response(answer.body)
+        return Found(Outcome(status, tuple(errors)), objects, references)
+
+    def retrieve(
+        self, documents: Sequence[tuple[str, str]], begin_part: Callable[[], PartSink], *, patient_id: str = "",
+        security: bytes | None = None,
+    ) -> tuple[Outcome, list[Retrieved]]:
+        """ITI-43. ``documents`` are (repositoryUniqueId, uniqueId); each document goes to a sink of its own."""
+        asked = [DocumentRequest(repository, unique_id) for repository, unique_id in documents]
+        answer = self._repository.call(
+            "urn:ihe:iti:2007:RetrieveDocumentSet", [write.retrieve_request(asked)], mtom=True, begin_part=begin_part,
+            security=self.security(patient_id) if security is None else security,
+        )
+        status, documents, errors = read.read_retrieve_response(answer.body)
+        items = []
+        for document in documents:
+            part = answer.parts[document.content_id]
+            part.claimed = True
+            items.append(
+                Retrieved(document.document_unique_id, document.repository_unique_id, document.mime_type, part.received)
+            )
+        answer.discard()
+        return Outcome(status, tuple(errors)), items
+
+
+def _outcome(answer: Answer) -> Outcome:
+    status, errors = read.read_registry_response(answer.body)
+    return Outcome(status, tuple(errors))
+
+
+def file_part(path: Path, content_id: str, content_type: str) -> OutgoingPart:
+    """A file as an attached part; it is opened when its turn comes and closed at its end."""
+
+    def chunks() -> Iterator[bytes]:
+        with path.open("rb") as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+
+    return OutgoingPart(content_id, content_type, path.stat().st_size, chunks)
+
+
+def bytes_part(data: bytes, content_id: str, content_type: str) -> OutgoingPart:
+    """Bytes in memory as an attached part."""
+    return OutgoingPart(content_id, content_type, len(data), lambda: iter((data,)))

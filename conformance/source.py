@@ -1,0 +1,155 @@
+"""Depositing CDA files as a laboratory does: unattended, many, and safe to repeat.
+
+A repeat is recognised twice over: the document is asked for by its uniqueId first, and the SubmissionSet's
+uniqueId is derived from the content, so that a deposit whose answer was lost is refused as a duplicate of
+itself rather than stored again.
+
+Clause: ITI TF-2 3.41.4.1.2; DMP TD2.1, EX_GEN-1060
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from conformance.cda import CdaError, CdaHeader, Overrides, read_cda, to_submission
+from conformance.client import Client, Outcome, file_part
+from guard.credentials.identity import Kind
+from xds.domain import AffinityDomain
+from xds.errors import ErrorCode, Severity
+from xds.model import DocumentEntry, Submission
+from xds.namespaces import APPROVED
+from xds.wire.client import BadAnswer, FaultReceived, PeerUnreachable
+
+GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
+
+
+class Status(StrEnum):
+    """How the deposit of one file ended."""
+
+    DEPOSITED = "deposited"
+    ALREADY_THERE = "already there"
+    REFUSED = "refused"
+    UNREADABLE = "unreadable"
+    UNREACHABLE = "unreachable"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deposit:
+    """The report of one file."""
+
+    file: str
+    status: Status
+    unique_id: str = ""
+    patient_id: str = ""
+    messages: tuple[str, ...] = ()
+    trace_id: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        return self.status in (Status.DEPOSITED, Status.ALREADY_THERE)
+
+
+@dataclass(kw_only=True)
+class Source:
+    """A Document Source: one client, one affinity domain, one sending system (``source_id``, an OID)."""
+
+    client: Client
+    domain: AffinityDomain
+    source_id: str
+    overrides: Overrides = field(default_factory=Overrides)
+
+    def prepare(self, path: Path) -> tuple[CdaHeader, Submission]:
+        """Read one file and derive its submission; nothing is sent. Raises CdaError."""
+        header = read_cda(path)
+        return header, to_submission(header, domain=self.domain, source_id=self.source_id, overrides=self.overrides)
+
+    def deposit(self, path: Path) -> Deposit:
+        """Deposit one file; never raises for what the file or the peer did wrong."""
+        try:
+            header, submission = self.prepare(path)
+        except CdaError as error:
+            return Deposit(file=str(path), status=Status.UNREADABLE, messages=tuple(str(error).splitlines()))
+        entry = submission.entries[0]
+        report = {"file": str(path), "unique_id": entry.unique_id, "patient_id": entry.patient_id}
+        try:
+            if self._is_there(entry, header):
+                return Deposit(status=Status.ALREADY_THERE, **report)
+            notes = self._link_replaced(header, submission)
+            part = file_part(path, "document1@carnet", entry.mime_type)
+            outcome = self.client.provide(submission, [(entry.entry_uuid, part)])
+        except FaultReceived as fault:
+            return Deposit(
+                status=Status.REFUSED, messages=(str(fault),), trace_id=fault.trace_id, **report
+            )
+        except (PeerUnreachable, BadAnswer) as error:
+            return Deposit(status=Status.UNREACHABLE, messages=(str(error),), **report)
+        return Deposit(status=_status(outcome), messages=(*notes, *_texts(outcome)), **report)
+
+    def _link_replaced(self, header: CdaHeader, submission: Submission) -> list[str]:
+        """Add the RPLC association to the document this one replaces, when the registry knows it."""
+        if not header.replaces:
+            return []
+        patient_id = submission.submission_set.patient_id
+        target = self._entry_uuid(header.replaces, patient_id)
+        if not target:
+            return [f"replaces {header.replaces}, which is not here: deposited as a document of its own"]
+        linked = to_submission(
+            header, domain=self.domain, source_id=self.source_id, overrides=self.overrides,
+            targets={header.replaces: target},
+        )
+        submission.associations[:] = linked.associations
+        return [f"replaces {header.replaces}"]
+
+    def _is_there(self, entry: DocumentEntry, header: CdaHeader) -> bool:
+        """True when the registry already has these very bytes under this uniqueId, as far as this card may see."""
+        if self.client.card.kind is not Kind.PERSON:
+            return False
+        return any(
+            isinstance(o, DocumentEntry) and o.hash.lower() == header.hash for o in self._known(entry.unique_id, entry.patient_id)
+        )
+
+    def _known(self, unique_id: str, patient_id: str) -> Iterator[object]:
+        found = self.client.query(
+            GET_DOCUMENTS, [("$XDSDocumentEntryUniqueId", [f"('{unique_id}')"])], patient_id=patient_id
+        )
+        yield from found.objects
+
+    def _entry_uuid(self, unique_id: str, patient_id: str) -> str:
+        """entryUUID of the Approved document with this uniqueId; a structure is given references only."""
+        if self.client.card.kind is Kind.PERSON:
+            for item in self._known(unique_id, patient_id):
+                if isinstance(item, DocumentEntry) and item.status == APPROVED:
+                    return item.entry_uuid
+            return ""
+        found = self.client.query(
+            GET_DOCUMENTS, [("$XDSDocumentEntryUniqueId", [f"('{unique_id}')"])], patient_id=patient_id,
+            return_type="ObjectRef",
+        )
+        return found.references[0] if len(found.references) == 1 else ""
+
+
+def _status(outcome: Outcome) -> Status:
+    if outcome.is_success:
+        return Status.DEPOSITED
+    errors = {e.code for e in outcome.errors if e.severity == Severity.ERROR}
+    if errors == {ErrorCode.XDSDuplicateUniqueIdInRegistry}:
+        return Status.ALREADY_THERE
+    unreachable = {ErrorCode.XDSRegistryNotAvailable, ErrorCode.XDSRepositoryBusy, ErrorCode.XDSRegistryBusy}
+    return Status.UNREACHABLE if errors & unreachable else Status.REFUSED
+
+
+def _texts(outcome: Outcome) -> list[str]:
+    if _status(outcome) is Status.ALREADY_THERE:
+        return []
+    return [f"{e.code}: {e.context}" for e in outcome.errors]
+
+
+def files_of(paths: list[Path]) -> list[Path]:
+    """The files given, and the ``*.xml`` files of the folders given (at any depth), sorted within each."""
+    found: list[Path] = []
+    for path in paths:
+        found += sorted(p for p in path.rglob("*.xml") if p.is_file()) if path.is_dir() else [path]
+    return found

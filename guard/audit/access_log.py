@@ -1,0 +1,256 @@
+"""Lines of the access log: built from the facts of an exchange, told in plain words, or as JSON.
+
+A line names professionals, structures, documents by uniqueId and the record's own identifier. It never
+carries traits of the patient, a title or content, and never echoes a value the caller sent with an error.
+
+Clause: CSP R1111-46; arrêté du 26/10/2023 (the holder reads every access); ITI TF-2 3.40.4.2
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, tzinfo
+
+from guard.audit.store import AccessLine
+from guard.audit.words import CATALOGUES, Words
+from guard.credentials.caller import Caller
+from guard.professions import Professions, shipped_professions
+from xds.errors import Finding
+from xds.model.codes import Code
+
+SUCCESS, REFUSED = "success", "refused"
+DEPOSIT, SEARCH, READ, LOGIN = "deposit", "search", "read", "refused login"
+RECORD_OPENED, RECORD_CLOSED, RECORD_REOPENED = "record opened", "record closed", "record reopened"
+
+MAX_TEXT = 500
+"""Characters of one free text (reason, detail, name) in a line."""
+MAX_DOCUMENTS = 1000
+SHOWN_DOCUMENTS = 5
+"""uniqueIds in a sentence."""
+
+
+def now() -> str:
+    """The present, UTC, milliseconds: the form of ``AccessLine.at``."""
+    return stamp(datetime.now(UTC))
+
+
+def stamp(moment: datetime) -> str:
+    """``YYYY-MM-DDThh:mm:ss.mmmZ`` of an aware time."""
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def deposit(
+    caller: Caller | None, *, trace_id: str, event: str, patient_key: int | None, patient_id: str,
+    documents: Iterable[str], submission_unique_id: str, peer: str, refused_by: Finding | None = None, at: str = "",
+) -> AccessLine:
+    """A submission, accepted or refused. ``documents`` are uniqueIds."""
+    return _line(
+        caller, at=at, trace_id=trace_id, event=event, action=DEPOSIT, patient_key=patient_key,
+        patient_id=patient_id, documents=documents, peer=peer, detail=f"submission set {submission_unique_id}",
+        refusal=_reason(refused_by),
+    )
+
+
+def query(
+    caller: Caller | None, *, trace_id: str, event: str, query: str, patient_key: int | None, patient_id: str,
+    results: int, peer: str, refused_by: Finding | None = None, at: str = "",
+) -> AccessLine:
+    """A query, and how many objects it gave back."""
+    return _line(
+        caller, at=at, trace_id=trace_id, event=event, action=SEARCH, patient_key=patient_key,
+        patient_id=patient_id, peer=peer, detail=f"{query}, {results} results", refusal=_reason(refused_by),
+    )
+
+
+def retrieve(
+    caller: Caller | None, *, trace_id: str, event: str, patient_key: int | None, patient_id: str, document: str,
+    allowed: bool, reason: str, clause: str, peer: str, at: str = "",
+) -> AccessLine:
+    """One document read, or refused with the reason of the decision."""
+    return _line(
+        caller, at=at, trace_id=trace_id, event=event, action=READ, patient_key=patient_key,
+        patient_id=patient_id, documents=(document,), peer=peer, refusal=None if allowed else (reason, clause),
+        granted=(reason, clause),
+    )
+
+
+def refusal(
+    caller: Caller | None, *, trace_id: str, event: str, action: str, patient_key: int | None, patient_id: str,
+    reason: str, clause: str, peer: str, documents: Iterable[str] = (), at: str = "",
+) -> AccessLine:
+    """Anything else that was refused to a known caller. ``action`` as in ``AccessLine``."""
+    return _line(
+        caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=patient_key,
+        patient_id=patient_id, documents=documents, peer=peer, refusal=(reason, clause),
+    )
+
+
+def login_refused(
+    *, trace_id: str, event: str, reason: str, clause: str, peer: str, claimed_id: str = "", assertion_id: str = "",
+    at: str = "",
+) -> AccessLine:
+    """A credential that was not accepted. ``claimed_id`` is what it pretended, unproven."""
+    return AccessLine(
+        at=at or now(), trace_id=trace_id, event=event, action=LOGIN, outcome=REFUSED, caller_id=clean(claimed_id),
+        reason=clean(reason), clause=clean(clause), peer=clean(peer), assertion_id=clean(assertion_id),
+    )
+
+
+def record_act(
+    caller: Caller, *, trace_id: str, event: str, action: str, patient_key: int, patient_id: str, detail: str = "",
+    peer: str = "", at: str = "",
+) -> AccessLine:
+    """A record opened, closed or reopened. ``detail`` is the consent or the reason for closing."""
+    return _line(
+        caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=patient_key,
+        patient_id=patient_id, peer=peer, detail=detail,
+    )
+
+
+def as_json(line: AccessLine) -> str:
+    """One line of JSON, ASCII only, keys in a fixed order."""
+    return json.dumps(asdict(line), ensure_ascii=True, separators=(",", ":"))
+
+
+def in_words(
+    line: AccessLine, language: str = "fr", zone: tzinfo = UTC, professions: Professions | None = None
+) -> str:
+    """One sentence for the patient, in ``fr`` or ``en``.
+
+    ``zone`` is the patient's time zone; in UTC the sentence says so. ``professions`` names the roles; default:
+    the shipped table. Control characters of the stored values are shown as escapes. Raises KeyError for another
+    language.
+    """
+    words = CATALOGUES[language]
+    who = _who(line, words, professions or shipped_professions())
+    parts = [f"{_when(line.at, words, zone)} - {who} {_what(line, words)}"]
+    if line.purpose in words.purposes:
+        parts.append(words.purposes[line.purpose].format(reason=_quoted(line.purpose_reason, words)).strip())
+    if line.outcome == REFUSED and line.action != LOGIN:
+        parts.append(words.because.get(line.clause, words.because[""]))
+    return clean(", ".join(filter(None, parts)), limit=4 * MAX_TEXT) + "."
+
+
+def clean(text: str, limit: int = MAX_TEXT) -> str:
+    r"""Bounded and free of control, format and other unexpected characters: those become ``\uXXXX``.
+
+    So a value from outside can neither break a line of the log, nor move the cursor, nor reorder the text.
+    """
+    if len(text) > limit:
+        text = text[: limit - 1] + "…"
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if _is_plain(c) else _escape(c) for c in text)
+
+
+def _is_plain(character: str) -> bool:
+    return character == " " or unicodedata.category(character)[0] not in "CZ" or character == "\u00a0"
+
+
+def _escape(character: str) -> str:
+    point = ord(character)
+    return f"\\u{point:04x}" if point < 0x10000 else f"\\U{point:08x}"
+
+
+def _line(
+    caller: Caller | None, *, at: str, trace_id: str, event: str, action: str, patient_key: int | None,
+    patient_id: str, peer: str, documents: Iterable[str] = (), detail: str = "",
+    refusal: tuple[str, str] | None = None, granted: tuple[str, str] = ("", ""),
+) -> AccessLine:
+    reason, clause = refusal or granted
+    return AccessLine(
+        at=at or now(), trace_id=trace_id, event=event, action=action, outcome=REFUSED if refusal else SUCCESS,
+        patient_key=patient_key, patient_id=clean(patient_id),
+        documents=tuple(clean(d) for d in list(documents)[:MAX_DOCUMENTS]),
+        detail=clean(detail), reason=clean(reason), clause=clean(clause), peer=clean(peer),
+        **_caller_fields(caller),
+    )
+
+
+def _caller_fields(caller: Caller | None) -> Mapping[str, str]:
+    if caller is None:
+        return {}
+    return {
+        "caller_id": clean(caller.identifier),
+        "caller_name": clean(caller.name),
+        "role": role_of(caller),
+        "structure_id": clean(caller.structure_id),
+        "structure_name": clean(caller.structure_name),
+        "mode": caller.mode.value,
+        "purpose": clean(caller.purpose),
+        "purpose_reason": clean(caller.purpose_reason),
+        "assertion_id": clean(caller.assertion_id),
+    }
+
+
+def role_of(caller: Caller) -> str:
+    """``code^^scheme`` of the profession, then ``~code^^scheme`` of the specialty when there is one."""
+    return clean("~".join(code.key for code in (caller.profession, caller.specialty) if code))
+
+
+def _reason(finding: Finding | None) -> tuple[str, str] | None:
+    """Why a request was refused, without the value found: that one may be a patient's identifier."""
+    if finding is None:
+        return None
+    expected = f": expected {finding.expected}" if finding.expected else ""
+    return f"{finding.code}: {finding.field or finding.subject}{expected}", finding.clause
+
+
+# -- words ------------------------------------------------------------------------------------------------------------
+
+
+def _when(at: str, words: Words, zone: tzinfo) -> str:
+    try:
+        moment = datetime.fromisoformat(at.replace("Z", "+00:00")).astimezone(zone)
+    except ValueError:
+        return at
+    return words.when.format(
+        day=words.first if moment.day == 1 else str(moment.day), month=words.months[moment.month - 1],
+        year=moment.year, hour=moment.hour, minute=moment.minute,
+    ) + (" UTC" if zone is UTC else "")
+
+
+def _who(line: AccessLine, words: Words, professions: Professions) -> str:
+    if line.action == LOGIN:
+        return words.someone
+    roles = [professions.find(_code(key)) for key in line.role.split("~") if key]
+    known = [row for row in roles if row is not None]
+    title = known[0].title if known else ""
+    name = line.caller_name or (f"{words.number} {line.caller_id}" if line.caller_id else words.someone)
+    if title and line.caller_name and not re.match(r"(dr|docteur|doctor)\b", name, re.IGNORECASE):
+        name = f"{title} {name}"
+    label = (known[0].french if words.language == "fr" else known[0].english) if known else ""
+    about = ", ".join(filter(None, (label, line.structure_name or line.structure_id)))
+    return f"{name} ({about})" if about else name
+
+
+def _code(key: str) -> Code:
+    code, _, scheme = key.partition("^^")
+    return Code(code, scheme)
+
+
+def _what(line: AccessLine, words: Words) -> str:
+    acts = words.refused if line.outcome == REFUSED else words.done
+    sentence = acts.get(line.action, acts[""])
+    found = re.search(r"(\d+) results", line.detail)
+    results = int(found[1]) if found else 0
+    return sentence.format(
+        action=line.action,
+        documents=words.documents(len(line.documents), _some(line.documents)),
+        results=words.results(results),
+        detail=_quoted(line.detail, words),
+        reason=line.reason,
+    )
+
+
+def _some(documents: tuple[str, ...]) -> str:
+    """The first identifiers of a list; the JSON form has them all."""
+    return ", ".join(documents[:SHOWN_DOCUMENTS]) + (", …" if len(documents) > SHOWN_DOCUMENTS else "")
+
+
+def _quoted(text: str, words: Words) -> str:
+    return words.quote.format(text) if text else ""

@@ -1,0 +1,130 @@
+"""The sentences of the access log, in French and in English."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Words:
+    """One language. ``done`` and ``refused`` are keyed by ``AccessLine.action``, ``because`` by the policy's clause."""
+
+    language: str
+    months: tuple[str, ...]
+    first: str
+    when: str
+    number: str
+    someone: str
+    quote: str
+    documents: Callable[[int, str], str]
+    results: Callable[[int], str]
+    done: Mapping[str, str]
+    refused: Mapping[str, str]
+    purposes: Mapping[str, str]
+    because: Mapping[str, str]
+
+
+def _french_documents(count: int, names: str) -> str:
+    return f"{count} document{'s' if count > 1 else ''}" + (f" ({names})" if names else "")
+
+
+def _english_documents(count: int, names: str) -> str:
+    return f"{count} document{'' if count == 1 else 's'}" + (f" ({names})" if names else "")
+
+
+FRENCH = Words(
+    language="fr",
+    months=(
+        "janvier", "février", "mars", "avril", "mai", "juin", "juillet", "août", "septembre", "octobre", "novembre",
+        "décembre",
+    ),
+    first="1er",
+    when="{day} {month} {year} à {hour:02d}:{minute:02d}",
+    number="le professionnel n°",
+    someone="une personne non identifiée",
+    quote="« {} »",
+    documents=_french_documents,
+    results=lambda count: f"{count} résultat{'s' if count > 1 else ''}" if count else "aucun résultat",
+    done={
+        "deposit": "a déposé {documents}",
+        "search": "a recherché dans le dossier ({results})",
+        "read": "a lu {documents}",
+        "record opened": "a ouvert le dossier",
+        "record closed": "a fermé le dossier {detail}",
+        "record reopened": "a rouvert le dossier",
+        "": "a fait une action : {action}",
+    },
+    refused={
+        "deposit": "a voulu déposer {documents} : refusé",
+        "search": "a voulu rechercher dans le dossier : refusé",
+        "read": "a voulu lire {documents} : refusé",
+        "refused login": "a tenté de se connecter : refusé, l'identification n'était pas valable",
+        "": "a tenté une action ({action}) : refusé",
+    },
+    purposes={
+        "bris_de_glace": "en urgence (bris de glace) {reason}",
+        "centre_15": "pour un centre de régulation (SAMU - Centre 15)",
+    },
+    because={
+        "record-open": "car le dossier n'est pas ouvert",
+        "assertion-patient": "car sa demande concernait un autre patient",
+        "functional-right": "car son rôle ne le permet pas",
+        "patient-block": "car vous l'avez bloqué",
+        "emergency-objection": "car vous vous êtes opposé à ce type d'accès en urgence",
+        "authorisation": "car vous ne l'avez pas autorisé",
+        "unlisted-type": "car ce document n'est montré à personne",
+        "document-type": "car sa profession n'a pas accès à ce type de document",
+        "masked": "car le document est masqué aux professionnels",
+        "": "car la demande n'était pas recevable",
+    },
+)
+
+ENGLISH = Words(
+    language="en",
+    months=(
+        "January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November",
+        "December",
+    ),
+    first="1",
+    when="{day} {month} {year} at {hour:02d}:{minute:02d}",
+    number="professional no.",
+    someone="an unidentified person",
+    quote="“{}”",
+    documents=_english_documents,
+    results=lambda count: f"{count} result{'' if count == 1 else 's'}" if count else "no result",
+    done={
+        "deposit": "deposited {documents}",
+        "search": "searched the record ({results})",
+        "read": "read {documents}",
+        "record opened": "opened the record",
+        "record closed": "closed the record {detail}",
+        "record reopened": "reopened the record",
+        "": "did this: {action}",
+    },
+    refused={
+        "deposit": "tried to deposit {documents}: refused",
+        "search": "tried to search the record: refused",
+        "read": "tried to read {documents}: refused",
+        "refused login": "tried to log in: refused, the credential was not valid",
+        "": "tried this ({action}): refused",
+    },
+    purposes={
+        "bris_de_glace": "in an emergency (break-glass) {reason}",
+        "centre_15": "for an emergency call centre (SAMU - Centre 15)",
+    },
+    because={
+        "record-open": "because the record is not open",
+        "assertion-patient": "because the request was made out for another patient",
+        "functional-right": "because this role has no such right",
+        "patient-block": "because you have barred this professional",
+        "emergency-objection": "because you have objected to this kind of emergency access",
+        "authorisation": "because you have not authorised this professional",
+        "unlisted-type": "because this document is shown to nobody",
+        "document-type": "because this profession has no access to this type of document",
+        "masked": "because the document is masked from professionals",
+        "": "because the request could not be accepted",
+    },
+)
+
+CATALOGUES: Mapping[str, Words] = {"fr": FRENCH, "en": ENGLISH}

@@ -1,0 +1,313 @@
+"""The verifier: from a message and its TLS certificate to a ``Caller``, or to a fault.
+
+The steps carry the letters used in tests and in the audit:
+
+====  =====================================================================  =======================================
+tls   the peer shows a TLS client certificate that is believed                FailedAuthentication
+a     hardened parsing, done by the wire layer                                (no security fault)
+b, c  exactly one assertion, at its place; no other kind of token             InvalidSecurity, UnsupportedSecurityToken
+d     the assertion alone, in a tree of its own, valid against the schema     InvalidSecurityToken
+e     the form of its signature                                               FailedCheck, UnsupportedAlgorithm
+g     the signing certificate; the issuer's name; who signed for whom         FailedAuthentication
+f, h  the signature; from here on only the signed copy is read                FailedCheck
+i j k version, times, conditions, audience                                    InvalidSecurityToken, MessageExpired, ...
+l m   subject, authentication                                                 InvalidSecurityToken, FailedAuthentication
+n     replay                                                                  FailedAuthentication
+o     attributes                                                              InvalidSecurityToken
+tls   the TLS certificate belongs to whom the assertion speaks for            FailedAuthentication
+====  =====================================================================  =======================================
+
+Step g stands before f: a key is used only once its certificate is accepted. Step p, what the caller may do, is not
+decided here.
+
+Clause: ITI TF-2 3.40.4.1.3; DMP VIHF 3.0
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from lxml import etree
+
+from guard.credentials import attributes, distinguished_name, signature, statements, token, vihf
+from guard.credentials.attributes import Attributes
+from guard.credentials.caller import Caller, Mode
+from guard.credentials.certificates import Accepted, CertificateRefused, Clock, TrustStore, Use, utc_now
+from guard.credentials.identity import CardType, Kind
+from guard.credentials.replay import ReplayMemory
+from guard.credentials.rule import CredentialRule, Replay, Required
+from guard.credentials.statements import Times
+from guard.credentials.token import text
+from xds.model.codes import Code
+from xds.namespaces import SAML
+from xds.wire.faults import FAILED_AUTHENTICATION, INVALID_SECURITY_TOKEN, SoapFault, security_fault
+
+_INTERNAL_TO_STRUCTURE = {"1": "0", "3": "1", "4": "2", "5": "3", "6": "4"}
+"""First digit of PS_IdNat given by a structure -> first digit of that structure's Struct_IdNat."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A verified assertion, worth remembering until ``until`` while the trust folder does not change."""
+
+    caller: Caller
+    until: datetime
+    one_time: bool
+    generation: int
+
+
+class Verifier:
+    """Applies one credential rule. Thread-safe; make one per process and share it.
+
+    ``trusted_nodes`` names our own systems, by SHA-256 of their certificate (64 hexadecimal digits) or by the common
+    name of a server certificate: they may forward the assertion of somebody else, and call internal transactions.
+    """
+
+    def __init__(
+        self,
+        rule: CredentialRule,
+        trust: TrustStore,
+        *,
+        trusted_nodes: frozenset[str] = frozenset(),
+        clock: Clock = utc_now,
+        replay: ReplayMemory | None = None,
+    ):
+        self._rule = rule
+        self._trust = trust
+        self._nodes = trusted_nodes
+        self._clock = clock
+        self._replay = replay or ReplayMemory()
+        self._lock = threading.Lock()
+        self._verified: OrderedDict[tuple[str, str], _Verified] = OrderedDict()
+
+    def authenticate(
+        self, *, envelope: etree._Element, security: etree._Element | None, peer_certificate: bytes | None
+    ) -> Caller:
+        """Who sends this message.
+
+        ``envelope`` comes from the hardened parser, ``security`` is its ``wsse:Security`` block or None,
+        ``peer_certificate`` the DER form of the TLS client certificate. Raises SoapFault with a WS-Security code;
+        its ``detail`` and ``step`` are for the audit only.
+        """
+        rule = self._rule
+        if rule.required is Required.OFF:
+            return Caller(identifier="", mode=Mode.OFF)
+        peer = self._peer(peer_certificate)
+        if rule.required is Required.TLS:
+            return _tls_caller(peer)
+        element = token.locate(envelope, security)
+        data = token.serialise(element, rule.max_bytes)
+        now = self._clock()
+        key = (hashlib.sha256(data).hexdigest(), peer.sha256)
+        known = self._recall(key, now)
+        if known is not None:
+            self._count(known.caller, key[0], known, now)
+            return known.caller
+        generation = self._trust.generation
+        verified = self._verify(data, key[0], peer, now, generation)
+        if rule.remember:
+            self._store(key, verified)
+        return verified.caller
+
+    def authenticate_node(self, peer_certificate: bytes | None) -> Caller:
+        """One of our own systems, for internal transactions. Raises SoapFault for anybody else."""
+        if self._rule.required is Required.OFF:
+            return Caller(identifier="", mode=Mode.NODE)
+        peer = self._peer(peer_certificate)
+        if not self._is_node(peer):
+            raise security_fault(FAILED_AUTHENTICATION, f"not one of our nodes: {peer.identity.common_name}", "tls")
+        return Caller(
+            identifier=peer.identity.common_name,
+            mode=Mode.NODE,
+            name=peer.identity.name,
+            certificate_sha256=peer.sha256,
+        )
+
+    def _peer(self, der: bytes | None) -> Accepted:
+        if der is None:
+            raise security_fault(FAILED_AUTHENTICATION, "no TLS client certificate", "tls")
+        try:
+            return self._trust.check(der, Use.TLS_CLIENT)
+        except CertificateRefused as error:
+            raise security_fault(FAILED_AUTHENTICATION, f"TLS certificate: {error}", "tls") from error
+
+    def _is_node(self, peer: Accepted) -> bool:
+        by_name = peer.kind is Kind.ORGANISATION and peer.is_server and peer.identity.common_name in self._nodes
+        return by_name or peer.sha256 in self._nodes
+
+    def _verify(self, data: bytes, sha256: str, peer: Accepted, now: datetime, generation: int) -> _Verified:
+        """Steps d to o over an assertion seen for the first time."""
+        rule, times = self._rule, Times(now, timedelta(seconds=self._rule.clock_skew))
+        tree = token.reparse(data)
+        use = Use.VIHF_SIGNATURE if rule.vihf else Use.TOKEN_SIGNATURE
+        signed = signature.verify(tree, self._trust, use, now)
+        root, signer = signed.root, signed.signer
+        validity = statements.check_validity(root, rule, times)
+        issuer = self._check_issuer(root, signer)
+        name_id, confirmed_until = statements.check_subject(root, rule, times)
+        authenticated_until = statements.check_authentication(root, rule, times)
+        until = min(validity.until, authenticated_until, signer.until, peer.until)
+        if confirmed_until is not None:
+            until = min(until, confirmed_until)
+        assertion_id = str(root.get("ID"))
+        self._check_replay(issuer, assertion_id, sha256, validity.one_time, until, now)
+        said = attributes.read(root, rule)
+        if rule.vihf:
+            _check_binding(name_id, said, signer)
+            if not self._is_node(peer):
+                _check_peer(said, signer, peer)
+        caller = _caller(name_id, said, signer, issuer, assertion_id, data)
+        return _Verified(caller, until, validity.one_time, generation)
+
+    def _check_issuer(self, root: etree._Element, signer: Accepted) -> str:
+        """The issuer named is the one that signed. Steps i and g."""
+        element = root.find(f"{{{SAML}}}Issuer")
+        issuer = text(element)
+        if not self._rule.vihf:
+            if self._rule.issuers and issuer not in self._rule.issuers:
+                raise security_fault(FAILED_AUTHENTICATION, "issuer is not configured", "g")
+            return issuer
+        if element is None or element.get("Format") != vihf.X509_SUBJECT:
+            raise security_fault(INVALID_SECURITY_TOKEN, "Issuer is not in X509SubjectName form", "i")
+        if not distinguished_name.same(issuer, signer.certificate.subject):
+            raise security_fault(FAILED_AUTHENTICATION, "Issuer is not the subject of the signing certificate", "g")
+        return issuer
+
+    def _check_replay(
+        self, issuer: str, assertion_id: str, sha256: str, one_time: bool, until: datetime, now: datetime
+    ) -> None:
+        once = one_time or self._rule.replay is Replay.STRICT
+        times = self._replay.show(issuer, assertion_id, sha256, until, now)
+        if times == 0:
+            raise security_fault(FAILED_AUTHENTICATION, "two assertions of one issuer carry the same ID", "n")
+        if once and times != 1:
+            raise security_fault(FAILED_AUTHENTICATION, "assertion shown again", "n")
+
+    def _count(self, caller: Caller, sha256: str, known: _Verified, now: datetime) -> None:
+        self._check_replay(caller.issuer, caller.assertion_id, sha256, known.one_time, known.until, now)
+
+    def _recall(self, key: tuple[str, str], now: datetime) -> _Verified | None:
+        with self._lock:
+            known = self._verified.get(key)
+            if known is None:
+                return None
+            if now >= known.until or known.generation != self._trust.generation:
+                del self._verified[key]
+                return None
+            self._verified.move_to_end(key)
+            return known
+
+    def _store(self, key: tuple[str, str], verified: _Verified) -> None:
+        with self._lock:
+            self._verified[key] = verified
+            self._verified.move_to_end(key)
+            while len(self._verified) > self._rule.remember:
+                self._verified.popitem(last=False)
+
+
+def _check_binding(name_id: str, said: Attributes, signer: Accepted) -> None:
+    """Who signed may speak for whom the assertion names. Step g."""
+    who = signer.identity
+    if said.mode is Mode.DIRECT:
+        if signer.kind is not Kind.PERSON or not who.common_name or name_id != who.common_name:
+            raise _refused("NameID is not the holder of the signing card", "g")
+        problem = _card_disagrees(said.roles, signer)
+        if problem:
+            raise _refused(problem, "g")
+        return
+    if signer.kind is not Kind.ORGANISATION or not who.unit or said.structure_id != who.unit:
+        raise _refused("Identifiant_Structure is not the structure that signed", "g")
+    if "/" in name_id and not _is_internal(name_id, said.structure_id):
+        raise _refused("NameID is an identifier internal to another structure", "g")
+
+
+def _card_disagrees(roles: tuple[Code, ...], signer: Accepted) -> str:
+    """Why the roles claimed are not those of the card, "" when they are.
+
+    The profession comes first. A student's card (CPF) carries the code of the future profession, whose role has a
+    code system of its own, so there the code alone is compared. Staff cards carry none and may claim none.
+    """
+    who, claimed = signer.identity, roles[0]
+    if who.profession is None:
+        if any(role.scheme == vihf.PROFESSIONS for role in roles):
+            return "a profession is claimed that the card does not carry"
+    elif claimed.code != str(who.profession):
+        return "the profession claimed is not the card's"
+    elif claimed.scheme != vihf.PROFESSIONS and who.card_type != CardType.CPF.number:
+        return "the profession claimed is not of the card's code system"
+    if any(role.scheme == vihf.PROFESSIONS for role in roles[1:]):
+        return "two professions are claimed"
+    specialties = {role.code for role in roles if role.scheme == vihf.SPECIALTIES}
+    if who.specialties and not specialties <= who.specialties:
+        return "a specialty is claimed that the card does not carry"
+    return ""
+
+
+def _is_internal(name_id: str, structure_id: str) -> bool:
+    """Whether an identifier with a slash was given by that structure. Clause: DMP PS_IdNat, Struct_IdNat"""
+    owner = name_id.partition("/")[0]
+    if owner == structure_id:
+        return True
+    if not owner or _INTERNAL_TO_STRUCTURE.get(owner[0]) != structure_id[:1]:
+        return False
+    rank_follows = owner[0] == "6"
+    return structure_id[1:].startswith(owner[1:]) if rank_follows else structure_id[1:] == owner[1:]
+
+
+def _check_peer(said: Attributes, signer: Accepted, peer: Accepted) -> None:
+    """The connection belongs to the person or the structure that signed."""
+    if said.mode is Mode.DIRECT:
+        same = peer.kind is Kind.PERSON and peer.identity.common_name == signer.identity.common_name
+    else:
+        same = peer.kind is Kind.ORGANISATION and peer.identity.unit == signer.identity.unit
+    if not same:
+        raise _refused("TLS certificate is not of the one who signed", "tls")
+
+
+def _caller(
+    name_id: str, said: Attributes, signer: Accepted, issuer: str, assertion_id: str, data: bytes
+) -> Caller:
+    purpose = said.purposes[0].code if said.purposes else vihf.NORMAL.code
+    return Caller(
+        identifier=name_id,
+        mode=said.mode,
+        name=said.name or (signer.identity.name if said.mode is Mode.DIRECT else ""),
+        profession=said.roles[0] if said.roles else None,
+        specialty=said.roles[1] if len(said.roles) > 1 else None,
+        structure_id=said.structure_id,
+        structure_name=said.structure_name or signer.identity.organisation,
+        sector=said.sector,
+        purpose=purpose,
+        purpose_reason=said.purpose_reason,
+        patient_id=said.patient_id,
+        secret_connection=said.is_secret_connection,
+        issuer=issuer,
+        assertion_id=assertion_id,
+        assertion=data,
+        certificate_sha256=signer.sha256,
+        software=said.software,
+    )
+
+
+def _tls_caller(peer: Accepted) -> Caller:
+    """What the certificate alone says; used where the domain asks for no assertion."""
+    who = peer.identity
+    is_person = peer.kind is Kind.PERSON
+    profession = None if who.profession is None else Code(str(who.profession), vihf.PROFESSIONS, who.title)
+    return Caller(
+        identifier=who.common_name if is_person else (who.unit or who.common_name),
+        mode=Mode.DIRECT if is_person else Mode.INDIRECT,
+        name=who.name,
+        profession=profession,
+        structure_id="" if is_person else who.unit,
+        structure_name=who.organisation,
+        certificate_sha256=peer.sha256,
+    )
+
+
+def _refused(detail: str, step: str) -> SoapFault:
+    return security_fault(FAILED_AUTHENTICATION, detail, step)

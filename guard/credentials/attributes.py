@@ -1,0 +1,160 @@
+"""Step o: the attributes of an assertion.
+
+They are collected over all statements and all values, because several of each are legal. A value outside the
+configured set is refused, however many others are inside it; two good values are two good values.
+
+Clause: ITI TF-2 3.40.4.1.2.1 to 3.40.4.1.2.3; DMP VIHF 3.0
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from lxml import etree
+
+from guard.credentials import vihf
+from guard.credentials.caller import Mode
+from guard.credentials.rule import CredentialRule
+from guard.credentials.token import text
+from xds.model.codes import Code
+from xds.namespaces import HL7, SAML
+from xds.wire.faults import INVALID_SECURITY_TOKEN, SoapFault, security_fault
+
+_CX = re.compile(r"[^\^&]{1,64}\^\^\^[^\^&]{0,64}&[0-9]+(?:\.[0-9]+)+&ISO(?:\^[A-Z0-9-]{1,8})?")
+_SECTOR = re.compile(r"([^\^]{1,32})\^{1,2}([0-9.]{1,64})")
+_ROLE_ELEMENTS = ("Role",)
+_PURPOSE_ELEMENTS = ("PurposeOfUse", "PurposeForUse")
+_MODES = {mode.value: mode for mode in (Mode.DIRECT, Mode.INDIRECT, Mode.REINFORCED_INDIRECT)}
+_VERSIONS = {"3.0", "4.0"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attributes:
+    """The attributes an accepted assertion carries; "" where it carries none."""
+
+    mode: Mode
+    roles: tuple[Code, ...]
+    purposes: tuple[Code, ...]
+    structure_id: str
+    structure_name: str
+    sector: str
+    """``code^^system``"""
+    name: str
+    patient_id: str
+    purpose_reason: str
+    is_secret_connection: bool
+    software: str
+
+
+Values = dict[str, list[etree._Element]]
+"""AttributeValue elements by the lower-case name of their attribute"""
+
+
+def read(root: etree._Element, rule: CredentialRule) -> Attributes:
+    """Collect and check. Raises SoapFault of step o."""
+    values = _collect(root)
+    roles = tuple(_coded(value, _ROLE_ELEMENTS, vihf.ROLE) for value in values.get(vihf.ROLE, ()))
+    purposes = tuple(_coded(value, _PURPOSE_ELEMENTS, vihf.PURPOSE) for value in values.get(vihf.PURPOSE, ()))
+    _inside(roles, rule.roles, "role")
+    _inside(purposes, rule.purposes, "purpose of use")
+    patient_id = _single(values, vihf.RESOURCE_ID)
+    if patient_id and not _CX.fullmatch(patient_id):
+        raise _refused("resource-id is not a patient identifier (CX)")
+    mode, sector = Mode.INDIRECT, ""
+    if rule.vihf:
+        mode, sector = _french(values, roles, purposes, rule)
+    version = _single(values, vihf.SOFTWARE_VERSION)
+    return Attributes(
+        mode=mode,
+        roles=roles,
+        purposes=purposes,
+        structure_id=_single(values, vihf.STRUCTURE) or _single(values, _ORGANIZATION_ID),
+        structure_name=_single(values, _ORGANIZATION),
+        sector=sector,
+        name=_single(values, vihf.SUBJECT_ID),
+        patient_id=patient_id,
+        purpose_reason=_single(values, vihf.PURPOSE_REASON),
+        is_secret_connection=_is_secret(values),
+        software=f"{_single(values, vihf.SOFTWARE_NAME)} {version}".strip(),
+    )
+
+
+_ORGANIZATION = "urn:oasis:names:tc:xspa:1.0:subject:organization"
+_ORGANIZATION_ID = "urn:oasis:names:tc:xspa:1.0:subject:organization-id"
+
+
+def _collect(root: etree._Element) -> Values:
+    """All values by attribute name; letter case of the name is not compared, stacks differ in it."""
+    found: Values = {}
+    for attribute in root.iterfind(f"{{{SAML}}}AttributeStatement/{{{SAML}}}Attribute"):
+        values = found.setdefault(str(attribute.get("Name", "")).lower(), [])
+        values.extend(attribute.iterfind(f"{{{SAML}}}AttributeValue"))
+    return found
+
+
+def _french(values: Values, roles: tuple[Code, ...], purposes: tuple[Code, ...], rule: CredentialRule) -> tuple[Mode, str]:
+    """The attributes VIHF makes mandatory; returns the mode and the sector."""
+    if _single(values, vihf.VIHF_VERSION) not in _VERSIONS:
+        raise _refused("VIHF_Version is missing or unknown")
+    mode = _MODES.get(_single(values, vihf.AUTHENTICATION_MODE))
+    if mode is None:
+        raise _refused("Authentification_mode is missing or unknown")
+    for name in (vihf.STRUCTURE, vihf.SOFTWARE_NAME, vihf.SOFTWARE_VERSION, vihf.HOMOLOGATION):
+        if not _single(values, name):
+            raise _refused(f"{name} is missing")
+    if mode is not Mode.DIRECT and not _single(values, vihf.SUBJECT_ID):
+        raise _refused("subject-id is missing")
+    if _single(values, vihf.RESOURCE) != vihf.RESOURCE_URN:
+        raise _refused("Ressource_URN is missing or another service's")
+    if not roles or not purposes:
+        raise _refused("role or purpose of use is missing")
+    if rule.homologations and _single(values, vihf.HOMOLOGATION) not in rule.homologations:
+        raise _refused("homologation number is not known")
+    match = _SECTOR.fullmatch(_single(values, vihf.SECTOR))
+    if match is None:
+        raise _refused("Secteur_Activite is missing or malformed")
+    sector = f"{match[1]}^^{match[2]}"
+    if rule.sectors and sector not in rule.sectors:
+        raise _refused("sector of activity is not known")
+    return mode, sector
+
+
+def _single(values: Values, name: str) -> str:
+    """The text of an attribute that has one value; "" when it is absent, a fault when its values differ."""
+    found = values.get(name.lower(), ())
+    if any(len(value) for value in found):
+        raise _refused(f"{name} holds elements where text is expected")
+    texts = {text(value) for value in found}
+    if len(texts) > 1:
+        raise _refused(f"{name} has several values")
+    return texts.pop() if texts else ""
+
+
+def _coded(value: etree._Element, names: tuple[str, ...], what: str) -> Code:
+    """One HL7 ``CE`` inside an AttributeValue."""
+    if len(value) == 1 and not text(value):
+        name = etree.QName(value[0])
+        code, system = value[0].get("code", ""), value[0].get("codeSystem", "")
+        if name.namespace == HL7 and name.localname in names and code and system and not len(value[0]):
+            return Code(code, system, value[0].get("displayName", ""))
+    raise _refused(f"{what} is not one coded element")
+
+
+def _inside(codes: tuple[Code, ...], accepted: frozenset[str], what: str) -> None:
+    if accepted and any(code.key not in accepted for code in codes):
+        raise _refused(f"{what} outside the value set")
+
+
+def _is_secret(values: Values) -> bool:
+    """Whether the connection is to stay invisible to legal representatives. The code comes as text or as ``CE``."""
+    for value in values.get(vihf.CONFIDENTIALITY, ()):
+        given = value[0].get("code", "") if len(value) else text(value).split("^")[0]
+        if given != vihf.SECRET_CONNECTION.code:
+            raise _refused("confidentiality-code is unknown")
+        return True
+    return False
+
+
+def _refused(detail: str) -> SoapFault:
+    return security_fault(INVALID_SECURITY_TOKEN, detail, "o")

@@ -1,0 +1,213 @@
+"""Cards: what a professional or a structure signs and connects with, kept in files under a PIN.
+
+A card holds two key pairs with different duties: *authentication* (mutual TLS) and *signature* (assertions).
+On disk each is one ordinary PKCS#12 file under the same PIN, ``card.p12`` and beside it ``card.sign.p12``.
+Two files, because a PKCS#12 with two private keys is read differently by every tool (most show one of them),
+whereas each of these opens with OpenSSL, a browser or a SOAP test tool as it is. The PIN is the password of the
+files; there is no try counter, so a copied file can be guessed at leisure: test material, not a security device.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import ssl
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    pkcs12,
+)
+
+from guard.credentials import identity
+from guard.credentials.identity import Identity, Kind
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+
+
+class CardError(Exception):
+    """A card that cannot be used: the text says why and carries no secret."""
+
+
+class WrongPin(CardError):
+    """The PIN does not open the card."""
+
+
+class NoSignatureKey(CardError):
+    """The card can connect but not sign: its ``.sign.p12`` file is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPair:
+    """One private key with its certificate and the certificates of the authorities above it, leaf side first."""
+
+    key: PrivateKey = field(repr=False)
+    certificate: x509.Certificate
+    chain: tuple[x509.Certificate, ...] = ()
+
+    def sign(self, data: bytes) -> bytes:
+        """Signature over ``data`` with SHA-256: RSA PKCS#1 v1.5, or ECDSA in DER form."""
+        if isinstance(self.key, rsa.RSAPrivateKey):
+            return self.key.sign(data, padding.PKCS1v15(), hashes.SHA256())
+        return self.key.sign(data, ec.ECDSA(hashes.SHA256()))
+
+
+@dataclass(frozen=True)
+class Card:
+    """An opened card of a person, or the two certificates of a structure."""
+
+    authentication: KeyPair
+    signature_pair: KeyPair | None
+
+    @classmethod
+    def open(cls, path: Path | str, pin: str) -> Card:
+        """Open ``path`` (authentication) and, when it is there, ``<stem>.sign.p12`` beside it (signature).
+
+        Raises WrongPin, and CardError for a file that is absent or is not a card.
+        """
+        path = Path(path)
+        authentication = _read(path, pin)
+        beside = signature_path(path)
+        return cls(authentication, _read(beside, pin) if beside.is_file() else None)
+
+    def save(self, path: Path | str, pin: str) -> Path:
+        """Write both files, mode 0600; refuses to overwrite (FileExistsError) and an empty PIN (CardError)."""
+        if not pin:
+            raise CardError("a card needs a PIN")
+        path = Path(path)
+        pairs = [(path, self.authentication)]
+        if self.signature_pair is not None:
+            pairs.append((signature_path(path), self.signature_pair))
+        for target, _ in pairs:
+            if target.exists():
+                raise FileExistsError(f"{target} already exists")
+        for target, pair in pairs:
+            data = pkcs12.serialize_key_and_certificates(
+                self.identity.common_name.encode(),
+                pair.key,
+                pair.certificate,
+                pair.chain,
+                BestAvailableEncryption(pin.encode()),
+            )
+            write_private(target, data)
+        return path
+
+    @cached_property
+    def identity(self) -> Identity:
+        """Names, profession, specialty and structure, as the authentication certificate states them."""
+        return identity.read(self.authentication.certificate)
+
+    @property
+    def kind(self) -> Kind:
+        """A person's card names its holder by profession, card type or surname; a structure's by its unit."""
+        who = self.identity
+        is_person = who.card_type is not None or who.profession is not None or bool(who.surname)
+        return Kind.PERSON if is_person else Kind.ORGANISATION
+
+    @property
+    def signature(self) -> KeyPair:
+        """The key pair that signs assertions. Raises NoSignatureKey."""
+        if self.signature_pair is None:
+            raise NoSignatureKey("this card has no signature key: its .sign.p12 file is missing")
+        return self.signature_pair
+
+    def sign(self, data: bytes) -> bytes:
+        """Sign with the signature key, never with the authentication key. Raises NoSignatureKey."""
+        return self.signature.sign(data)
+
+    def tls_context(self, ca_file: Path | str) -> ssl.SSLContext:
+        """A client context that trusts ``ca_file`` (PEM) only and presents the authentication certificate.
+
+        The server's name is checked. Build it once and reuse it: a new one costs a few milliseconds.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_verify_locations(cafile=str(ca_file))
+        load_key_pair(context, self.authentication)
+        return context
+
+
+def signature_path(path: Path) -> Path:
+    """``card.p12`` -> ``card.sign.p12``"""
+    return path.with_name(f"{path.stem}.sign{path.suffix}")
+
+
+def load_key_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
+    """Hand a key pair to a TLS context.
+
+    The ssl module reads keys from files only. The file lives in a private folder for that one call, and the key
+    in it is encrypted under a random password that exists in memory alone.
+    """
+    password = secrets.token_urlsafe(32).encode()
+    key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
+    with tempfile.TemporaryDirectory(prefix="carnet-") as folder:
+        file = Path(folder) / "pair.pem"
+        write_private(file, key + pem(pair.certificate, *pair.chain))
+        context.load_cert_chain(str(file), password=password)
+
+
+def pem(*certificates: x509.Certificate) -> bytes:
+    """The certificates one after the other in PEM form."""
+    return b"".join(certificate.public_bytes(Encoding.PEM) for certificate in certificates)
+
+
+def write_private(path: Path, data: bytes) -> None:
+    """Write a new file that only its owner can read (mode 0600 from its first byte). Raises FileExistsError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        with contextlib.suppress(OSError):
+            path.unlink()
+        raise
+
+
+def _read(path: Path, pin: str) -> KeyPair:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise CardError(f"card {path.name} cannot be read: {error.strerror}") from error
+    try:
+        key, certificate, chain = pkcs12.load_key_and_certificates(data, pin.encode())
+    except ValueError as error:
+        if not data.startswith(b"\x30") or "PKCS12" in str(error) and "deserialize" in str(error):
+            raise CardError(f"{path.name} is not a card (PKCS#12)") from error
+        raise WrongPin(f"the PIN does not open {path.name}") from error
+    return KeyPair(_usable(key, path), _present(certificate, path), _ordered(certificate, chain))
+
+
+def _usable(key: object, path: Path) -> PrivateKey:
+    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        return key
+    raise CardError(f"{path.name} holds no RSA or elliptic-curve key")
+
+
+def _present(certificate: x509.Certificate | None, path: Path) -> x509.Certificate:
+    if certificate is None:
+        raise CardError(f"{path.name} holds no certificate for its key")
+    return certificate
+
+
+def _ordered(leaf: x509.Certificate | None, chain: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+    """The chain from the leaf's issuer upwards; certificates that are not part of it are dropped."""
+    by_subject = {certificate.subject: certificate for certificate in chain}
+    ordered: list[x509.Certificate] = []
+    current = leaf
+    while current is not None and current.issuer != current.subject:
+        current = by_subject.pop(current.issuer, None)
+        if current is not None:
+            ordered.append(current)
+    return tuple(ordered)

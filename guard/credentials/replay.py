@@ -1,0 +1,54 @@
+"""Step n: which assertions were shown before.
+
+Clause: SAML core 2.0 2.5.1.5 (OneTimeUse)
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(slots=True)
+class _Shown:
+    sha256: str
+    until: datetime
+    times: int
+
+
+class ReplayMemory:
+    """Remembers (issuer, ID) until the assertion ends. Thread-safe, bounded; one per process.
+
+    When it is full of assertions still in force nothing is forgotten early: ``show`` says so and the caller decides.
+    """
+
+    def __init__(self, capacity: int = 100_000):
+        self._capacity = capacity
+        self._lock = threading.Lock()
+        self._shown: dict[tuple[str, str], _Shown] = {}
+        self._ends: list[tuple[datetime, tuple[str, str]]] = []
+
+    def show(self, issuer: str, assertion_id: str, sha256: str, until: datetime, now: datetime) -> int | None:
+        """How many times this assertion has been shown, this time included.
+
+        0 when the same issuer gave the ID to different bytes before; None when the memory is full.
+        """
+        key = (issuer, assertion_id)
+        with self._lock:
+            while self._ends and self._ends[0][0] <= now:
+                _, ended = heapq.heappop(self._ends)
+                if ended in self._shown and self._shown[ended].until <= now:
+                    del self._shown[ended]
+            known = self._shown.get(key)
+            if known is not None:
+                if known.sha256 != sha256:
+                    return 0
+                known.times += 1
+                return known.times
+            if len(self._shown) >= self._capacity:
+                return None
+            self._shown[key] = _Shown(sha256, until, 1)
+            heapq.heappush(self._ends, (until, key))
+            return 1

@@ -1,0 +1,142 @@
+"""ITI-18 Registry Stored Query.
+
+The query file says what is asked; the policy goes to the store as a filter, so what this caller may not
+see never leaves it. The access-log line is durable before the answer goes out.
+
+Clause: ITI TF-2 3.18
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Sequence
+from types import ModuleType
+
+import registry.queries
+from guard.audit import access_log
+from guard.policy.facts import Action, RecordFacts, RecordStatus
+from registry.actor import RegistryActor
+from registry.queries import OBJECT_REF, Answer, QueryContext
+from xds.check.query_params import parse_params
+from xds.ebxml.read import read_adhoc_query
+from xds.ebxml.write import adhoc_query_response
+from xds.errors import ErrorCode, Finding, Refused, has_errors
+from xds.model.messages import AdhocQuery
+from xds.namespaces import QUERY, RESPONSE_FAILURE, RESPONSE_SUCCESS
+from xds.wire.exchange import Exchange, Reply, Transaction
+
+NAME = "ITI-18"
+
+
+def _load() -> dict[str, ModuleType]:
+    modules = (
+        importlib.import_module(f"registry.queries.{info.name}") for info in pkgutil.iter_modules(registry.queries.__path__)
+    )
+    return {m.QUERY_ID: m for m in modules}
+
+
+QUERIES = _load()
+"""Query id to its module."""
+
+
+def transaction(actor: RegistryActor) -> Transaction:
+    """The verb, bound to one registry."""
+    return Transaction(
+        name=NAME,
+        action="urn:ihe:iti:2007:RegistryStoredQuery",
+        response_action="urn:ihe:iti:2007:RegistryStoredQueryResponse",
+        body=f"{{{QUERY}}}AdhocQueryRequest",
+        mtom=False,
+        handle=lambda exchange: stored_query(actor, exchange),
+        refuse=refuse,
+        schema_error=ErrorCode.XDSRegistryError,
+        internal_error=ErrorCode.XDSRegistryError,
+    )
+
+
+def refuse(exchange: Exchange, findings: Sequence[Finding]) -> Reply:
+    return Reply(adhoc_query_response(RESPONSE_FAILURE, [], findings, exchange.trace_id))
+
+
+def stored_query(actor: RegistryActor, exchange: Exchange) -> Reply:
+    """Answer one stored query; refusals of what was understood are in the access log too.
+
+    Clause: ITI TF-2 3.18.4.1.3
+    """
+    query, findings = read_adhoc_query(exchange.body)
+    module = QUERIES.get(query.query_id)
+    name = module.NAME if module else query.query_id
+    answer = Answer()
+    try:
+        if module is None:
+            findings.append(
+                Finding(
+                    code=ErrorCode.XDSUnknownStoredQuery, subject="AdhocQuery", field="id", found=query.query_id,
+                    expected="the identifier of a query this registry offers", clause="ITI TF-2 3.18.4.1.2.4",
+                )
+            )
+            raise Refused(findings)
+        _run(actor, exchange, query, module, findings, answer)
+    except Refused as refusal:
+        _write_lines(actor, exchange, name, answer, refusal.findings[0])
+        raise
+    _write_lines(actor, exchange, name, answer, None)
+    return Reply(adhoc_query_response(RESPONSE_SUCCESS, answer.objects, findings, exchange.trace_id))
+
+
+def _run(
+    actor: RegistryActor, exchange: Exchange, query: AdhocQuery, module: ModuleType, findings: list[Finding], answer: Answer
+) -> None:
+    values, problems = parse_params(query, module.PARAMS)
+    findings += problems
+    findings += _exactly_one(query, getattr(module, "EXACTLY_ONE", ()))
+    if has_errors(findings):
+        raise Refused(findings)
+    with actor.database.read() as unit:
+        context = QueryContext(
+            unit=unit, policy=actor.policy, caller=exchange.caller, return_type=query.return_type,
+            action=_action(actor, exchange, query, module), max_results=actor.max_results, answer=answer,
+        )
+        module.run(context, values)
+
+
+def _action(actor: RegistryActor, exchange: Exchange, query: AdhocQuery, module: ModuleType) -> Action:
+    """SEARCH, or the narrower right of the query where the caller has no more and asks for references only."""
+    narrow = getattr(module, "ACTION", Action.SEARCH)
+    if narrow is Action.SEARCH:
+        return narrow
+    facts = RecordFacts(RecordStatus.ACTIVE, patient_id=exchange.caller.patient_id)
+    if query.return_type == OBJECT_REF and not actor.policy.decide(exchange.caller, Action.SEARCH, facts, None).allowed:
+        return narrow
+    return Action.SEARCH
+
+
+def _exactly_one(query: AdhocQuery, names: Sequence[str]) -> list[Finding]:
+    """Of alternative identifiers one must be given, and no more. Clause: ITI TF-2 3.18.4.1.2.3.7"""
+    given = {name for name, values in query.slots if name in names and any(values)}
+    if not names or len(given) == 1:
+        return []
+    return [
+        Finding(
+            code=ErrorCode.XDSStoredQueryParamNumber if given else ErrorCode.XDSStoredQueryMissingParam,
+            subject=f"AdhocQuery {query.query_id}", field=" or ".join(names), found=" and ".join(sorted(given)),
+            expected="exactly one of these parameters", clause="ITI TF-2 3.18.4.1.2.3.7",
+        )
+    ]
+
+
+def _write_lines(
+    actor: RegistryActor, exchange: Exchange, name: str, answer: Answer, refused_by: Finding | None
+) -> None:
+    """One line for each record looked into, or one without a record. Clause: ITI TF-2 3.18.5.1"""
+    patients: list[tuple[int | None, str]] = [*answer.patients.items()] or [(None, answer.unknown_patient_id)]
+    with actor.database.write() as unit:
+        for patient_key, patient_id in patients:
+            unit.audit.append(
+                access_log.query(
+                    exchange.caller, trace_id=exchange.trace_id, event=NAME, query=name, patient_key=patient_key,
+                    patient_id=patient_id, results=len(answer.objects), peer=exchange.peer.address,
+                    refused_by=refused_by,
+                )
+            )

@@ -1,0 +1,123 @@
+"""ITI-42 Register Document Set-b.
+
+All or nothing: every rule is checked, all findings are answered at once, and the objects, the
+replacements they cause and the access-log line become durable in one transaction before the answer.
+
+Clause: ITI TF-2 3.42
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guard.audit import access_log
+from guard.credentials.caller import Caller
+from guard.policy.facts import Action, RecordStatus
+from record.facts import facts_for
+from record.store import Record
+from registry import rules
+from registry.actor import RegistryActor
+from registry.store import RegistryUnit
+from xds.check.context import Stage
+from xds.check.submission import check_submission
+from xds.ebxml.read import read_submission
+from xds.ebxml.write import registry_response
+from xds.errors import Actor, ErrorCode, Finding, Refused, has_errors
+from xds.model import Submission
+from xds.namespaces import LCM, RESPONSE_FAILURE, RESPONSE_SUCCESS
+from xds.wire.exchange import Exchange, Reply, Transaction
+
+NAME = "ITI-42"
+
+
+def transaction(actor: RegistryActor) -> Transaction:
+    """The verb, bound to one registry."""
+    return Transaction(
+        name=NAME,
+        action="urn:ihe:iti:2007:RegisterDocumentSet-b",
+        response_action="urn:ihe:iti:2007:RegisterDocumentSet-bResponse",
+        body=f"{{{LCM}}}SubmitObjectsRequest",
+        mtom=False,
+        handle=lambda exchange: register(actor, exchange),
+        refuse=refuse,
+        schema_error=ErrorCode.XDSRegistryMetadataError,
+        internal_error=ErrorCode.XDSRegistryError,
+    )
+
+
+def refuse(exchange: Exchange, findings: Sequence[Finding]) -> Reply:
+    return Reply([registry_response(RESPONSE_FAILURE, findings, exchange.trace_id)])
+
+
+def register(actor: RegistryActor, exchange: Exchange) -> Reply:
+    """Check and store one submission.
+
+    Raises Refused with every finding; then nothing is stored but the access-log line of the refusal.
+    Clause: ITI TF-2 3.42.4.1.3, 3.42.4.2
+    """
+    caller: Caller = exchange.caller
+    submission, findings = read_submission(exchange.body, Actor.REGISTRY)
+    findings += check_submission(
+        submission, actor.domain, Actor.REGISTRY, stage=Stage.REGISTER, repositories=actor.repositories
+    )
+    with actor.database.write() as unit:
+        record = unit.record.find(submission.submission_set.patient_id)
+        findings += _patient(actor, caller, record, submission)
+        if record is not None:
+            unit.record.lock(record.patient_key)
+            if not has_errors(findings):
+                findings += rules.StateCheck.of(submission, unit.registry, record.patient_key).findings()
+        if record is None or has_errors(findings):
+            _write_line(unit, exchange, record, submission, findings)
+        else:
+            rules.apply(submission, unit.registry, record.patient_key, actor.clock().strftime("%Y%m%d%H%M%S"))
+            _write_line(unit, exchange, record, submission, findings)
+    if has_errors(findings):
+        raise Refused(findings)
+    return Reply([registry_response(RESPONSE_SUCCESS, findings, exchange.trace_id)])
+
+
+def _patient(actor: RegistryActor, caller: Caller, record: Record | None, submission: Submission) -> list[Finding]:
+    """Is the patient known, the record open, and may this caller feed it?
+
+    An unknown patient and a closed record get the same answer. Clause: ITI TF-2 3.42.4.1.3.3.1
+    """
+    patient_id = submission.submission_set.patient_id
+    if not patient_id:
+        return []
+    if record is None or record.status is not RecordStatus.ACTIVE:
+        return [
+            Finding(
+                code=ErrorCode.XDSUnknownPatientId, subject="SubmissionSet", field="patientId", found=patient_id,
+                expected="the identifier of a patient whose record is open", clause="ITI TF-2 3.42.4.1.3.3.1",
+                rule="R-090",
+            )
+        ]
+    decision = actor.policy.decide(caller, Action.FEED, facts_for(record, caller), None)
+    if decision.allowed:
+        return []
+    return [
+        Finding(
+            code=ErrorCode.XDSRegistryError, subject="SubmissionSet", field="access right",
+            found=f"{caller.mode} caller {caller.identifier}", expected=decision.reason, clause=decision.clause,
+        )
+    ]
+
+
+def _write_line(
+    unit: RegistryUnit, exchange: Exchange, record: Record | None, submission: Submission, findings: Sequence[Finding]
+) -> None:
+    errors = [f for f in findings if f.is_error]
+    unit.audit.append(
+        access_log.deposit(
+            exchange.caller,
+            trace_id=exchange.trace_id,
+            event=NAME,
+            patient_key=record.patient_key if record else None,
+            patient_id=submission.submission_set.patient_id,
+            documents=[e.unique_id for e in submission.entries],
+            submission_unique_id=submission.submission_set.unique_id,
+            peer=exchange.peer.address,
+            refused_by=errors[0] if errors else None,
+        )
+    )

@@ -1,0 +1,110 @@
+"""Decision on a retrieve, for the repository that holds the bytes.
+
+The registry decides, the repository enforces: only the registry knows what is masked, whose record is
+closed and what the document's type is. The caller's own assertion comes along and is verified again
+here; the question is accepted from one of our repositories only. Nothing is cached: a mask bites at the
+next request. The access-log line of each read is written here, in the patient's one log, before the
+bytes move.
+
+Clause: ITI TF-2 3.43.4.1.3; shape after IHE ITI Secure Retrieve (decision at the registry)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from xml.sax.saxutils import quoteattr
+
+from guard.audit import access_log
+from guard.credentials.caller import Caller
+from guard.policy.facts import EVERYTHING, Action
+from record.facts import entry_facts, facts_for
+from registry.actor import RegistryActor
+from registry.store import EntryCriteria, RegistryUnit
+from xds.errors import ErrorCode, Finding
+from xds.model import DocumentEntry
+from xds.namespaces import DEPRECATED, ON_DEMAND
+from xds.wire.exchange import Exchange, Reply, Transaction
+
+NAME = "retrieve decision"
+NAMESPACE = "urn:carnet:internal:2026"
+MAX_DOCUMENTS = 1000
+
+
+def transaction(actor: RegistryActor) -> Transaction:
+    """The verb, bound to one registry."""
+    return Transaction(
+        name=NAME,
+        action=f"{NAMESPACE}:RetrieveDecision",
+        response_action=f"{NAMESPACE}:RetrieveDecisionResponse",
+        body=f"{{{NAMESPACE}}}RetrieveDecisionRequest",
+        mtom=False,
+        handle=lambda exchange: decide(actor, exchange),
+        refuse=refuse,
+        schema_error=None,
+        internal_error=ErrorCode.XDSRegistryError,
+    )
+
+
+def refuse(exchange: Exchange, findings: Sequence[Finding]) -> Reply:
+    """Deny all; the repository answers as for documents that do not exist."""
+    return Reply([f'<RetrieveDecisionResponse xmlns="{NAMESPACE}"/>'.encode()])
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One requested document: the entry when it may be read, else None."""
+
+    unique_id: str
+    entry: DocumentEntry | None
+    patient_key: int | None = None
+    patient_id: str = ""
+    reason: str = ""
+    clause: str = ""
+
+
+def decide(actor: RegistryActor, exchange: Exchange) -> Reply:
+    """Permit or deny each document of one retrieve, and log each."""
+    repository = exchange.body.findtext(f"{{{NAMESPACE}}}RepositoryUniqueId", "")
+    wanted = [e.text or "" for e in exchange.body.iterfind(f"{{{NAMESPACE}}}DocumentUniqueId")][:MAX_DOCUMENTS]
+    with actor.database.read() as unit:
+        verdicts = [_verdict(actor, unit, exchange.caller, repository, unique_id) for unique_id in wanted]
+    with actor.database.write() as unit:
+        for verdict in verdicts:
+            unit.audit.append(
+                access_log.retrieve(
+                    exchange.caller, trace_id=exchange.trace_id, event="ITI-43", patient_key=verdict.patient_key,
+                    patient_id=verdict.patient_id, document=verdict.unique_id, allowed=verdict.entry is not None,
+                    reason=verdict.reason, clause=verdict.clause, peer=exchange.peer.address,
+                )
+            )
+    lines = "".join(map(_decision, verdicts))
+    return Reply([f'<RetrieveDecisionResponse xmlns="{NAMESPACE}">{lines}</RetrieveDecisionResponse>'.encode()])
+
+
+def _verdict(actor: RegistryActor, unit: RegistryUnit, caller: Caller, repository: str, unique_id: str) -> Verdict:
+    """Of several entries with one uniqueId, one the caller may read is enough: their bytes are the same."""
+    denied = Verdict(unique_id, None, reason="no such document in the registry", clause="ITI TF-3 4.2.4.1")
+    for patient_key in sorted(unit.registry.locate(unique_ids=[unique_id])):
+        record = unit.record.get(patient_key)
+        if record is None:
+            continue
+        facts = facts_for(record, caller)
+        where = EntryCriteria(unique_ids=frozenset({unique_id}))
+        for entry in unit.registry.entries(patient_key, where, EVERYTHING):
+            decision = actor.policy.decide(caller, Action.READ, facts, entry_facts(entry))
+            on_demand_ended = entry.object_type == ON_DEMAND and entry.status == DEPRECATED
+            if decision.allowed and entry.repository_unique_id == repository and not on_demand_ended:
+                return Verdict(unique_id, entry, patient_key, record.patient_id, decision.reason, decision.clause)
+            denied = Verdict(unique_id, None, patient_key, record.patient_id, decision.reason, decision.clause)
+    return denied
+
+
+def _decision(verdict: Verdict) -> str:
+    if verdict.entry is None:
+        return f'<Decision uniqueId={quoteattr(verdict.unique_id)} permitted="false"/>'
+    entry = verdict.entry
+    return (
+        f'<Decision uniqueId={quoteattr(verdict.unique_id)} permitted="true" hash={quoteattr(entry.hash.lower())} '
+        f'size="{entry.size or 0}" mimeType={quoteattr(entry.mime_type)} entryUUID={quoteattr(entry.entry_uuid)}/>'
+    )

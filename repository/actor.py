@@ -1,0 +1,28 @@
+"""What every transaction of the repository works with; built once by ``carnet``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from repository.registry_link import RegistryLink
+from repository.store import DocumentStore, RepositoryDatabase
+from xds.domain import AffinityDomain
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepositoryActor:
+    """One repository.
+
+    ``unique_id`` is its OID (repositoryUniqueId). ``max_documents`` bounds one retrieve request.
+    ``clock`` gives seconds since the epoch.
+    """
+
+    unique_id: str
+    database: RepositoryDatabase
+    documents: DocumentStore
+    registry: RegistryLink
+    domain: AffinityDomain
+    max_documents: int = 100
+    clock: Callable[[], float] = time.time

@@ -1,0 +1,241 @@
+"""ITI-41 Provide and Register Document Set-b.
+
+Documents arrive first, streamed to staging while size and SHA-1 are computed. Then: match documents and
+entries, compare what the source claimed, make the bytes permanent with their index rows and the
+access-log line in one transaction, register, answer. A document is visible only through the registry,
+so nothing of a deposit that fails in between is ever seen; what it leaves behind is swept.
+
+Clause: ITI TF-2 3.41
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+from guard.audit import access_log
+from repository.actor import RepositoryActor
+from repository.registry_link import Registered, RegistryUnavailable
+from repository.store import HeldDocument, Staged
+from xds.check.context import Stage
+from xds.check.submission import check_submission
+from xds.ebxml.read import read_submission
+from xds.ebxml.write import registry_response
+from xds.errors import Actor, ErrorCode, Finding, Refused, has_errors
+from xds.model import DocumentEntry, Submission
+from xds.namespaces import LCM, RESPONSE_FAILURE, RESPONSE_SUCCESS, XDS
+from xds.wire.exchange import Exchange, Part, Reply, Transaction
+from xds.wire.xop import UnresolvedInclude, receive_document
+
+NAME = "ITI-41"
+METADATA = ErrorCode.XDSRepositoryMetadataError
+
+
+def transaction(actor: RepositoryActor) -> Transaction:
+    """The verb, bound to one repository."""
+    return Transaction(
+        name=NAME,
+        action="urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b",
+        response_action="urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-bResponse",
+        body=f"{{{XDS}}}ProvideAndRegisterDocumentSetRequest",
+        mtom=True,
+        handle=lambda exchange: provide_and_register(actor, exchange),
+        refuse=refuse,
+        schema_error=METADATA,
+        internal_error=ErrorCode.XDSRepositoryError,
+    )
+
+
+def refuse(exchange: Exchange, findings: Sequence[Finding]) -> Reply:
+    return Reply([registry_response(RESPONSE_FAILURE, findings, exchange.trace_id)])
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One received document. The service drops its bytes at the end unless its part is claimed."""
+
+    document_id: str
+    part: Part
+
+    @property
+    def staged(self) -> Staged:
+        return cast(Staged, self.part.received)
+
+
+def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
+    """Store the documents and register them.
+
+    Raises Refused with every finding, the registry's own included; then no document stays.
+    Clause: ITI TF-2 3.41.4.1.3, 3.41.4.2
+    """
+    request = exchange.body.find(f"{{{LCM}}}SubmitObjectsRequest")
+    submission, findings = read_submission(request, Actor.REPOSITORY)
+    findings += check_submission(submission, actor.domain, Actor.REPOSITORY, stage=Stage.PROVIDE)
+    documents: list[Document] = []
+    findings += _receive(actor, exchange, documents)
+    findings += _match(submission, documents)
+    if has_errors(findings):
+        _log(actor, exchange, submission, next(f for f in findings if f.is_error))
+        raise Refused(findings)
+    held = _keep(actor, exchange, submission, documents)
+    return _register(actor, exchange, submission, held, findings)
+
+
+def _receive(actor: RepositoryActor, exchange: Exchange, documents: list[Document]) -> Iterator[Finding]:
+    """Find the bytes of each xds:Document: an attached part, or base64 in place. Clause: ITI TF-2 V.3.6"""
+    taken: set[int] = set()
+    for element in exchange.body.iterfind(f"{{{XDS}}}Document"):
+        document_id = element.get("id", "")
+        if len(element) == 0 and not (element.text or "").strip():
+            yield _missing(document_id, "an empty Document", "the bytes of the document, by xop:Include or base64")
+            continue
+        try:
+            part = receive_document(element, exchange, actor.documents.begin)
+        except UnresolvedInclude as error:
+            yield _missing(document_id, error.reason, "an xop:Include that names a part of this message")
+            continue
+        if id(part) in taken:
+            yield _missing(document_id, "the part of another Document", "a part of its own")
+            continue
+        taken.add(id(part))
+        documents.append(Document(document_id, part))
+
+
+def _missing(document_id: str, found: str, expected: str) -> Finding:
+    return Finding(
+        code=ErrorCode.XDSMissingDocument, subject=f"Document {document_id}", field="content", found=found,
+        expected=expected, clause="ITI TF-2 3.41.4.1.3", rule="R-042",
+    )
+
+
+def _match(submission: Submission, documents: Sequence[Document]) -> Iterator[Finding]:
+    """One document for each entry and one entry for each document; claimed hash and size must be true."""
+    received: dict[str, Document] = {}
+    for document in documents:
+        if document.document_id in received:
+            yield Finding(
+                code=METADATA, subject=f"Document {document.document_id}", field="id", found="the same id twice",
+                expected="one Document for each DocumentEntry", clause="ITI TF-2 3.41.4.1.3", rule="R-040",
+            )
+        received[document.document_id] = document
+    entries = {e.entry_uuid: e for e in submission.entries}
+    for identifier in received.keys() - entries.keys():
+        yield Finding(
+            code=ErrorCode.XDSMissingDocumentMetadata, subject=f"Document {identifier}", field="id", found=identifier,
+            expected="a DocumentEntry with this id", clause="ITI TF-2 3.41.4.1.3", rule="R-041",
+        )
+    for identifier, entry in entries.items():
+        if identifier not in received:
+            yield Finding(
+                code=ErrorCode.XDSMissingDocument, subject=f"DocumentEntry {identifier}", field="Document",
+                expected="a Document element with this id", clause="ITI TF-2 3.41.4.1.3", rule="R-040",
+            )
+        else:
+            yield from _compare(entry, received[identifier].staged)
+
+
+def _compare(entry: DocumentEntry, staged: Staged) -> Iterator[Finding]:
+    """Fill hash and size when absent, refuse them when wrong. Clause: ITI TF-2 3.41.4.1.3 (R-044, R-045, R-047)"""
+    subject = f"DocumentEntry {entry.entry_uuid}"
+    if entry.hash and entry.hash.lower() != staged.sha1:
+        yield Finding(
+            code=METADATA, subject=subject, field="hash", found=entry.hash,
+            expected=f"{staged.sha1}, the SHA-1 of the received bytes", clause="ITI TF-2 3.41.4.1.3", rule="R-044",
+        )
+    if entry.size is not None and entry.size != staged.size:
+        yield Finding(
+            code=METADATA, subject=subject, field="size", found=str(entry.size),
+            expected=f"{staged.size}, the number of received bytes", clause="ITI TF-2 3.41.4.1.3", rule="R-045",
+        )
+    entry.hash, entry.size = staged.sha1, staged.size
+
+
+def _keep(
+    actor: RepositoryActor, exchange: Exchange, submission: Submission, documents: Sequence[Document]
+) -> list[HeldDocument]:
+    """Make the bytes permanent, then their rows and the log line in one transaction (A-4)."""
+    entries = {e.entry_uuid: e for e in submission.entries}
+    actor.documents.keep([d.staged for d in documents])
+    for document in documents:
+        document.part.claimed = True
+    held = []
+    for document in documents:
+        entry = entries[document.document_id]
+        entry.repository_unique_id = actor.unique_id
+        held.append(
+            HeldDocument(
+                key=document.staged.key, unique_id=entry.unique_id, sha1=document.staged.sha1,
+                size=document.staged.size, mime_type=entry.mime_type,
+                submission_unique_id=submission.submission_set.unique_id, received_at=actor.clock(),
+            )
+        )
+    try:
+        with actor.database.write() as unit:
+            unit.documents.add(held)
+            unit.audit.append(_line(exchange, submission, None))
+    except BaseException:
+        actor.documents.discard(h.key for h in held)
+        raise
+    return held
+
+
+def _register(
+    actor: RepositoryActor, exchange: Exchange, submission: Submission, held: Sequence[HeldDocument],
+    findings: Sequence[Finding],
+) -> Reply:
+    """Clause: ITI TF-2 3.41.4.1.3 (A-5, A-6, A-7 of our rules)"""
+    try:
+        answer = actor.registry.register(submission, exchange.caller.assertion)
+    except RegistryUnavailable as unavailable:
+        finding = Finding(
+            code=ErrorCode.XDSRegistryNotAvailable, subject="the registry", found=str(unavailable),
+            expected=(
+                "an answer; the outcome is unknown: repeat, and XDSDuplicateUniqueIdInRegistry will mean it was done"
+                if unavailable.outcome_unknown else "an answer; nothing was stored: repeat later"
+            ),
+            clause="ITI TF-2 3.41.4.1.3",
+        )
+        if unavailable.outcome_unknown:
+            _log(actor, exchange, submission, finding)
+        else:
+            _withdraw(actor, exchange, submission, held, finding)
+        raise Refused([*findings, finding]) from unavailable
+    problems = [*findings, *answer.errors]
+    if not answer.is_success:
+        _withdraw(actor, exchange, submission, held, _refused_by(answer))
+        return Reply([registry_response(RESPONSE_FAILURE, problems, exchange.trace_id)])
+    return Reply([registry_response(RESPONSE_SUCCESS, problems, exchange.trace_id)])
+
+
+def _refused_by(answer: Registered) -> Finding:
+    """The registry's first error, for the log: its code alone, the text may name the patient."""
+    code = next((e.code for e in answer.errors if e.is_error), ErrorCode.XDSRegistryError.value)
+    return Finding(code=ErrorCode.XDSRegistryError, subject="the registry", expected=f"no {code} from the registry")
+
+
+def _withdraw(
+    actor: RepositoryActor, exchange: Exchange, submission: Submission, held: Sequence[HeldDocument],
+    finding: Finding,
+) -> None:
+    """Rows first, bytes after: a crash in between leaves only bytes without a row, which the sweep removes."""
+    keys = [h.key for h in held]
+    with actor.database.write() as unit:
+        unit.documents.remove(keys)
+        unit.audit.append(_line(exchange, submission, finding))
+    actor.documents.discard(keys)
+
+
+def _log(actor: RepositoryActor, exchange: Exchange, submission: Submission, finding: Finding) -> None:
+    with actor.database.write() as unit:
+        unit.audit.append(_line(exchange, submission, finding))
+
+
+def _line(exchange: Exchange, submission: Submission, refused_by: Finding | None) -> access_log.AccessLine:
+    return access_log.deposit(
+        exchange.caller, trace_id=exchange.trace_id, event=NAME, patient_key=None,
+        patient_id=submission.submission_set.patient_id, documents=[e.unique_id for e in submission.entries],
+        submission_unique_id=submission.submission_set.unique_id, peer=exchange.peer.address, refused_by=refused_by,
+    )
+
+

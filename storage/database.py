@@ -1,0 +1,82 @@
+"""Units of work: the stores that share a database, over one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from storage.audit import SqlAuditStore
+from storage.engines import connect
+from storage.record import SqlRecordStore
+from storage.registry import SqlRegistryStore
+from storage.repository_index import SqlDocumentIndex
+from storage.tables import access_log, repository_access_log
+from storage.transaction import Transaction
+
+
+@dataclass(slots=True)
+class SqlRegistryUnit:
+    registry: SqlRegistryStore
+    record: SqlRecordStore
+    audit: SqlAuditStore
+
+
+@dataclass(slots=True)
+class SqlRepositoryUnit:
+    documents: SqlDocumentIndex
+    audit: SqlAuditStore
+
+
+class SqlRegistryDatabase:
+    """``registry.store.RegistryDatabase``.
+
+    Its units raise KeyError when a unique key is taken, TimeoutError when the database stays busy, and OSError
+    (ENOSPC when the disk is full) when it cannot be written; nothing of the unit is then stored.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.engine = connect(url)
+
+    @contextmanager
+    def read(self) -> Iterator[SqlRegistryUnit]:
+        with self.engine.reading() as transaction:
+            yield _registry_unit(transaction)
+
+    @contextmanager
+    def write(self) -> Iterator[SqlRegistryUnit]:
+        with self.engine.writing() as transaction:
+            yield _registry_unit(transaction)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class SqlRepositoryDatabase:
+    """``repository.store.RepositoryDatabase``. Raises as ``SqlRegistryDatabase`` does."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = connect(url)
+
+    @contextmanager
+    def read(self) -> Iterator[SqlRepositoryUnit]:
+        with self.engine.reading() as transaction:
+            yield _repository_unit(transaction)
+
+    @contextmanager
+    def write(self) -> Iterator[SqlRepositoryUnit]:
+        with self.engine.writing() as transaction:
+            yield _repository_unit(transaction)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def _registry_unit(transaction: Transaction) -> SqlRegistryUnit:
+    return SqlRegistryUnit(
+        SqlRegistryStore(transaction), SqlRecordStore(transaction), SqlAuditStore(transaction, access_log)
+    )
+
+
+def _repository_unit(transaction: Transaction) -> SqlRepositoryUnit:
+    return SqlRepositoryUnit(SqlDocumentIndex(transaction), SqlAuditStore(transaction, repository_access_log))

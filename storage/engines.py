@@ -1,0 +1,308 @@
+"""The database engines: how a connection is opened, how a transaction begins and ends, where SQL differs.
+
+``sqlite:///path``: one writer at a time, readers beside it on snapshots; every commit is synced to disk.
+``postgresql+psycopg://user@host/name``: writers of one patient queue on the patient's record.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Hashable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import (
+    ARRAY,
+    URL,
+    ClauseElement,
+    ColumnElement,
+    QueuePool,
+    Table,
+    Text,
+    bindparam,
+    create_engine,
+    event,
+    func,
+    make_url,
+    select,
+)
+from sqlalchemy import Engine as SqlAlchemyEngine
+from sqlalchemy.dialects import postgresql, sqlite
+
+from storage.transaction import Build, Statement, Transaction
+from storage.turnstile import Turnstile
+
+BUSY_SECONDS = 15
+"""Longest wait for another process (SQLite) or for another transaction's lock (PostgreSQL)."""
+
+
+def connect(url: str) -> Engine:
+    """The engine of a database URL; opens nothing yet. Raises ValueError for another kind of database."""
+    parsed = make_url(url)
+    match parsed.get_backend_name():
+        case "sqlite":
+            return SqliteEngine(parsed)
+        case "postgresql":
+            return PostgresqlEngine(parsed.set(drivername="postgresql+psycopg"))
+        case other:
+            raise ValueError(f"storage on {other} is not supported; use sqlite:///path or postgresql+psycopg://...")
+
+
+class Engine(ABC):
+    """One database. May be used by many threads, and by a child process after a fork."""
+
+    def __init__(self, engine: SqlAlchemyEngine) -> None:
+        self.sqlalchemy = engine
+        self._statements: dict[Hashable, Statement] = {}
+        self._process = os.getpid()
+
+    begin_schema_change: tuple[str, ...]
+    """Statements that begin a transaction no other schema change runs beside."""
+
+    @abstractmethod
+    def reading(self) -> Any:
+        """Context manager of a ``Transaction`` over one consistent snapshot."""
+
+    @abstractmethod
+    def writing(self) -> Any:
+        """Context manager of a ``Transaction`` that is durable when its block ends, and undone when it raises."""
+
+    @abstractmethod
+    def translated(self, error: Exception) -> Exception: ...
+
+    def statement(self, key: Hashable, build: Build) -> Statement:
+        found = self._statements.get(key)
+        if found is None:
+            compiled = build().compile(dialect=self.sqlalchemy.dialect)
+            constants = {name: value for name, value in compiled.params.items() if value is not None}
+            found = self._statements[key] = Statement(str(compiled), constants)
+        return found
+
+    def close(self) -> None:
+        """Close every idle connection. The engine may be used again."""
+        self.sqlalchemy.dispose()
+
+    def _follow_fork(self) -> None:
+        """A connection must not be shared with the parent process: leave it to the parent and open new ones."""
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self.sqlalchemy.dispose(close=False)
+            self._after_fork()
+
+    def _after_fork(self) -> None:
+        return
+
+
+class SqliteEngine(Engine):
+    """Writers of one process queue in order of arrival on one connection; other processes wait by busy_timeout."""
+
+    def __init__(self, url: URL) -> None:
+        engine = create_engine(
+            url, paramstyle="named", poolclass=QueuePool, pool_size=0, pool_reset_on_return=None,
+            connect_args={"check_same_thread": False, "cached_statements": 512, "isolation_level": None},
+        )
+        event.listen(engine, "connect", self._configure)
+        super().__init__(engine)
+        self._after_fork()
+
+    def _after_fork(self) -> None:
+        self._turn = Turnstile()
+        self._writer: Any = None
+
+    @staticmethod
+    def _configure(connection: Any, _: object) -> None:
+        for pragma in (
+            f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
+            "cache_size=-32768", "mmap_size=268435456", "temp_store=MEMORY", "journal_size_limit=67108864",
+            "wal_autocheckpoint=4000",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        self._follow_fork()
+        pooled = self._opened()
+        connection = pooled.driver_connection
+        try:
+            connection.execute("PRAGMA query_only=ON")
+            connection.execute("BEGIN")
+            yield Transaction(connection, self)
+        finally:
+            try:
+                connection.rollback()
+            finally:
+                pooled.close()
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        self._follow_fork()
+        with self._turn:
+            if self._writer is None:
+                self._writer = self._opened()
+            connection = self._writer.driver_connection
+            try:
+                connection.execute("BEGIN IMMEDIATE")
+                yield Transaction(connection, self, is_writing=True)
+                connection.commit()
+            except BaseException as error:
+                self._undo(connection)
+                raise self.translated(error) if isinstance(error, Exception) else error from None
+
+    def _undo(self, connection: Any) -> None:
+        """Roll back; a connection that cannot even do that is thrown away, its transaction with it."""
+        try:
+            connection.rollback()
+        except Exception:
+            self._writer.invalidate()
+            self._writer = None
+
+    def _opened(self) -> Any:
+        try:
+            return self.sqlalchemy.raw_connection()
+        except Exception as error:
+            raise self.translated(getattr(error, "orig", None) or error) from None
+
+    def close(self) -> None:
+        with self._turn:
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+        super().close()
+
+    begin_schema_change = ("BEGIN IMMEDIATE",)
+    has_row_locks = False
+
+    def hold(self, transaction: Transaction, identifiers: Collection[str]) -> None:
+        """Writers are serial here."""
+
+    def insert_if_free(self, table: Table) -> ClauseElement:
+        return sqlite.insert(table).on_conflict_do_nothing()
+
+    def is_among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        return column.in_(select(func.json_each(bindparam(name)).table_valued("value").c.value))
+
+    def listed(self, values: Collection[Any]) -> str:
+        return json.dumps(list(values))
+
+    def is_like(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        return column.op("GLOB")(bindparam(name))
+
+    def pattern(self, like: str) -> str:
+        """LIKE ignores case here and GLOB does not: the wildcards are translated, GLOB's own are set in brackets."""
+        return like.translate(_GLOB)
+
+    def streaming_cursor(self, connection: Any) -> Any:
+        return connection.cursor()
+
+    def translated(self, error: Exception) -> Exception:
+        code = getattr(error, "sqlite_errorcode", None)
+        if code is None:
+            return error
+        match code & 0xFF:
+            case 19:
+                return KeyError("identifier already taken")
+            case 5 | 6:
+                return TimeoutError("the database is busy with another process")
+            case 13:
+                return OSError(errno.ENOSPC, "no space left for the database")
+            case 10 | 14 | 8 | 26 | 11:
+                return OSError(errno.EIO, f"the database cannot be read or written (SQLite {code})")
+            case _:
+                return error
+
+
+_GLOB = str.maketrans({"%": "*", "_": "?", "*": "[*]", "?": "[?]", "[": "[[]"})
+
+
+class PostgresqlEngine(Engine):
+    """READ COMMITTED for writers: what is read after ``record.lock`` is what the writer before has left."""
+
+    def __init__(self, url: URL) -> None:
+        super().__init__(create_engine(
+            url, pool_size=0, pool_reset_on_return=None, pool_pre_ping=True,
+            connect_args={"autocommit": True, "options": f"-c lock_timeout={BUSY_SECONDS}s -c timezone=UTC"},
+        ))
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as transaction:
+            yield transaction
+
+    @contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        with self._transaction("BEGIN ISOLATION LEVEL READ COMMITTED") as transaction:
+            yield transaction
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[Transaction]:
+        self._follow_fork()
+        try:
+            pooled = self.sqlalchemy.raw_connection()
+        except Exception as error:
+            raise self.translated(getattr(error, "orig", None) or error) from None
+        connection: Any = pooled.driver_connection
+        try:
+            connection.execute(begin)
+            yield Transaction(connection, self, is_writing="READ ONLY" not in begin)
+            connection.execute("COMMIT")
+        except BaseException as error:
+            try:
+                connection.execute("ROLLBACK")
+            except Exception:
+                pooled.invalidate()
+            raise self.translated(error) if isinstance(error, Exception) else error from None
+        finally:
+            pooled.close()
+
+    begin_schema_change = ("BEGIN", "SELECT pg_advisory_xact_lock(4271)")
+    has_row_locks = True
+
+    def hold(self, transaction: Transaction, identifiers: Collection[str]) -> None:
+        """Two writers of different patients may bring the same uniqueId; the second waits here for the first."""
+        if not transaction.is_writing or not identifiers:
+            return
+        identifier = func.unnest(bindparam("ids", type_=ARRAY(Text))).column_valued("identifier")
+        transaction.rows(
+            "hold identifiers",
+            lambda: select(func.pg_advisory_xact_lock(func.hashtextextended(identifier, 0))).order_by(identifier),
+            ids=list(identifiers),
+        )
+
+    def insert_if_free(self, table: Table) -> ClauseElement:
+        return postgresql.insert(table).on_conflict_do_nothing()
+
+    def is_among(self, column: ColumnElement[Any], name: str) -> ColumnElement[bool]:
+        return column == func.any(bindparam(name))
+
+    def listed(self, values: Collection[Any]) -> list[Any]:
+        return list(values)
+
+    def is_like(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
+        return column.like(bindparam(name), escape="")
+
+    def pattern(self, like: str) -> str:
+        return like
+
+    def streaming_cursor(self, connection: Any) -> Any:
+        return connection.cursor(name=f"rows_{os.urandom(6).hex()}")
+
+    def translated(self, error: Exception) -> Exception:
+        state = getattr(error, "sqlstate", None)
+        match state:
+            case None if type(error).__module__.startswith("psycopg"):
+                return OSError(errno.EIO, "the database cannot be reached")
+            case None:
+                return error
+            case "23505":
+                return KeyError("identifier already taken")
+            case "40001" | "40P01" | "55P03" | "57014":
+                return TimeoutError("the database is busy with another transaction")
+            case "53100":
+                return OSError(errno.ENOSPC, "no space left for the database")
+            case _ if state[:2] in ("08", "57", "58", "53"):
+                return OSError(errno.EIO, f"the database cannot be reached or written (SQLSTATE {state})")
+            case _:
+                return error

@@ -1,0 +1,1 @@
+"""Schema revisions of the two databases, run from inside the package."""

@@ -1,0 +1,281 @@
+"""The registry's store in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+from sqlalchemy import ClauseElement, Table, bindparam, select, union, update
+
+from guard.policy.facts import EntryFilter
+from registry.store import EntryCriteria, SetCriteria, StoredObject
+from storage import tables
+from storage.conditions import entry_conditions, set_conditions
+from storage.rows import (
+    ASSOCIATION_COLUMNS,
+    ENTRY_COLUMNS,
+    FOLDER_COLUMNS,
+    SET_COLUMNS,
+    association_from,
+    association_row,
+    compared,
+    entry_from,
+    entry_row,
+    entry_values,
+    folder_from,
+    folder_row,
+    locator_rows,
+    long,
+    set_from,
+    set_row,
+    set_values,
+    short,
+)
+from storage.tables import association, document_entry, entry_value, folder, locator, submission_set
+from storage.transaction import Transaction
+from storage.visibility import Visibility
+from xds.model import Association, DocumentEntry, Folder, Submission, SubmissionSet
+from xds.namespaces import APPROVED
+
+_TABLES = {"DocumentEntry": document_entry, "SubmissionSet": submission_set, "Folder": folder,
+           "Association": association}
+_FACTS = {
+    "DocumentEntry": ("patient_key", "entry_uuid", "patient_id", "status", "object_type", "unique_id", "hash", "size"),
+    "SubmissionSet": ("patient_key", "entry_uuid", "patient_id", "status", "unique_id"),
+    "Folder": ("patient_key", "entry_uuid", "patient_id", "status", "unique_id"),
+    "Association": ("patient_key", "entry_uuid", "status", "type", "source", "target"),
+}
+
+
+class SqlRegistryStore:
+    """``registry.store.RegistryStore`` within one transaction. An iterator must be read before the unit ends."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._sql = transaction
+        self._flavour = transaction.flavour
+
+    # -- facts for the submission rules ---------------------------------------------------------------
+    def known(self, entry_uuids: Iterable[str]) -> dict[str, StoredObject]:
+        located = self._located(tables.ENTRY_UUID, [value.lower() for value in entry_uuids])
+        return {found.entry_uuid: found for found in self._facts(located)}
+
+    def by_unique_id(self, unique_ids: Iterable[str]) -> list[StoredObject]:
+        wanted = sorted({compared(value) for value in unique_ids})
+        self._flavour.hold(self._sql, wanted)
+        return self._facts(self._located(tables.UNIQUE_ID, wanted))
+
+    def associations_of(
+        self, patient_key: int, entry_uuids: Iterable[str], types: frozenset[str] | None = None
+    ) -> list[Association]:
+        return self._associations(patient_key, entry_uuids, types, frozenset({APPROVED}))
+
+    # -- changes ----------------------------------------------------------------------------------------
+    def insert(self, patient_key: int, submission: Submission) -> None:
+        """Raises KeyError when an entryUUID is already taken, by any patient; the unit must then be left."""
+        values: list[dict[str, Any]] = []
+        located: list[dict[str, Any]] = []
+
+        def place(table: Table, kind: str, rows: list[dict[str, Any]]) -> None:
+            self._insert(table, rows)
+            for row in rows:
+                located.extend(locator_rows(patient_key, kind, row))
+
+        def note(entry_uuid: str, pairs: set[tuple[str, str]]) -> None:
+            values.extend(
+                {"patient_key": patient_key, "kind": kind, "value": value, "entry_uuid": entry_uuid.lower()}
+                for kind, value in pairs
+            )
+
+        place(submission_set, "SubmissionSet", [set_row(patient_key, submission.submission_set)])
+        note(submission.submission_set.entry_uuid, set_values(submission.submission_set))
+        place(document_entry, "DocumentEntry", [entry_row(patient_key, entry) for entry in submission.entries])
+        for entry in submission.entries:
+            note(entry.entry_uuid, entry_values(entry))
+        place(folder, "Folder", [folder_row(patient_key, one) for one in submission.folders])
+        place(association, "Association", [association_row(patient_key, one) for one in submission.associations])
+        self._insert(locator, located)
+        self._insert(entry_value, values)
+
+    def set_status(self, patient_key: int, entry_uuids: Iterable[str], status: str) -> None:
+        wanted = self._flavour.listed([value.lower() for value in entry_uuids])
+        for table in _TABLES.values():
+            self._sql.change(
+                ("set status", table.name), partial(self._status_change, table),
+                patient=patient_key, ids=wanted, new_status=short(status),
+            )
+
+    def touch_folders(self, patient_key: int, folder_uuids: Iterable[str], last_update_time: str) -> None:
+        self._sql.change(
+            "touch folders",
+            lambda: update(folder)
+            .where(folder.c.patient_key == bindparam("patient"), self._flavour.is_among(folder.c.entry_uuid, "ids"))
+            .values(last_update_time=bindparam("new_time")),
+            patient=patient_key, ids=self._flavour.listed([value.lower() for value in folder_uuids]),
+            new_time=last_update_time,
+        )
+
+    # -- queries ------------------------------------------------------------------------------------------
+    def locate(
+        self, *, entry_uuids: Iterable[str] = (), unique_ids: Iterable[str] = (), logical_ids: Iterable[str] = ()
+    ) -> set[int]:
+        logical = [value.lower() for value in logical_ids]
+        rows = self._located(tables.ENTRY_UUID, [*(value.lower() for value in entry_uuids), *logical])
+        rows += self._located(tables.LOGICAL_ID, logical)
+        rows += self._located(tables.UNIQUE_ID, [compared(value) for value in unique_ids])
+        return {patient_key for _, _, patient_key in rows}
+
+    def entries(self, patient_key: int, where: EntryCriteria, visible: EntryFilter) -> Iterator[DocumentEntry]:
+        return (entry_from(row) for row in self._entry_rows(patient_key, where, visible, ENTRY_COLUMNS))
+
+    def entry_uuids(self, patient_key: int, where: EntryCriteria, visible: EntryFilter) -> list[str]:
+        return [row[0] for row in self._entry_rows(patient_key, where, visible, ("entry_uuid",))]
+
+    def submission_sets(self, patient_key: int, where: SetCriteria, visible: EntryFilter) -> Iterator[SubmissionSet]:
+        """Nothing under a filter that denies all."""
+        if visible.deny_all:
+            return iter(())
+        conditions = set_conditions(self._flavour, patient_key, where)
+        columns = submission_set.c
+        if where.unique_ids:
+            conditions.among(columns.entry_uuid, self._owners("SubmissionSet", tables.UNIQUE_ID, where.unique_ids))
+        rows = self._sql.rows(
+            (*conditions.shape, "full"),
+            lambda: select(*(columns[name] for name in SET_COLUMNS)).where(conditions.built())
+            .order_by(columns.submission_time.desc(), columns.entry_uuid),
+            **conditions.values,
+        )
+        hidden = Visibility(self._sql, patient_key, visible).hidden_sets(row[0] for row in rows)
+        return (set_from(row) for row in rows if row[0] not in hidden)
+
+    def folders(self, patient_key: int, entry_uuids: Iterable[str]) -> Iterator[Folder]:
+        """In the order of their entryUUIDs."""
+        wanted = [value.lower() for value in entry_uuids]
+        columns = folder.c
+        rows = self._sql.rows(
+            "folders",
+            lambda: select(*(columns[name] for name in FOLDER_COLUMNS))
+            .where(columns.patient_key == bindparam("patient"), self._flavour.is_among(columns.entry_uuid, "ids"))
+            .order_by(columns.entry_uuid),
+            patient=patient_key, ids=self._flavour.listed(wanted),
+        ) if wanted else []
+        return (folder_from(row) for row in rows)
+
+    def associations(
+        self, patient_key: int, entry_uuids: Iterable[str], visible: EntryFilter,
+        types: frozenset[str] | None = None, statuses: frozenset[str] | None = None,
+    ) -> list[Association]:
+        if visible.deny_all:
+            return []
+        found = self._associations(patient_key, entry_uuids, types, statuses)
+        hidden = Visibility(self._sql, patient_key, visible).hidden_associations(found)
+        return [one for one in found if one.entry_uuid not in hidden]
+
+    # -- check, export and benches --------------------------------------------------------------------------
+    def every_entry(self) -> Iterator[StoredObject]:
+        names = _FACTS["DocumentEntry"]
+        rows = self._sql.stream("every entry", lambda: select(*(document_entry.c[name] for name in names)))
+        return (_stored("DocumentEntry", dict(zip(names, row, strict=True))) for row in rows)
+
+    # -- parts ------------------------------------------------------------------------------------------------
+    def _insert(self, table: Table, rows: list[dict[str, Any]]) -> None:
+        self._sql.change_many(("insert", table.name), table.insert, rows)
+
+    def _located(self, role: str, identifiers: list[str]) -> list[tuple[str, str, int]]:
+        """(entryUUID, kind, patient_key) of the owners of these identifiers."""
+        if not identifiers:
+            return []
+        columns = locator.c
+        rows = self._sql.rows(
+            "locate",
+            lambda: select(columns.identifier, columns.entry_uuid, columns.kind, columns.patient_key)
+            .where(self._flavour.is_among(columns.identifier, "ids"), columns.role == bindparam("role_wanted")),
+            ids=self._flavour.listed(identifiers), role_wanted=role,
+        )
+        return [(entry_uuid or identifier, kind, patient_key) for identifier, entry_uuid, kind, patient_key in rows]
+
+    def _owners(self, kind: str, role: str, identifiers: Iterable[str]) -> list[str]:
+        """entryUUIDs of the objects of one kind that carry these identifiers; never empty, as empty means not asked."""
+        located = self._located(role, [compared(value) for value in identifiers])
+        return [entry_uuid for entry_uuid, found, _ in located if found == kind] or [""]
+
+    def _facts(self, located: list[tuple[str, str, int]]) -> list[StoredObject]:
+        found = []
+        for kind, names in _FACTS.items():
+            rows = [(entry_uuid, patient_key) for entry_uuid, of, patient_key in located if of == kind]
+            if not rows:
+                continue
+            for row in self._sql.rows(
+                ("facts", kind), partial(self._facts_query, _TABLES[kind].c, names),
+                patients=self._flavour.listed({patient_key for _, patient_key in rows}),
+                ids=self._flavour.listed({entry_uuid for entry_uuid, _ in rows}),
+            ):
+                found.append(_stored(kind, dict(zip(names, row, strict=True))))
+        return found
+
+    def _facts_query(self, columns: Any, names: tuple[str, ...]) -> ClauseElement:
+        return select(*(columns[name] for name in names)).where(
+            self._flavour.is_among(columns.patient_key, "patients"), self._flavour.is_among(columns.entry_uuid, "ids")
+        )
+
+    def _status_change(self, table: Table) -> ClauseElement:
+        is_meant = self._flavour.is_among(table.c.entry_uuid, "ids")
+        return update(table).where(table.c.patient_key == bindparam("patient"), is_meant).values(
+            status=bindparam("new_status")
+        )
+
+    def _entry_rows(
+        self, patient_key: int, where: EntryCriteria, visible: EntryFilter, names: tuple[str, ...]
+    ) -> list[tuple[Any, ...]]:
+        if visible.deny_all:
+            return []
+        conditions = entry_conditions(self._flavour, patient_key, where, visible)
+        columns = document_entry.c
+        if where.unique_ids:
+            conditions.among(columns.entry_uuid, self._owners("DocumentEntry", tables.UNIQUE_ID, where.unique_ids))
+        if where.logical_ids:
+            logical = [value.lower() for value in where.logical_ids]
+            later = self._owners("DocumentEntry", tables.LOGICAL_ID, logical)
+            conditions.among(columns.entry_uuid, [*logical, *later])
+            conditions.among(columns.logical_id, where.logical_ids)
+        return self._sql.rows(
+            (*conditions.shape, names),
+            lambda: select(*(columns[name] for name in names)).where(conditions.built())
+            .order_by(columns.creation_time.desc(), columns.entry_uuid),
+            **conditions.values,
+        )
+
+    def _associations(
+        self, patient_key: int, entry_uuids: Iterable[str], types: frozenset[str] | None,
+        statuses: frozenset[str] | None,
+    ) -> list[Association]:
+        """Every association with an end among ``entry_uuids``, in the order of their entryUUIDs."""
+        wanted = [value.lower() for value in entry_uuids]
+        if not wanted or (types is not None and not types) or (statuses is not None and not statuses):
+            return []
+        columns = association.c
+
+        def touching(end: Any) -> Any:
+            return select(*(columns[name] for name in ASSOCIATION_COLUMNS)).where(
+                columns.patient_key == bindparam("patient"), self._flavour.is_among(end, "ids")
+            )
+
+        rows = self._sql.rows(
+            "associations", lambda: union(touching(columns.source), touching(columns.target)).order_by("entry_uuid"),
+            patient=patient_key, ids=self._flavour.listed(wanted),
+        )
+        of_type = None if types is None else {short(value) for value in types}
+        of_status = None if statuses is None else {short(value) for value in statuses}
+        return [
+            association_from(row) for row in rows
+            if (of_type is None or row[2] in of_type) and (of_status is None or row[1] in of_status)
+        ]
+
+
+def _stored(kind: str, row: dict[str, Any]) -> StoredObject:
+    row["status"] = long(row["status"])
+    if "object_type" in row:
+        row["object_type"] = long(row["object_type"])
+    if "type" in row:
+        row["association_type"] = long(row.pop("type"))
+    return StoredObject(kind=kind, **row)

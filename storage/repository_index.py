@@ -1,0 +1,79 @@
+"""The repository's index of held documents in SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import bindparam, delete, select, update
+
+from repository.store import HeldDocument
+from storage.rows import compared
+from storage.tables import held_document
+from storage.transaction import Transaction
+
+_FIELDS = tuple(field.name for field in fields(HeldDocument))
+
+
+class SqlDocumentIndex:
+    """``repository.store.DocumentIndex`` within one transaction."""
+
+    def __init__(self, transaction: Transaction) -> None:
+        self._sql = transaction
+        self._flavour = transaction.flavour
+
+    def add(self, documents: Iterable[HeldDocument]) -> None:
+        """Raises KeyError when a key is already there; the unit must then be left."""
+        rows = [{name: getattr(document, name) for name in _FIELDS} for document in documents]
+        for row in rows:
+            row["settled"] = int(row["settled"])
+            row["unique_id"] = compared(row["unique_id"])
+        self._sql.change_many("add documents", held_document.insert, rows)
+
+    def find(self, unique_id: str) -> list[HeldDocument]:
+        """Oldest first."""
+        rows = self._sql.rows(
+            "find document",
+            lambda: _all_columns().where(held_document.c.unique_id == bindparam("wanted"))
+            .order_by(held_document.c.received_at, held_document.c.key),
+            wanted=compared(unique_id),
+        )
+        return [_from_row(row) for row in rows]
+
+    def remove(self, keys: Iterable[str]) -> None:
+        self._sql.change(
+            "remove documents",
+            lambda: delete(held_document).where(self._flavour.is_among(held_document.c.key, "keys")),
+            keys=self._flavour.listed(list(keys)),
+        )
+
+    def unsettled(self, older_than: float, limit: int = 1000) -> list[HeldDocument]:
+        columns = held_document.c
+        rows = self._sql.rows(
+            "unsettled documents",
+            lambda: _all_columns().where(columns.settled == 0, columns.received_at < bindparam("before"))
+            .order_by(columns.received_at, columns.key).limit(bindparam("most")),
+            before=older_than, most=limit,
+        )
+        return [_from_row(row) for row in rows]
+
+    def settle(self, keys: Iterable[str]) -> None:
+        self._sql.change(
+            "settle documents",
+            lambda: update(held_document).where(self._flavour.is_among(held_document.c.key, "keys")).values(settled=1),
+            keys=self._flavour.listed(list(keys)),
+        )
+
+    def every(self) -> Iterator[HeldDocument]:
+        return (_from_row(row) for row in self._sql.stream("every document", _all_columns))
+
+
+def _all_columns() -> Any:
+    return select(*(held_document.c[name] for name in _FIELDS))
+
+
+def _from_row(row: tuple[Any, ...]) -> HeldDocument:
+    values = dict(zip(_FIELDS, row, strict=True))
+    values["settled"] = bool(values["settled"])
+    return HeldDocument(**values)

@@ -1,0 +1,209 @@
+"""Metadata objects as rows, and back.
+
+The columns are the truth: the same fields are blank in ``content`` and are set from the row when it is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+from unicodedata import normalize
+
+from storage import tables
+from xds import namespaces as ns
+from xds.model import Association, DocumentEntry, Folder, SubmissionSet, hl7
+from xds.model.datatypes import dtm_start
+from xds.model.json import decode, encode
+
+_SHORT = {
+    ns.APPROVED: "Approved", ns.DEPRECATED: "Deprecated",
+    ns.STABLE: "Stable", ns.ON_DEMAND: "OnDemand",
+    ns.HAS_MEMBER: "HasMember", ns.RPLC: "RPLC", ns.XFRM: "XFRM", ns.APND: "APND", ns.XFRM_RPLC: "XFRM_RPLC",
+    ns.SIGNS: "signs", ns.IS_SNAPSHOT_OF: "IsSnapshotOf",
+    ns.UPDATE_AVAILABILITY_STATUS: "UpdateAvailabilityStatus", ns.SUBMIT_ASSOCIATION: "SubmitAssociation",
+}
+_LONG = {short: urn for urn, short in _SHORT.items()}
+
+ENTRY_COLUMNS = ("entry_uuid", "status", "object_type", "unique_id", "logical_id", "version", "patient_id", "hash",
+                 "size", "content")
+SET_COLUMNS = ("entry_uuid", "status", "unique_id", "patient_id", "content")
+FOLDER_COLUMNS = ("entry_uuid", "status", "last_update_time", "unique_id", "logical_id", "version", "patient_id",
+                  "content")
+ASSOCIATION_COLUMNS = ("entry_uuid", "status", "type", "source", "target", "content")
+
+
+def short(urn: str) -> str:
+    """The stored word of a status, objectType or association type; any other text is stored as it is."""
+    return _SHORT.get(urn, urn)
+
+
+def long(word: str) -> str:
+    return _LONG.get(word, word)
+
+
+def compared(text: str) -> str:
+    """The form in which identifiers and codes are compared: NFC. Clause: ITI TF-3 4.2.3.1 (rule Q-13)"""
+    return text if text.isascii() else normalize("NFC", text)
+
+
+def padded(time: str) -> str:
+    """14 digits, "" when not given."""
+    return dtm_start(time) if time else ""
+
+
+def entry_row(patient_key: int, entry: DocumentEntry) -> dict[str, Any]:
+    return {
+        "patient_key": patient_key,
+        "entry_uuid": entry.entry_uuid.lower(),
+        "status": short(entry.status),
+        "creation_time": padded(entry.creation_time),
+        "object_type": short(entry.object_type),
+        "type_code": _key(entry.type_code),
+        "class_code": _key(entry.class_code),
+        "format_code": _key(entry.format_code),
+        "practice_setting_code": _key(entry.practice_setting_code),
+        "healthcare_facility_type_code": _key(entry.healthcare_facility_type_code),
+        "document_availability": compared(entry.document_availability),
+        "service_start_time": padded(entry.service_start_time),
+        "service_stop_time": padded(entry.service_stop_time),
+        "unique_id": entry.unique_id,
+        "logical_id": entry.logical_id,
+        "version": entry.version,
+        "patient_id": entry.patient_id,
+        "hash": entry.hash,
+        "size": entry.size,
+        "content": encode(replace(
+            entry, entry_uuid="", status="", object_type=ns.STABLE, unique_id="", logical_id="", version=0,
+            patient_id="", hash="", size=None,
+        )),
+    }
+
+
+def entry_from(row: tuple[Any, ...]) -> DocumentEntry:
+    """From ``ENTRY_COLUMNS``."""
+    entry: DocumentEntry = decode("DocumentEntry", row[9])
+    entry.entry_uuid, status, object_type, entry.unique_id, entry.logical_id = row[:5]
+    entry.status = long(status)
+    entry.object_type = long(object_type)
+    entry.version, entry.patient_id, entry.hash, entry.size = row[5:9]
+    return entry
+
+
+def entry_values(entry: DocumentEntry) -> set[tuple[str, str]]:
+    """(kind, value) of everything an entry has several of and a query or a filter asks for."""
+    values = {(tables.EVENT, compared(code.key)) for code in entry.event_codes}
+    values.update((tables.CONFIDENTIALITY, compared(code.key)) for code in entry.confidentiality_codes)
+    values.update((tables.REFERENCE, compared(value)) for value in entry.reference_ids)
+    for author in entry.authors:
+        for person in author.person:
+            values.add((tables.AUTHOR, person))
+            values.add((tables.AUTHOR_ID, _component(person, 1)))
+        values.update((tables.STRUCTURE_ID, _component(institution, 10)) for institution in author.institutions)
+    return {pair for pair in values if pair[1]}
+
+
+def set_values(submission_set: SubmissionSet) -> set[tuple[str, str]]:
+    return {(tables.AUTHOR, person) for author in submission_set.authors for person in author.person if person}
+
+
+def set_row(patient_key: int, submission_set: SubmissionSet) -> dict[str, Any]:
+    return {
+        "patient_key": patient_key,
+        "entry_uuid": submission_set.entry_uuid.lower(),
+        "status": short(submission_set.status),
+        "submission_time": padded(submission_set.submission_time),
+        "source_id": compared(submission_set.source_id),
+        "content_type_code": _key(submission_set.content_type_code),
+        "unique_id": submission_set.unique_id,
+        "patient_id": submission_set.patient_id,
+        "content": encode(replace(
+            submission_set, entry_uuid="", status="", unique_id="", patient_id="",
+        )),
+    }
+
+
+def set_from(row: tuple[Any, ...]) -> SubmissionSet:
+    """From ``SET_COLUMNS``."""
+    found: SubmissionSet = decode("SubmissionSet", row[4])
+    found.entry_uuid, status, found.unique_id, found.patient_id = row[:4]
+    found.status = long(status)
+    return found
+
+
+def folder_row(patient_key: int, folder: Folder) -> dict[str, Any]:
+    return {
+        "patient_key": patient_key,
+        "entry_uuid": folder.entry_uuid.lower(),
+        "status": short(folder.status),
+        "last_update_time": folder.last_update_time,
+        "unique_id": folder.unique_id,
+        "logical_id": folder.logical_id,
+        "version": folder.version,
+        "patient_id": folder.patient_id,
+        "content": encode(replace(
+            folder, entry_uuid="", status="", last_update_time="", unique_id="", logical_id="", version=0,
+            patient_id="",
+        )),
+    }
+
+
+def folder_from(row: tuple[Any, ...]) -> Folder:
+    """From ``FOLDER_COLUMNS``."""
+    found: Folder = decode("Folder", row[7])
+    found.entry_uuid, status, found.last_update_time, found.unique_id, found.logical_id = row[:5]
+    found.status = long(status)
+    found.version, found.patient_id = row[5:7]
+    return found
+
+
+def association_row(patient_key: int, association: Association) -> dict[str, Any]:
+    """``content`` is "" for the many that say nothing but source, type and target."""
+    has_more = association.slots or association.documentation or association.home_community_id
+    return {
+        "patient_key": patient_key,
+        "entry_uuid": association.entry_uuid.lower(),
+        "status": short(association.status),
+        "type": short(association.type),
+        "source": association.source.lower(),
+        "target": association.target.lower(),
+        "content": encode(replace(
+            association, entry_uuid="", status="", type="", source="", target="",
+        )) if has_more else "",
+    }
+
+
+def association_from(row: tuple[Any, ...]) -> Association:
+    """From ``ASSOCIATION_COLUMNS``."""
+    entry_uuid, status, kind, source, target, content = row
+    if not content:
+        return Association(entry_uuid=entry_uuid, status=long(status), type=long(kind), source=source, target=target)
+    found: Association = decode("Association", content)
+    found.entry_uuid, found.source, found.target = entry_uuid, source, target
+    found.status, found.type = long(status), long(kind)
+    return found
+
+
+def locator_rows(patient_key: int, kind: str, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every identifier under which an object is looked for without a patient."""
+    entry_uuid = row["entry_uuid"]
+
+    def line(identifier: str, role: str, owner: str) -> dict[str, Any]:
+        return {"identifier": identifier, "role": role, "entry_uuid": owner, "kind": kind, "patient_key": patient_key}
+
+    yield line(entry_uuid, tables.ENTRY_UUID, "")
+    if unique_id := row.get("unique_id"):
+        yield line(compared(unique_id), tables.UNIQUE_ID, entry_uuid)
+    logical_id = row.get("logical_id", "").lower()
+    if logical_id and logical_id != entry_uuid:
+        yield line(logical_id, tables.LOGICAL_ID, entry_uuid)
+
+
+def _key(code: Any) -> str:
+    return compared(code.key) if code else ""
+
+
+def _component(text: str, number: int) -> str:
+    """One component of an HL7 v2 value, "" when it is not there: XCN.1 and XON.10 are the identifiers."""
+    parts = text.split("^")
+    return compared(hl7.unescape(parts[number - 1])) if len(parts) >= number else ""

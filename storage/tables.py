@@ -1,0 +1,158 @@
+"""Tables of the two databases; ``migrations`` creates them, a test proves that both say the same.
+
+What a query filters or sorts by is a column; the rest of an object is one JSON text, ``content``, in which
+the fields that have a column are left blank, so no value is kept twice.
+
+``patient_key`` leads every key of patient data: the tables spread over a PostgreSQL cluster by it, and one
+patient's rows lie together. Look-ups that carry no patient go through ``locator`` alone.
+
+Text compares byte by byte on every engine. Times are 14 digits, or "" when not given. Long URNs of the
+framework are kept as the short words of ``storage.rows``.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
+
+registry_metadata = MetaData()
+repository_metadata = MetaData()
+
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+"""Compared and sorted by code point, whatever the language of the server."""
+KEY = BigInteger().with_variant(Integer, "sqlite")
+
+# roles of an identifier in ``locator``
+ENTRY_UUID = "entry_uuid"
+UNIQUE_ID = "unique_id"
+LOGICAL_ID = "logical_id"
+PATIENT_ID = "patient_id"
+
+# kinds of a value in ``entry_value``
+EVENT = "event"
+CONFIDENTIALITY = "conf"
+REFERENCE = "ref"
+AUTHOR = "author"
+AUTHOR_ID = "author_id"
+STRUCTURE_ID = "structure"
+
+
+def _text(*names: str) -> list[Column[str]]:
+    return [Column(name, TEXT, nullable=False) for name in names]
+
+
+def _patient_key() -> Column[int]:
+    return Column("patient_key", KEY, nullable=False)
+
+
+record = Table(
+    "record", registry_metadata,
+    Column("patient_key", KEY, primary_key=True, autoincrement=True),
+    *_text("patient_id", "status", "opened_at", "opened_by", "consent", "channel", "closed_at", "objected_purposes"),
+)
+"""``objected_purposes`` is a JSON list. ``patient_id`` is unique through ``locator``."""
+
+locator = Table(
+    "locator", registry_metadata,
+    *_text("identifier", "role", "entry_uuid", "kind"),
+    _patient_key(),
+    PrimaryKeyConstraint("identifier", "role", "entry_uuid", name="pk_locator"),
+    sqlite_with_rowid=False,
+)
+"""Identifier -> object and patient. ``entry_uuid`` is "" where the identifier can belong to one object only
+(its own entryUUID, or the CX of a record): the primary key then refuses a second owner."""
+
+document_entry = Table(
+    "document_entry", registry_metadata,
+    _patient_key(),
+    *_text("entry_uuid", "status", "creation_time", "object_type", "type_code", "class_code", "format_code",
+           "practice_setting_code", "healthcare_facility_type_code", "document_availability",
+           "service_start_time", "service_stop_time", "unique_id", "logical_id"),
+    Column("version", Integer, nullable=False),
+    *_text("patient_id", "hash"),
+    Column("size", BigInteger),
+    *_text("content"),
+    PrimaryKeyConstraint("patient_key", "entry_uuid", name="pk_document_entry"),
+)
+Index(
+    "ix_document_entry_newest",
+    document_entry.c.patient_key, document_entry.c.status, document_entry.c.creation_time.desc(),
+    document_entry.c.entry_uuid,
+)
+
+entry_value = Table(
+    "entry_value", registry_metadata,
+    _patient_key(),
+    *_text("kind", "value", "entry_uuid"),
+    PrimaryKeyConstraint("patient_key", "kind", "value", "entry_uuid", name="pk_entry_value"),
+    sqlite_with_rowid=False,
+)
+"""Values of which an object has many, for filtering only. ``entry_uuid`` is a DocumentEntry's or, for
+``author``, also a SubmissionSet's."""
+
+submission_set = Table(
+    "submission_set", registry_metadata,
+    _patient_key(),
+    *_text("entry_uuid", "status", "submission_time", "source_id", "content_type_code", "unique_id", "patient_id",
+           "content"),
+    PrimaryKeyConstraint("patient_key", "entry_uuid", name="pk_submission_set"),
+)
+
+folder = Table(
+    "folder", registry_metadata,
+    _patient_key(),
+    *_text("entry_uuid", "status", "last_update_time", "unique_id", "logical_id"),
+    Column("version", Integer, nullable=False),
+    *_text("patient_id", "content"),
+    PrimaryKeyConstraint("patient_key", "entry_uuid", name="pk_folder"),
+)
+
+association = Table(
+    "association", registry_metadata,
+    _patient_key(),
+    *_text("entry_uuid", "status", "type", "source", "target", "content"),
+    PrimaryKeyConstraint("patient_key", "entry_uuid", name="pk_association"),
+    sqlite_with_rowid=False,
+)
+Index("ix_association_source", association.c.patient_key, association.c.source)
+Index("ix_association_target", association.c.patient_key, association.c.target)
+
+
+def _access_log(name: str, metadata: MetaData) -> Table:
+    """``number`` grows with time; ``patient_key`` 0 is a line that concerns no known record."""
+    table = Table(
+        name, metadata,
+        _patient_key(),
+        Column("number", BigInteger, nullable=False),
+        *_text("at", "trace_id", "event", "action", "outcome", "patient_id", "caller_id", "caller_name", "role",
+               "structure_id", "structure_name", "mode", "purpose", "purpose_reason", "documents", "detail",
+               "reason", "clause", "peer", "assertion_id"),
+        PrimaryKeyConstraint("patient_key", "number", "trace_id", name=f"pk_{name}"),
+    )
+    Index(f"ix_{name}_number", table.c.number)
+    return table
+
+
+access_log = _access_log("access_log", registry_metadata)
+repository_access_log = _access_log("repository_access_log", repository_metadata)
+
+held_document = Table(
+    "held_document", repository_metadata,
+    *_text("key", "unique_id", "sha1"),
+    Column("size", BigInteger, nullable=False),
+    *_text("mime_type", "submission_unique_id"),
+    Column("received_at", Float(53), nullable=False),
+    Column("settled", Integer, nullable=False),
+    PrimaryKeyConstraint("key", name="pk_held_document"),
+)
+Index("ix_held_document_unique_id", held_document.c.unique_id)
+Index("ix_held_document_waiting", held_document.c.settled, held_document.c.received_at)

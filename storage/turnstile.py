@@ -1,0 +1,51 @@
+"""A lock that serves in the order of arrival."""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Lock
+
+
+class Turnstile:
+    """One holder at a time, first come first served, no polling.
+
+    A plain lock lets the thread that has just released it take it again; under load some
+    writers would then wait for seconds while others pass.
+    """
+
+    def __init__(self) -> None:
+        self._guard = Lock()
+        self._is_taken = False
+        self._waiting: deque[Lock] = deque()
+
+    def __enter__(self) -> None:
+        with self._guard:
+            if not self._is_taken:
+                self._is_taken = True
+                return
+            gate = Lock()
+            gate.acquire()
+            self._waiting.append(gate)
+        try:
+            gate.acquire()
+        except BaseException:
+            self._leave(gate)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        with self._guard:
+            self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._waiting:
+            self._waiting.popleft().release()
+        else:
+            self._is_taken = False
+
+    def _leave(self, gate: Lock) -> None:
+        """A waiter interrupted by a signal gives up its place, or its turn if it had just come."""
+        with self._guard:
+            if gate in self._waiting:
+                self._waiting.remove(gate)
+            else:
+                self._pass_on()

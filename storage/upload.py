@@ -1,0 +1,166 @@
+"""One document on its way into a folder: size and SHA-1 are taken as it passes, memory stays flat.
+
+A document of up to 1 MiB waits in memory and becomes a file when it is complete. A larger one is hashed and
+written by a thread of its own, so that the next bytes are read from the network meanwhile: hashing and
+writing let other threads run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+
+from repository.store import Staged
+
+SMALL = 1 << 20
+"""Bytes up to which a document waits in memory."""
+BLOCK = 1 << 19
+"""Bytes handed to the thread at a time."""
+BLOCKS = 4
+"""Blocks of one upload: one being filled, one being written, the others waiting."""
+AHEAD = 1 << 50
+"""Bytes after which the system is asked to write to disk what it holds in its cache."""
+
+
+class FileUpload:
+    """``repository.store.Upload`` into a staging file. Used by one thread."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self._path = path
+        self._key = key
+        self._size = 0
+        self._small = bytearray()
+        self._writing: _Writing | None = None
+        self._staged: Staged | None = None
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        self._size += len(chunk)
+        if self._writing is not None:
+            self._writing.put(chunk)
+        elif self._size <= SMALL:
+            self._small += chunk
+        else:
+            self._writing = _Writing(self._path)
+            self._writing.put(self._small)
+            self._writing.put(chunk)
+            self._small = bytearray()
+
+    def finish(self) -> Staged:
+        if self._staged is None:
+            try:
+                self._staged = Staged(self._key, self._size, self._complete())
+            except BaseException:
+                self.abort()
+                raise
+        return self._staged
+
+    def abort(self) -> None:
+        if self._writing is not None:
+            self._writing.stop()
+        with suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+    def _complete(self) -> str:
+        """Everything on disk; the SHA-1."""
+        if self._writing is not None:
+            return self._writing.finish()
+        descriptor = create(self._path)
+        try:
+            write_all(descriptor, self._small)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        return hashlib.sha1(self._small, usedforsecurity=False).hexdigest()
+
+
+class _Writing:
+    """The thread that hashes and writes what it is given, in order."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = create(path)
+        self._hash = hashlib.sha1(usedforsecurity=False)
+        self._full: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._empty: SimpleQueue[memoryview] = SimpleQueue()
+        for _ in range(BLOCKS - 1):
+            self._empty.put(memoryview(bytearray(BLOCK)))
+        self._block = memoryview(bytearray(BLOCK))
+        self._filled = 0
+        self._written = self._started = 0
+        self._error: Exception | None = None
+        self._thread: Thread | None = Thread(target=self._run, name="document-writer", daemon=True)
+        self._thread.start()
+
+    def put(self, data: bytes | bytearray | memoryview) -> None:
+        """Take a copy; waits while every block is full. Raises the failure of an earlier block."""
+        rest = memoryview(data)
+        while rest:
+            if self._error:
+                raise self._error
+            part = rest[: BLOCK - self._filled]
+            self._block[self._filled : self._filled + len(part)] = part
+            self._filled += len(part)
+            rest = rest[len(part) :]
+            if self._filled == BLOCK:
+                self._full.put(self._block)
+                self._block = self._empty.get()
+                self._filled = 0
+
+    def finish(self) -> str:
+        """Wait until every byte is durable; the SHA-1."""
+        self._full.put(self._block[: self._filled])
+        self._join()
+        if self._error:
+            raise self._error
+        os.fsync(self._descriptor)
+        self.stop()
+        return self._hash.hexdigest()
+
+    def stop(self) -> None:
+        """End the thread and close the file. May be repeated."""
+        self._join()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _join(self) -> None:
+        if self._thread is not None:
+            self._full.put(None)
+            self._thread.join()
+            self._thread = None
+
+    def _run(self) -> None:
+        """After a failure the remaining blocks are taken and dropped, so that the sender is never stuck."""
+        while (block := self._full.get()) is not None:
+            if self._error is None:
+                try:
+                    self._keep(block)
+                except Exception as error:
+                    self._error = error
+            self._empty.put(block)
+
+    def _keep(self, block: memoryview) -> None:
+        """Every few blocks the system is told to start on the disk, so that the sync at the end finds little to do."""
+        self._hash.update(block)
+        write_all(self._descriptor, block)
+        self._written += len(block)
+        if self._written - self._started >= AHEAD:
+            os.posix_fadvise(self._descriptor, self._started, self._written - self._started, os.POSIX_FADV_DONTNEED)
+            self._started = self._written
+
+
+def create(path: Path) -> int:
+    """A new file, readable by this account only; its descriptor."""
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+
+def write_all(descriptor: int, data: bytearray | memoryview) -> None:
+    rest = memoryview(data)
+    try:
+        while rest:
+            rest = rest[os.write(descriptor, rest):]
+    finally:
+        rest.release()

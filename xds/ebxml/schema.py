@@ -1,0 +1,229 @@
+"""XML Schema validation of message bodies and assertions, and the service descriptions that a peer may fetch.
+
+The schemas are ours (``schemas/xsd``) and come from package data: no file name and no address from outside is ever
+opened. A validator is compiled once for each thread that is validating at the same moment and reused: compiled
+schemas may be shared between threads, the error list that lxml ties to them may not.
+
+Clause: ITI TF-2 3.42.4.1.2
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from importlib.resources import files
+from itertools import islice
+from typing import Any
+
+from lxml import etree
+
+from xds import namespaces as ns
+from xds.ebxml.schema_message import plain
+from xds.errors import Actor
+
+MESSAGES = 20
+"""Problems listed in one verdict; the rest are only counted."""
+DIRECT = 5_000
+"""Elements and attributes up to which a tree is validated where it stands."""
+ATTRIBUTES = 64
+"""Attributes that one element of a big message may have; no element of ours knows more than ten."""
+PUBLISHED = frozenset(
+    {"lcm.xsd", "query.xsd", "rim.xsd", "rs.xsd", "xds-b.xsd", "xml.xsd", "xop-include.xsd"}
+)
+"""Schema files that ``?xsd=`` gives away: those that the WSDL needs."""
+
+_XS = "{http://www.w3.org/2001/XMLSchema}"
+_FOR_WSDL = "urn:carnet:schema:wsdl"
+_DOCUMENT = f"{{{ns.XDS}}}Document"
+_INCLUDE = f"{{{ns.XOP}}}Include"
+_ATTRIBUTE = f"{{{ns.SAML}}}Attribute"
+_ATTRIBUTE_VALUE = f"{{{ns.SAML}}}AttributeValue"
+_XML_SPACE = dict.fromkeys(map(ord, " \t\r\n"))
+_BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=)?")
+_big = etree.XPath("count(descendant-or-self::*) + count(descendant-or-self::*/@*) > $most")
+_crowded = etree.XPath("boolean(descendant-or-self::*[count(@*) > $most])")
+
+
+def validate(element: etree._Element) -> list[str]:
+    """Validate a message body against our schemas; an empty list means valid.
+
+    ``element`` is the body element (``lcm:SubmitObjectsRequest``, ``query:AdhocQueryRequest``, ...), inside its SOAP
+    envelope or alone; the tree is neither copied nor changed. Any element that a schema of ours declares is taken as
+    a root, so the caller compares the name with the transaction's. Returns at most ``MESSAGES`` sentences and a count
+    of the rest, each with the line in the received text and local names, none with a value of the message.
+
+    Why in place: lxml lends libxml2 a document whose root is the subtree, which costs about a microsecond; a deep copy
+    costs more than half as much as the validation, and a schema over the envelope would walk the assertion as well.
+    Why not for big trees: lxml notes the path of each error, so 100,000 wrong siblings take 20 seconds. Above
+    ``DIRECT`` nodes the tree first runs through a streaming validation that stops soon after too many errors.
+
+    ``Document`` takes base64 text or one ``xop:Include`` with white space around it.
+    Tolerated: that white space, because senders indent (M-08).
+    Clause: ITI TF-2 3.41.4.1.2, ITI TF-2 3.43.4.1.2
+    """
+    problems = _check(element, _MESSAGES)
+    return problems or _bounded(_document_problems(element))
+
+
+def validate_assertion(element: etree._Element) -> list[str]:
+    """Validate a SAML 2.0 assertion, in its envelope or alone; an empty list means valid.
+
+    Structure only: names, order, cardinality and lexical types of what XUA and VIHF use. Values, algorithms, dates
+    and uniqueness of identifiers are for the reader of credentials. The content of ``AttributeValue`` is open.
+
+    Clause: ITI TF-2 3.40.4.1.2
+    """
+    if element.tag != f"{{{ns.SAML}}}Assertion":
+        return ["the element is not a SAML 2.0 Assertion"]
+    problems = _check(element, _ASSERTION)
+    return problems or _bounded(
+        f"line {child.sourceline}: Attribute: only AttributeValue is allowed inside"
+        for attribute in element.iter(_ATTRIBUTE)
+        for child in attribute.iterchildren(etree.Element)
+        if child.tag != _ATTRIBUTE_VALUE
+    )
+
+
+def wsdl(actor: Actor | str, endpoint_url: str) -> bytes:
+    """The service description of one actor, with its address and the addresses of the schemas filled in.
+
+    ``endpoint_url`` is the address at which the service answers, without query. The schemas named by the result are
+    those of ``xsd``, under ``<endpoint_url>?xsd=<name>``.
+    """
+    root = etree.fromstring(_resource("wsdl", f"{Actor(actor).value}.wsdl"), _parser())
+    for address in root.iter("{http://schemas.xmlsoap.org/wsdl/soap12/}address"):
+        address.set("location", endpoint_url)
+    return _served(root, endpoint_url)
+
+
+def xsd(name: str, endpoint_url: str) -> bytes | None:
+    """A schema as served beside the WSDL, or None when ``name`` is not one that we publish.
+
+    Same source as the strict schema, with two replacements written inside it as ``xs:appinfo``: a list of registry
+    objects takes any element of its namespace unchecked, and a Document is plain base64. Why: client generators such
+    as zeep know no substitution groups, and expect a binary element to be declared as one.
+    """
+    if name not in PUBLISHED:
+        return None
+    root = etree.fromstring(_resource("xsd", name), _parser())
+    for note in list(root.iter(f"{_XS}appinfo")):
+        declaration = note.getparent().getparent()
+        if note.get("source") == _FOR_WSDL:
+            declaration.getparent().replace(declaration, note[0])
+    return _served(root, endpoint_url)
+
+
+def _served(root: etree._Element, endpoint_url: str) -> bytes:
+    for reference in root.iter(f"{_XS}import"):
+        name = reference.get("schemaLocation", "").rpartition("/")[2]
+        reference.set("schemaLocation", f"{endpoint_url}?xsd={name}")
+    return etree.tostring(root, xml_declaration=True, encoding="UTF-8")
+
+
+def _resource(*path: str) -> bytes:
+    return files("schemas").joinpath(*path).read_bytes()
+
+
+def _parser() -> etree.XMLParser:
+    return etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+
+
+class _FromPackage(etree.Resolver):
+    """Answers every import of a schema from package data; anything else is empty, so nothing is ever fetched."""
+
+    resolve_empty: Any
+
+    def resolve(self, url: str, public_id: str, context: Any = None) -> Any:
+        name = url.rpartition("/")[2]
+        known = files("schemas").joinpath("xsd", name)
+        if not known.is_file():
+            return self.resolve_empty(context)
+        return self.resolve_string(known.read_bytes(), context, base_url=url)
+
+
+class _Validators:
+    """Compiled copies of one schema; each is used by one thread at a time, and there are as many as threads at once."""
+
+    def __init__(self, name: str):
+        self._name = name
+        self._idle: list[etree.XMLSchema] = []
+
+    def take(self) -> etree.XMLSchema:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            parser = _parser()
+            parser.resolvers.add(_FromPackage())
+            source = etree.fromstring(_resource("xsd", self._name), parser, base_url=f"schemas:/xsd/{self._name}")
+            return etree.XMLSchema(source)
+
+    def give_back(self, schema: etree.XMLSchema) -> None:
+        self._idle.append(schema)
+
+
+_MESSAGES = _Validators("messages.xsd")
+_ASSERTION = _Validators("saml-assertion.xsd")
+
+
+def _check(element: etree._Element, validators: _Validators) -> list[str]:
+    schema = validators.take()
+    try:
+        if _big(element, most=DIRECT):
+            if _crowded(element, most=ATTRIBUTES):
+                return [f"an element has more than {ATTRIBUTES} attributes"]
+            verdict = _stream(element, schema)
+            if verdict is not None:
+                return verdict
+        if schema.validate(element):
+            return []
+        return _bounded(map(plain, _entries(schema.error_log)))
+    finally:
+        validators.give_back(schema)
+
+
+def _stream(element: etree._Element, schema: etree.XMLSchema) -> list[str] | None:
+    """The verdict on a big tree, or None when its errors are few enough to be listed with their lines."""
+    text = etree.tostring(element, with_tail=False)
+    parser = etree.XMLPullParser(events=(), schema=schema, resolve_entities=False, no_network=True, load_dtd=False)
+    try:
+        for start in range(0, len(text), 16_384):
+            parser.feed(text[start : start + 16_384])
+            if len(parser.feed_error_log) > MESSAGES:
+                first = [plain(entry, with_line=False) for entry in islice(_entries(parser.feed_error_log), MESSAGES)]
+                return [*first, "validation stopped there: too many errors"]
+    except etree.XMLSyntaxError:
+        return ["the message is beyond what the parser takes"]
+    try:
+        parser.close()
+    except etree.XMLSyntaxError:
+        return None
+    return []
+
+
+def _entries(log: Any) -> Iterator[etree._LogEntry]:
+    return iter(log)
+
+
+def _document_problems(element: etree._Element) -> Iterable[str]:
+    """What the schema cannot say: a Document is base64 text, or one Include and no text."""
+    if etree.QName(element).namespace != ns.XDS:
+        return
+    for document in element.iter(_DOCUMENT):
+        text = (document.text or "") + "".join(child.tail or "" for child in document)
+        text = text.translate(_XML_SPACE)
+        if document.find(_INCLUDE) is not None:
+            if text:
+                yield f"line {document.sourceline}: Document: no text is allowed beside Include"
+        elif not _BASE64.fullmatch(text):
+            yield f"line {document.sourceline}: Document: not valid base64"
+
+
+def _bounded(problems: Iterable[str]) -> list[str]:
+    listed: list[str] = []
+    more = 0
+    for problem in problems:
+        if len(listed) < MESSAGES:
+            listed.append(problem)
+        else:
+            more += 1
+    return [*listed, f"and {more} more"] if more else listed

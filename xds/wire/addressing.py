@@ -1,0 +1,136 @@
+"""WS-Addressing headers: reading, checking and writing.
+
+Tolerated: no MessageID, no To, no ReplyTo, no mustUnderstand on Action, because clients in use leave
+them out and nothing of ours depends on them.
+
+Clause: ITI TF-2 Appendix V 3.2; W3C WS-Addressing 1.0 Core 3.2, SOAP Binding 6
+"""
+
+from __future__ import annotations
+
+import re
+from uuid import uuid4
+
+from lxml import etree
+
+from xds.namespaces import WSA, WSA_ANONYMOUS
+from xds.wire.exchange import Addressing
+from xds.wire.faults import HEADER_REQUIRED, INVALID_HEADER, ONLY_ANONYMOUS, SENDER, SoapFault
+from xds.wire.xml import escape_text
+
+FAULT_ACTION = "http://www.w3.org/2005/08/addressing/fault"
+"""Action of the faults WS-Addressing itself defines."""
+SOAP_FAULT_ACTION = "http://www.w3.org/2005/08/addressing/soap/fault"
+"""Action of every other fault."""
+
+_PREFIX = "{" + WSA + "}"
+_SINGLE = frozenset({"To", "From", "ReplyTo", "FaultTo", "MessageID", "Action"})
+_IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
+_LONGEST = 2048
+
+
+def new_message_id() -> str:
+    """A fresh ``urn:uuid:``."""
+    return f"urn:uuid:{uuid4()}"
+
+
+def read_addressing(header: etree._Element | None) -> Addressing:
+    """The addressing headers of a message that arrived. ``header`` is soap12:Header.
+
+    Raises SoapFault with subcode MessageAddressingHeaderRequired (no Action), InvalidAddressingHeader
+    (repeated or malformed) or OnlyAnonymousAddressSupported (an answer wanted elsewhere).
+
+    Clause: ITI TF-2 Appendix V 3.2 (T-03 to T-08)
+    """
+    found: dict[str, etree._Element] = {}
+    relates_to = ""
+    for block in () if header is None else header:
+        tag = block.tag
+        if not isinstance(tag, str) or not tag.startswith(_PREFIX):
+            continue
+        name = tag[len(_PREFIX) :]
+        if name in _SINGLE:
+            if name in found:
+                raise SoapFault(SENDER, f"The header wsa:{name} is given more than once", subcode=INVALID_HEADER)
+            found[name] = block
+        elif name == "RelatesTo":
+            relates_to = relates_to or _value(block, "RelatesTo").strip()
+    action = found.get("Action")
+    if action is None:
+        raise SoapFault(SENDER, "The header wsa:Action is missing", subcode=HEADER_REQUIRED)
+    reply_to = _endpoint(found.get("ReplyTo"), "ReplyTo")
+    _endpoint(found.get("FaultTo"), "FaultTo")
+    return Addressing(
+        action=_action(action),
+        message_id=_iri(found.get("MessageID"), "MessageID"),
+        to=_to(found.get("To")),
+        reply_to=reply_to,
+        relates_to=relates_to,
+    )
+
+
+def _value(block: etree._Element, name: str) -> str:
+    text = block.text or ""
+    if len(block) or len(text) > _LONGEST:
+        raise SoapFault(SENDER, f"The header wsa:{name} is malformed", subcode=INVALID_HEADER)
+    return text
+
+
+def _action(block: etree._Element) -> str:
+    text = _value(block, "Action")
+    if not text.strip():
+        raise SoapFault(SENDER, "The header wsa:Action is empty", subcode=HEADER_REQUIRED)
+    if text != text.strip():
+        raise SoapFault(SENDER, "The header wsa:Action is surrounded by white space", subcode=INVALID_HEADER)
+    return text
+
+
+def _iri(block: etree._Element | None, name: str) -> str:
+    if block is None:
+        return ""
+    text = _value(block, name).strip()
+    if not _IRI.fullmatch(text):
+        raise SoapFault(SENDER, f"The header wsa:{name} is not an absolute IRI", subcode=INVALID_HEADER)
+    return text
+
+
+def _to(block: etree._Element | None) -> str:
+    text = _iri(block, "To")
+    if text and text != WSA_ANONYMOUS and not text[:8].lower().startswith(("http://", "https://")):
+        raise SoapFault(SENDER, "The header wsa:To is not an http or https address", subcode=INVALID_HEADER)
+    return text
+
+
+def _endpoint(block: etree._Element | None, name: str) -> str:
+    """Address of an endpoint reference; only an answer on the same connection is possible here."""
+    if block is None:
+        return ""
+    addresses = block.findall(f"{_PREFIX}Address")
+    if len(addresses) != 1:
+        raise SoapFault(SENDER, f"The header wsa:{name} needs exactly one Address", subcode=INVALID_HEADER)
+    address = _value(addresses[0], name).strip()
+    if address != WSA_ANONYMOUS:
+        raise SoapFault(
+            SENDER, f"wsa:{name} must be the anonymous address: answers are sent on the same connection",
+            subcode=ONLY_ANONYMOUS,
+        )
+    return address
+
+
+def request_headers(action: str, message_id: str, to: str) -> bytes:
+    """Header blocks of a request. mustUnderstand stands on Action alone. Rule: E-26"""
+    return (
+        f'<wsa:Action s:mustUnderstand="1">{escape_text(action)}</wsa:Action>'
+        f"<wsa:MessageID>{escape_text(message_id)}</wsa:MessageID>"
+        f'<wsa:ReplyTo><wsa:Address>{WSA_ANONYMOUS}</wsa:Address></wsa:ReplyTo>'
+        f'<wsa:To s:mustUnderstand="1">{escape_text(to)}</wsa:To>'
+    ).encode()
+
+
+def response_headers(action: str, relates_to: str) -> bytes:
+    """Header blocks of an answer; no RelatesTo when the request carried no MessageID. Rule: T-08"""
+    relates = f"<wsa:RelatesTo>{escape_text(relates_to)}</wsa:RelatesTo>" if relates_to else ""
+    return (
+        f'<wsa:Action s:mustUnderstand="1">{escape_text(action)}</wsa:Action>'
+        f"<wsa:MessageID>{new_message_id()}</wsa:MessageID>{relates}"
+    ).encode()

@@ -1,0 +1,326 @@
+"""A WSGI application that serves the transactions of one actor.
+
+Clause: ITI TF-2 Appendix V 3.2 to 3.6
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+from uuid import uuid4
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from lxml import etree
+
+from xds.errors import Finding, Refused
+from xds.limits import DEFAULT, Limits
+from xds.wire.addressing import read_addressing, response_headers
+from xds.wire.exchange import Exchange, PartSink, Peer, Reply, Transaction
+from xds.wire.faults import ACTION_NOT_SUPPORTED, RECEIVER, SENDER, SoapFault
+from xds.wire.http import PEER_KEY, SOAP, BodyReader, HttpError
+from xds.wire.mime import multipart_response
+from xds.wire.outcome import exhausted, place_of, refusal_for
+from xds.wire.pages import Describe, describe_service
+from xds.wire.receive import Message, Packaging, abort_unclaimed, receive
+from xds.wire.soap12 import open_envelope, write_envelope, write_fault
+from xds.wire.xml import parse
+from xds.wire.xop import INCLUDE
+
+_LOG = logging.getLogger("carnet.wire")
+_JOIN = 1 << 18
+_REASONS = {
+    200: "200 OK", 400: "400 Bad Request", 404: "404 Not Found", 405: "405 Method Not Allowed",
+    408: "408 Request Timeout", 411: "411 Length Required", 413: "413 Content Too Large",
+    415: "415 Unsupported Media Type", 500: "500 Internal Server Error",
+}
+
+OnFault = Callable[[str, Peer, SoapFault, Exchange | None], None]
+Observe = Callable[[str, str, float], None]
+"""Transaction name or "", outcome (``answered``, ``refused``, ``fault``, ``http``, ``error``), seconds."""
+
+
+class SoapService:
+    """One actor behind HTTP: finds the transaction by ``wsa:Action``, checks, authenticates, answers.
+
+    ``paths``         path to the names of the transactions it serves, None for all of them
+    ``authenticate``  turns an exchange into its caller, or raises SoapFault
+    ``begin_part``    a sink for one attachment; None when no transaction takes any (then they are dropped)
+    ``validate``      messages, one per schema error of a body element; None to leave the schema alone
+    ``on_fault``      told of every fault; the exchange is None when the request was not understood
+    ``describe``      (path, query) to (content type, bytes) for ``?wsdl`` and ``?xsd=name``
+    ``strict_mtom``   refuse an MTOM transaction that arrives without MTOM (M-14)
+
+    Faults are sent as plain application/soap+xml, also to a multipart request: every stack met reads that.
+    The instance holds no state of a request and serves any number of threads.
+    """
+
+    def __init__(
+        self, *, transactions: Iterable[Transaction], paths: Mapping[str, frozenset[str] | None],
+        authenticate: Callable[[Exchange], Any], begin_part: Callable[[], PartSink] | None = None,
+        limits: Limits = DEFAULT, validate: Callable[[etree._Element], list[str]] | None = None,
+        on_fault: OnFault | None = None, peer_of: Callable[[WSGIEnvironment], Peer] | None = None,
+        observe: Observe | None = None, describe: Describe | None = None, strict_mtom: bool = True,
+        title: str = "SOAP service",
+    ) -> None:
+        served = tuple(transactions)
+        self._by_path: dict[str, dict[str, Transaction]] = {
+            path.rstrip("/"): {t.action: t for t in served if names is None or t.name in names}
+            for path, names in paths.items()
+        }
+        self._authenticate = authenticate
+        self._begin_part = begin_part
+        self._limits = limits
+        self._validate = validate
+        self._on_fault = on_fault
+        self._peer_of = peer_of or peer_from_environ
+        self._observe = observe
+        self._describe = describe
+        self._strict_mtom = strict_mtom
+        self._title = title
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """Every path this service answers."""
+        return frozenset(self._by_path)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        path = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).rstrip("/")
+        actions = self._by_path.get(path)
+        trace_id = uuid4().hex
+        method = environ["REQUEST_METHOD"]
+        if actions is None:
+            return _plain(start_response, trace_id, HttpError(404, "No service lives at this address"))
+        if method == "POST":
+            return _Post(self, environ, path, actions, trace_id).answer(start_response)
+        if method in ("GET", "HEAD"):
+            query = environ.get("QUERY_STRING", "")
+            page = describe_service(self._title, path, query, actions.values(), self._describe)
+            if page is None:
+                return _plain(start_response, trace_id, HttpError(404, "This service has no such description"))
+            headers = [("Content-Type", page[0]), ("Content-Length", str(len(page[1]))), ("X-Trace-Id", trace_id)]
+            start_response(_REASONS[200], headers)
+            return [] if method == "HEAD" else [page[1]]
+        refusal = HttpError(405, "Send requests by POST", (("Allow", "GET, HEAD, POST"),))
+        return _plain(start_response, trace_id, refusal)
+
+
+class _Post:
+    """The way of one request through the service."""
+
+    __slots__ = ("_actions", "_environ", "_exchange", "_message", "_outcome", "_path", "_peer", "_request_id",
+                 "_service", "_trace_id", "_transaction")
+
+    def __init__(
+        self, service: SoapService, environ: WSGIEnvironment, path: str, actions: dict[str, Transaction],
+        trace_id: str,
+    ) -> None:
+        self._service = service
+        self._environ = environ
+        self._path = path
+        self._actions = actions
+        self._trace_id = trace_id
+        self._peer: Peer = Peer()
+        self._exchange: Exchange | None = None
+        self._transaction: Transaction | None = None
+        self._message: Message | None = None
+        self._request_id = ""
+        self._outcome = "answered"
+
+    def answer(self, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve the request. Everything that can go wrong ends in an answer with a trace id."""
+        began = time.perf_counter()
+        try:
+            try:
+                self._peer = self._environ.get(PEER_KEY) or self._service._peer_of(self._environ)
+                return self._send(start_response, self._process())
+            except HttpError as error:
+                self._outcome = "http"
+                return _plain(start_response, self._trace_id, error)
+            except SoapFault as fault:
+                return self._fault(start_response, fault)
+            except Exception as error:
+                self._outcome = "error"
+                self._log(error)
+                return self._fault(start_response, SoapFault(RECEIVER, _failure_text(error)))
+        finally:
+            exchange, message = self._exchange, self._message
+            if exchange is not None:
+                abort_unclaimed(exchange.parts.values())
+            elif message is not None:
+                abort_unclaimed(message.parts.values())
+            if self._service._observe is not None:
+                name = self._transaction.name if self._transaction is not None else ""
+                self._service._observe(name, self._outcome, time.perf_counter() - began)
+
+    def _process(self) -> Reply:
+        """From the first byte of the body to the reply of the transaction."""
+        service = self._service
+        body = BodyReader(self._environ["wsgi.input"].read, _content_length(self._environ), service._limits)
+        message = receive(body, self._environ.get("CONTENT_TYPE", ""), service._limits, service._begin_part)
+        self._message = message
+        if not message.envelope:
+            raise SoapFault(SENDER, "The request holds no message")
+        exchange = self._understand(message)
+        transaction = self._transaction
+        assert transaction is not None
+        self._check_packaging(transaction, message.packaging, exchange)
+        if transaction.needs_caller:
+            exchange.caller = service._authenticate(exchange)
+        try:
+            if message.failure is not None:
+                raise message.failure
+            findings = self._schema_findings(transaction, exchange)
+            if findings:
+                raise Refused(findings)
+            return transaction.handle(exchange)
+        except Refused as refused:
+            self._outcome = "refused"
+            return transaction.refuse(exchange, refused.findings)
+        except (SoapFault, HttpError):
+            raise
+        except Exception as error:
+            self._outcome = "error"
+            self._log(error)
+            return transaction.refuse(exchange, [refusal_for(error, transaction)])
+
+    def _understand(self, message: Message) -> Exchange:
+        """Envelope, addressing and dispatch. Rule: T-01 to T-10, R-002"""
+        envelope = open_envelope(parse(message.envelope, self._service._limits))
+        message.envelope = b""
+        addressing = read_addressing(envelope.header)
+        self._request_id = addressing.message_id
+        transaction = self._actions.get(addressing.action)
+        if transaction is None:
+            raise SoapFault(
+                SENDER, "The action is not served at this address", subcode=ACTION_NOT_SUPPORTED,
+                detail=f"action {addressing.action[:200]!r} not served at {self._path}",
+            )
+        self._transaction = transaction
+        if envelope.body.tag != transaction.body:
+            raise SoapFault(SENDER, "The body element does not fit the action", subcode=ACTION_NOT_SUPPORTED)
+        self._exchange = Exchange(
+            trace_id=self._trace_id, peer=self._peer, envelope=envelope.root, body=envelope.body,
+            addressing=addressing, security=envelope.security, parts=message.parts, endpoint=self._path,
+        )
+        return self._exchange
+
+    def _check_packaging(self, transaction: Transaction, packaging: Packaging, exchange: Exchange) -> None:
+        """Rule: M-01, M-14, M-15"""
+        if transaction.mtom:
+            if self._service._strict_mtom and packaging is not Packaging.MTOM:
+                raise SoapFault(
+                    SENDER, f"{transaction.name} must be sent as MTOM: multipart/related of type application/xop+xml"
+                )
+        elif packaging is not Packaging.SIMPLE and next(exchange.envelope.iter(INCLUDE), None) is not None:
+            raise SoapFault(SENDER, f"{transaction.name} is sent as simple SOAP, without xop:Include")
+
+    def _schema_findings(self, transaction: Transaction, exchange: Exchange) -> list[Finding]:
+        """One finding per schema error, or a fault when the transaction has no answer for them. Rule: R-001"""
+        validate = self._service._validate
+        messages = [] if validate is None else validate(exchange.body)
+        if not messages:
+            return []
+        if transaction.schema_error is None:
+            raise SoapFault(SENDER, f"The body is not valid against the schema: {messages[0]}")
+        subject = etree.QName(exchange.body).localname
+        return [
+            Finding(
+                code=transaction.schema_error, subject=subject, found=text,
+                expected="a message valid against the published schema", clause="ITI TF-2 Appendix V 3.2", rule="R-001",
+            )
+            for text in messages[: self._service._limits.findings]
+        ]
+
+    def _send(self, start_response: StartResponse, reply: Reply) -> Iterable[bytes]:
+        """Write a reply in the packaging of its transaction.
+
+        Tolerated: a sender allowed to come without MTOM is answered without, as long as nothing is attached.
+        Rule: M-01, M-02, T-11
+        """
+        transaction, message = self._transaction, self._message
+        assert transaction is not None and message is not None
+        action = transaction.response_action
+        pieces = write_envelope(response_headers(action, self._request_id), reply.body)
+        if reply.parts or (transaction.mtom and message.packaging is not Packaging.SIMPLE):
+            headers, _, blocks = multipart_response(pieces, reply.parts, action)
+            headers.append(("X-Trace-Id", self._trace_id))
+            start_response(_REASONS[200], headers)
+            return blocks
+        return _simple(start_response, 200, pieces, self._trace_id)
+
+    def _fault(self, start_response: StartResponse, fault: SoapFault) -> Iterable[bytes]:
+        if self._outcome != "error":
+            self._outcome = "fault"
+        if self._service._on_fault is not None:
+            try:
+                self._service._on_fault(self._trace_id, self._peer, fault, self._exchange)
+            except Exception as error:
+                self._log(error)
+        pieces = write_fault(fault, self._trace_id, self._request_id)
+        return _simple(start_response, fault.http_status, pieces, self._trace_id)
+
+    def _log(self, error: BaseException) -> None:
+        """Type and place of an unexpected error: never its text, which may quote the message."""
+        name = self._transaction.name if self._transaction is not None else "a request not understood"
+        _LOG.error("%s in %s, trace %s, at %s", type(error).__name__, name, self._trace_id, place_of(error))
+
+
+def peer_from_environ(environ: WSGIEnvironment) -> Peer:
+    """The address of the other end; a certificate is read by the server's own function."""
+    return Peer(address=environ.get("REMOTE_ADDR", ""))
+
+
+def _content_length(environ: WSGIEnvironment) -> int | None:
+    """Announced size of the body, None when chunked; HttpError 411 when nothing tells where it ends."""
+    text = environ.get("CONTENT_LENGTH") or ""
+    if text:
+        if not (text.isascii() and text.isdigit()):
+            raise HttpError(400, "The Content-Length is malformed")
+        if len(text) > 18:
+            raise HttpError(413, "The message is too large")
+        return int(text)
+    if environ.get("wsgi.input_terminated") or "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
+        return None
+    raise HttpError(411, "A Content-Length is needed")
+
+
+def _failure_text(error: Exception) -> str:
+    return "The service has no storage left" if exhausted(error) else "The service failed unexpectedly"
+
+
+def _simple(
+    start_response: StartResponse, status: int, pieces: Sequence[bytes], trace_id: str
+) -> Iterable[bytes]:
+    size = sum(map(len, pieces))
+    headers = [
+        ("Content-Type", f"{SOAP}; charset=UTF-8"), ("Content-Length", str(size)), ("X-Trace-Id", trace_id),
+    ]
+    start_response(_REASONS[status], headers)
+    return [b"".join(pieces)] if size <= _JOIN else _blocks(pieces)
+
+
+def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Large answers in blocks worth one write each."""
+    held: list[bytes] = []
+    size = 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        if size >= _JOIN:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
+
+
+def _plain(start_response: StartResponse, trace_id: str, error: HttpError) -> Iterable[bytes]:
+    """A short text for what no SOAP message can answer."""
+    text = f"{error.reason}\ntrace {trace_id}\n".encode()
+    headers = [
+        ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text))), ("X-Trace-Id", trace_id),
+        *error.headers,
+    ]
+    start_response(_REASONS[error.status], headers)
+    return [text]
