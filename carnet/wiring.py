@@ -86,7 +86,7 @@ def credential_rule(settings: Settings, domain: domains.AffinityDomain) -> Crede
         required=Required(mode), vihf=domain.policy == "dmp", clock_skew=chosen.clock_skew, max_age=chosen.max_age,
         audiences=frozenset(chosen.audiences) or asked.audiences, purposes=frozenset(asked.purposes),
         roles=frozenset(asked.roles), sectors=frozenset(asked.sectors), replay=Replay(chosen.replay),
-        remember=CredentialRule.remember if chosen.cache else 0,
+        remember=CredentialRule().remember if chosen.cache else 0,
     )
 
 

@@ -186,16 +186,19 @@ def read_cda(document: str | Path | bytes | BinaryIO) -> CdaHeader:
                     raise CdaError(source, [Problem("document", "", f"larger than {LIMITS.document} bytes")])
                 digest.update(chunk)
                 parser.feed(chunk)
-        header = parser.close()
+        parser.close()
     except etree.XMLSyntaxError as error:
         line, column = error.position
         reason = f"not well-formed XML (line {line}, column {column})"
         raise CdaError(source, [Problem("document", "", reason)]) from None
     except OSError as error:
         raise CdaError(source, [Problem("document", "", f"cannot be read: {error.strerror}")]) from error
+    if collector.header is None:
+        reason = f"no ClinicalDocument of namespace {HL7} in it; this is not a CDA document"
+        raise CdaError(source, [Problem("document", "", reason)])
     mime_type = "application/xslt+xml" if collector.root_tag == STYLESHEET else "text/xml"
     return _header(
-        header,
+        collector.header,
         source=source,
         mime_type=mime_type,
         sha1=digest.hexdigest(),
@@ -276,10 +279,8 @@ class _Collector:
     def doctype(self, name: str, public_id: str | None, system: str | None) -> None:
         raise self._error("a DOCTYPE is not accepted")
 
-    def close(self) -> etree._Element:
-        if self.header is None:
-            raise self._error("no ClinicalDocument of namespace urn:hl7-org:v3 in it; this is not a CDA document")
-        return self.header
+    def close(self) -> None:
+        """Called after an error too, so it must not raise: that would hide the error."""
 
     def _bound(self) -> None:
         if self._elements > HEADER_ELEMENTS or self._characters > HEADER_CHARACTERS:

@@ -18,7 +18,7 @@ from guard.credentials import vihf
 from guard.credentials.cards import Card
 from xds.ebxml import read, write
 from xds.model import Code, RegistryObject, Submission
-from xds.model.messages import DocumentRequest, ReceivedError
+from xds.model.messages import ReceivedError
 from xds.namespaces import RESPONSE_SUCCESS
 from xds.wire.client import Answer, SoapClient
 from xds.wire.exchange import OutgoingPart, PartSink
@@ -101,7 +101,7 @@ class Client:
         pairs = list(documents)
         body = write.provide_and_register_request(submission, [(entry, part.content_id) for entry, part in pairs])
         answer = self._repository.call(
-            "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b", [body], mtom=True, parts=[part for _, part in pairs],
+            "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b", body, mtom=True, parts=[part for _, part in pairs],
             security=self.security(submission.submission_set.patient_id) if security is None else security,
         )
         return _outcome(answer)
@@ -124,21 +124,20 @@ class Client:
         security: bytes | None = None,
     ) -> tuple[Outcome, list[Retrieved]]:
         """ITI-43. ``documents`` are (repositoryUniqueId, uniqueId); each document goes to a sink of its own."""
-        asked = [DocumentRequest(repository, unique_id) for repository, unique_id in documents]
         answer = self._repository.call(
-            "urn:ihe:iti:2007:RetrieveDocumentSet", [write.retrieve_request(asked)], mtom=True, begin_part=begin_part,
+            "urn:ihe:iti:2007:RetrieveDocumentSet", [write.retrieve_request(documents)], mtom=True, begin_part=begin_part,
             security=self.security(patient_id) if security is None else security,
         )
-        status, documents, errors = read.read_retrieve_response(answer.body)
+        response = read.read_retrieve_response(answer.body)
         items = []
-        for document in documents:
+        for document in response.documents:
             part = answer.parts[document.content_id]
             part.claimed = True
             items.append(
                 Retrieved(document.document_unique_id, document.repository_unique_id, document.mime_type, part.received)
             )
         answer.discard()
-        return Outcome(status, tuple(errors)), items
+        return Outcome(response.status, tuple(response.errors)), items
 
 
 def _outcome(answer: Answer) -> Outcome:

@@ -45,7 +45,10 @@ class Form:
     """Instead of ``#ID``; the digest stays that of the assertion."""
 
 
-def sign(root: etree._Element, key: PrivateKey, key_info: etree._Element | None, form: Form = Form()) -> None:  # noqa: B008
+RIGHT = Form()
+
+
+def sign(root: etree._Element, key: PrivateKey, key_info: etree._Element | None, form: Form = RIGHT) -> None:
     """Put a signature after Issuer, in place. ``key_info`` None leaves KeyInfo out."""
     exclusive = EXCLUSIVE in form.transforms
     content = etree.tostring(root, method="c14n", exclusive=exclusive, with_comments=False)

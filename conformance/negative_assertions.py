@@ -21,6 +21,7 @@ from conformance.hand_signatures import (
     EXCLUSIVE,
     HMAC_SHA256,
     INCLUSIVE,
+    RIGHT,
     RSA_SHA1,
     SHA1,
     Form,
@@ -143,7 +144,7 @@ def _good() -> Iterator[Case]:
     yield _in_header("good_conditions", lasting(_NOW, _HOUR, AUDIENCE), None)
     yield _in_header("good_bearer", built(confirmation(vihf.BEARER)), None)
     yield _in_header("good_handmade", handmade(), None)
-    yield _in_header("good_chain", handmade(Form(), certificates(_card, _other)), None)
+    yield _in_header("good_chain", handmade(RIGHT, certificates(_card, _other)), None)
     yield _in_header("good_curve", by(_other), None, peer=_other)
     yield _in_header("good_structure", by(_structure, structure_says), None, peer=_structure)
     yield _in_header("withauthzconsent", built(authz_consent), None)
@@ -161,7 +162,9 @@ def _tester() -> Iterator[Case]:
     yield _in_header(
         "secondauthncontext", built(lambda a: again(a, "AuthnStatement", "AuthnContext")), INVALID_SECURITY_TOKEN
     )
-    yield _in_header("secondrole", built(lambda a: add_code(a, vihf.ROLE, "Role", _UNKNOWN_ROLE)), INVALID_SECURITY_TOKEN)
+    yield _in_header(
+        "secondrole", built(lambda a: add_code(a, vihf.ROLE, "Role", _UNKNOWN_ROLE)), INVALID_SECURITY_TOKEN
+    )
     yield _in_header(
         "secondpurposeofuse",
         built(lambda a: add_code(a, vihf.PURPOSE, "PurposeOfUse", _UNKNOWN_PURPOSE)),
@@ -180,7 +183,8 @@ def _times_and_structure() -> Iterator[Case]:
     yield _in_header("emptyissuer", built(lambda a: setattr(find(a, "Issuer"), "text", " ")), bad)
     yield _in_header("missingissuerformat", built(lambda a: find(a, "Issuer").attrib.pop("Format")), bad)
     yield _in_header("invalidissueremailformat", built(lambda a: find(a, "Issuer").set("Format", _EMAIL)), bad)
-    yield _in_header("invalidissuerwindowsdomainformat", built(lambda a: find(a, "Issuer").set("Format", _WINDOWS)), bad)
+    windows = built(lambda a: find(a, "Issuer").set("Format", _WINDOWS))
+    yield _in_header("invalidissuerwindowsdomainformat", windows, bad)
     yield _in_header(
         "invalidissuerx509format", built(lambda a: setattr(find(a, "Issuer"), "text", "CN=x")), FAILED_AUTHENTICATION
     )
@@ -213,7 +217,7 @@ def _unknown_condition(root: etree._Element) -> None:
 def _attributes() -> Iterator[Case]:
     """Attributes missing, mistyped, ambiguous or outside their value sets."""
     bad = INVALID_SECURITY_TOKEN
-    for name, changes in {
+    changed: dict[str, dict[str, object]] = {
         "missingrole": {"roles": ()},
         "unknownrole": {"roles": (_UNKNOWN_ROLE,)},
         "unknownpurposeofuse": {"purpose": _UNKNOWN_PURPOSE},
@@ -225,7 +229,8 @@ def _attributes() -> Iterator[Case]:
         "unknownvihfversion": {"version": "9.9"},
         "missingstructure": {"structure_id": ""},
         "unknownmode": {"mode": Mode.NODE},
-    }.items():
+    }
+    for name, changes in changed.items():
         yield _in_header(name, said(**changes), bad)
     yield _in_header("secondstructure", built(_second_structure), bad)
     yield _in_header("roleastext", built(_role_as_text), bad)
@@ -243,19 +248,17 @@ def _role_as_text(root: etree._Element) -> None:
 
 def _signatures() -> Iterator[Case]:
     """Signatures broken, weak, odd, or made with a key nobody vouches for."""
-    yield _in_header("invalidsignature", after(flip), FAILED_CHECK, holds=False)
-    yield _in_header("strippedsignature", after(lambda a, _: set_text(a, "SignatureValue", "")), FAILED_CHECK, holds=False)
-    yield _in_header(
-        "tampered", after(lambda a, _: setattr(attribute(a, vihf.STRUCTURE)[0], "text", "10B0999999")), FAILED_CHECK,
-        holds=False,
-    )
-    no_key = handmade(Form(), lambda kit: None)
-    yield _in_header("missingkeyinfo", no_key, INVALID_SECURITY_TOKEN, holds=None)
-    yield _in_header("keyvalue", handmade(Form(), lambda kit: key_value_info(kit.card.signature.key)), FAILED_CHECK, holds=None)
-    yield _in_header(
-        "invalidx509certificate", after(lambda a, _: set_text(a, "KeyInfo/X509Data/X509Certificate", "AAAA")),
-        FAILED_AUTHENTICATION, holds=None,
-    )
+    broken = FAILED_CHECK
+    no_value = after(lambda a, _: set_text(a, "SignatureValue", ""))
+    tampered = after(lambda a, _: setattr(attribute(a, vihf.STRUCTURE)[0], "text", "10B0999999"))
+    bare_key = handmade(RIGHT, lambda kit: key_value_info(kit.card.signature.key))
+    no_certificate = after(lambda a, _: set_text(a, "KeyInfo/X509Data/X509Certificate", "AAAA"))
+    yield _in_header("invalidsignature", after(flip), broken, holds=False)
+    yield _in_header("strippedsignature", no_value, broken, holds=False)
+    yield _in_header("tampered", tampered, broken, holds=False)
+    yield _in_header("missingkeyinfo", handmade(RIGHT, lambda kit: None), broken, holds=None)
+    yield _in_header("keyvalue", bare_key, broken, holds=None)
+    yield _in_header("invalidx509certificate", no_certificate, FAILED_AUTHENTICATION, holds=None)
     yield _in_header("attackercertificate", by(lambda kit: kit.foreign), FAILED_AUTHENTICATION)
     yield _in_header("othercertificate", after(replace_key_info(certificates(_other))), FAILED_CHECK, holds=False)
     weak = UNSUPPORTED_ALGORITHM
@@ -286,14 +289,10 @@ def _bindings() -> Iterator[Case]:
     yield _in_header("staffclaimsprofession", staff_claims_profession, no, peer=lambda kit: kit.staff)
     yield _in_header("personasstructure", person_as_structure, no)
     yield _in_header("structureasperson", structure_as_person, no, peer=_structure)
-    yield _in_header(
-        "structureofanother", by(_structure, lambda kit: replace(structure_says(kit), structure_id="10B0999999")), no,
-        peer=_structure,
-    )
-    yield _in_header(
-        "internalidofanother", by(_structure, lambda kit: replace(structure_says(kit), name_id="30B0999999/7")), no,
-        peer=_structure,
-    )
+    elsewhere = by(_structure, lambda kit: replace(structure_says(kit), structure_id="10B0999999"))
+    yield _in_header("structureofanother", elsewhere, no, peer=_structure)
+    internal = by(_structure, lambda kit: replace(structure_says(kit), name_id="30B0999999/7"))
+    yield _in_header("internalidofanother", internal, no, peer=_structure)
     yield _in_header("connectionofanother", Kit.good, no, peer=_other)
     yield _in_header("personforstructure", by(_structure, structure_says), no)
     yield _in_header("noclientcertificate", Kit.good, no, peer=_nobody)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +120,3 @@ def _code(value: Any, attribute: str, domain: AffinityDomain, place: str) -> Cod
             known = domain.code(listed, f"{value['code']}^^{scheme}")
             return Code(known.code, known.scheme, str(value.get("display") or known.display))
     raise OverrideError(f'{place}: {value!r} is not a code; write "code^^scheme" or {{ code = "…", scheme = "…" }}')
-
-
-assert {field.name for field in fields(Overrides)} == set(KEYS)

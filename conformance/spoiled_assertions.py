@@ -12,13 +12,13 @@ from datetime import timedelta
 from lxml import etree
 
 from conformance import hand_signatures
-from conformance.hand_signatures import Form, certificate_info
+from conformance.hand_signatures import RIGHT, Form, certificate_info
 from conformance.negative_kit import Kit, parse, saml
 from guard.credentials import vihf
 from guard.credentials.cards import Card
 from guard.credentials.vihf import Vihf
 from xds.model.codes import Code
-from xds.namespaces import DS
+from xds.namespaces import DS, SOAP12, WSSE
 
 Make = Callable[[Kit], bytes]
 _HOUR = timedelta(hours=1)
@@ -56,16 +56,27 @@ def by(card: Callable[[Kit], Card], says: Callable[[Kit], Vihf] | None = None) -
     return lambda kit: kit.sign(kit.build(says(kit) if says else None, card(kit)), card(kit).signature)
 
 
-def handmade(form: Form = Form(), key_info: Callable[[Kit], etree._Element | None] | None = None) -> Make:  # noqa: B008
-    """An assertion with a signature of the form given, by the card's key."""
+def handmade(form: Form = RIGHT, key_info: Callable[[Kit], etree._Element | None] | None = None) -> Make:
+    """An assertion with a signature of the form given, by the card's key.
+
+    It declares the namespaces of the envelope itself, so that an inclusive canonicalisation, which depends on them,
+    gives the same bytes inside the message and outside.
+    """
 
     def make(kit: Kit) -> bytes:
-        root, pair = kit.build(), kit.card.signature
+        root, pair = _at_home(kit.build()), kit.card.signature
         info = certificate_info(pair.certificate) if key_info is None else key_info(kit)
         hand_signatures.sign(root, pair.key, info, form)
         return etree.tostring(root)
 
     return make
+
+
+def _at_home(root: etree._Element) -> etree._Element:
+    declared = {str(prefix): uri for prefix, uri in root.nsmap.items()} | {"wsse": WSSE, "soap12": SOAP12}
+    home = etree.Element(root.tag, {str(name): str(value) for name, value in root.attrib.items()}, declared)
+    home.extend(list(root))
+    return etree.fromstring(etree.tostring(home))
 
 
 def find(root: etree._Element, *path: str) -> etree._Element:
@@ -99,7 +110,7 @@ def attribute(root: etree._Element, name: str) -> etree._Element:
 
 def add_code(root: etree._Element, name: str, element: str, code: Code) -> None:
     """A further value of a coded attribute."""
-    holder = etree.Element(saml("AttributeStatement"), nsmap=root.nsmap)
+    holder = etree.Element(saml("AttributeStatement"))
     other = vihf.coded_attribute(holder, name, element, [code])
     attribute(root, name).append(other[0])
 

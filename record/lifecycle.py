@@ -52,8 +52,11 @@ class RecordRefused(Exception):
 class RecordUnit(Protocol):
     """The part of a registry's write unit that these acts need."""
 
-    record: RecordStore
-    audit: AuditStore
+    @property
+    def record(self) -> RecordStore: ...
+
+    @property
+    def audit(self) -> AuditStore: ...
 
 
 def open_record(

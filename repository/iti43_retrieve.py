@@ -44,7 +44,7 @@ def transaction(actor: RepositoryActor) -> Transaction:
 
 
 def refuse(exchange: Exchange, findings: Sequence[Finding]) -> Reply:
-    return Reply([retrieve_response(RESPONSE_FAILURE, findings, [], exchange.trace_id)])
+    return Reply(retrieve_response(RESPONSE_FAILURE, findings, [], exchange.trace_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ def retrieve(actor: RepositoryActor, exchange: Exchange) -> Reply:
 
     Clause: ITI TF-2 3.43.4.1.3, 3.43.4.2
     """
-    requests, malformed = read_retrieve_request(exchange.body)
+    requests = read_retrieve_request(exchange.body)
     if len(requests) > actor.max_documents:
         raise Refused([
             Finding(
@@ -72,7 +72,7 @@ def retrieve(actor: RepositoryActor, exchange: Exchange) -> Reply:
         ])
     mine = [r for r in requests if r.repository_unique_id == actor.unique_id]
     foreign = [r for r in requests if r.repository_unique_id != actor.unique_id]
-    findings = [*malformed, *map(_unknown_repository, foreign)]
+    findings = [_unknown_repository(r) for r in foreign]
     if foreign:
         _log_foreign(actor, exchange, foreign, findings[-1])
     permits = _permits(actor, exchange, mine)
@@ -161,4 +161,4 @@ def _reply(exchange: Exchange, status: str, findings: Sequence[Finding], served:
             )
         )
         parts.append(OutgoingPart(content_id, item.permit.mime_type, item.permit.size, partial(iter, item.chunks)))
-    return Reply([retrieve_response(status, findings, documents, exchange.trace_id)], parts)
+    return Reply(retrieve_response(status, findings, documents, exchange.trace_id), parts)

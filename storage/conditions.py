@@ -14,9 +14,9 @@ from sqlalchemy import Column, ColumnElement, and_, bindparam, false, not_, or_,
 from guard.policy.facts import EntryFilter
 from registry.store import EntryCriteria, SetCriteria
 from storage import tables
-from storage.rows import compared, short
 from storage.tables import document_entry, entry_value, submission_set
 from storage.transaction import Flavour
+from storage.words import bare, compared, short
 from xds.namespaces import ON_DEMAND
 
 _CODE_COLUMNS = frozenset({"class_code", "type_code", "practice_setting_code", "healthcare_facility_type_code",
@@ -136,7 +136,7 @@ def entry_conditions(flavour: Flavour, patient_key: int, where: EntryCriteria, v
     found = Conditions(flavour, patient_key)
     found.add("entries", lambda: columns.patient_key == bindparam("patient"))
     if where.entry_uuids:
-        found.among(columns.entry_uuid, [value.lower() for value in where.entry_uuids])
+        found.among(columns.entry_uuid, [bare(value) for value in where.entry_uuids])
     if where.statuses:
         found.among(columns.status, [short(value) for value in where.statuses])
     if where.object_types:
@@ -167,7 +167,7 @@ def set_conditions(flavour: Flavour, patient_key: int, where: SetCriteria) -> Co
     found = Conditions(flavour, patient_key)
     found.add("sets", lambda: columns.patient_key == bindparam("patient"))
     if where.entry_uuids:
-        found.among(columns.entry_uuid, [value.lower() for value in where.entry_uuids])
+        found.among(columns.entry_uuid, [bare(value) for value in where.entry_uuids])
     if where.statuses:
         found.among(columns.status, [short(value) for value in where.statuses])
     if where.source_ids:

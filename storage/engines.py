@@ -71,6 +71,10 @@ class Engine(ABC):
         """Context manager of a ``Transaction`` that is durable when its block ends, and undone when it raises."""
 
     @abstractmethod
+    def bulk_writing(self) -> Any:
+        """As ``writing``, for loading a new database in one go: fast, and lost as a whole if it is interrupted."""
+
+    @abstractmethod
     def translated(self, error: Exception) -> Exception: ...
 
     def statement(self, key: Hashable, build: Build) -> Statement:
@@ -115,7 +119,7 @@ class SqliteEngine(Engine):
     @staticmethod
     def _configure(connection: Any, _: object) -> None:
         for pragma in (
-            f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
+            f"busy_timeout={BUSY_SECONDS * 1000}", "page_size=8192", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON",
             "cache_size=-32768", "mmap_size=268435456", "temp_store=MEMORY", "journal_size_limit=67108864",
             "wal_autocheckpoint=4000",
         ):
@@ -142,6 +146,7 @@ class SqliteEngine(Engine):
         with self._turn:
             if self._writer is None:
                 self._writer = self._opened()
+                self._writer.driver_connection.execute("PRAGMA query_only=OFF")  # it may have been a reader's
             connection = self._writer.driver_connection
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -150,6 +155,20 @@ class SqliteEngine(Engine):
             except BaseException as error:
                 self._undo(connection)
                 raise self.translated(error) if isinstance(error, Exception) else error from None
+
+    @contextmanager
+    def bulk_writing(self) -> Iterator[Transaction]:
+        pooled = self._opened()
+        connection: Any = pooled.driver_connection
+        try:
+            for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-1000000", "locking_mode=EXCLUSIVE"):
+                connection.execute(f"PRAGMA {pragma}").close()
+            connection.execute("BEGIN IMMEDIATE")
+            yield Transaction(connection, self, is_writing=True)
+            connection.commit()
+            connection.execute("PRAGMA journal_mode=WAL").close()
+        finally:
+            pooled.invalidate()
 
     def _undo(self, connection: Any) -> None:
         """Roll back; a connection that cannot even do that is thrown away, its transaction with it."""
@@ -235,6 +254,9 @@ class PostgresqlEngine(Engine):
     def writing(self) -> Iterator[Transaction]:
         with self._transaction("BEGIN ISOLATION LEVEL READ COMMITTED") as transaction:
             yield transaction
+
+    def bulk_writing(self) -> Any:
+        return self.writing()
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:

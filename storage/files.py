@@ -1,7 +1,8 @@
 """Documents as files, named by random keys of ours.
 
-``folder/staging/<key>`` while a document is on its way, ``folder/kept/<2 digits>/<1 digit>/<key>`` for good: 4,096
-folders, made when first needed. Both are on one file system, so that keeping is one rename.
+``folder/staging/<key>`` while a document is on its way, ``folder/kept/<digit>/<digit>/<key>`` for good, in 256
+folders by the first two digits of the key. Both are on one file system, so that keeping is one rename. The folders
+are all made at once: a new folder must itself be synced, which costs more than the document.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 from repository.store import Staged
 from storage.upload import FileUpload
 
+_DIGITS = "0123456789abcdef"
 _KEY = re.compile(r"[0-9a-f]{32}")
 
 
@@ -25,8 +28,9 @@ class FileDocumentStore:
     def __init__(self, folder: str | Path) -> None:
         self._staging = Path(folder) / "staging"
         self._kept = Path(folder) / "kept"
-        for path in (self._staging, self._kept):
-            path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not (self._kept / "f" / "f").is_dir():
+            self._make_folders()
 
     def begin(self) -> FileUpload:
         key = os.urandom(16).hex()
@@ -39,7 +43,7 @@ class FileDocumentStore:
             target = self._path(one.key)
             folders.add(target.parent)
             try:
-                self._move(self._staging / one.key, target)
+                os.rename(self._staging / one.key, target)
             except FileNotFoundError:
                 if not target.exists():
                     raise
@@ -57,13 +61,12 @@ class FileDocumentStore:
 
     def kept(self) -> Iterator[tuple[str, int, float]]:
         now = time.time()
-        for first in sorted(os.listdir(self._kept)):
-            for second in sorted(os.listdir(self._kept / first)):
-                with os.scandir(self._kept / first / second) as files:
-                    for file in files:
-                        with suppress(FileNotFoundError):
-                            state = file.stat()
-                            yield file.name, state.st_size, now - state.st_mtime
+        for first, second in product(_DIGITS, _DIGITS):
+            with os.scandir(self._kept / first / second) as files:
+                for file in files:
+                    with suppress(FileNotFoundError):
+                        state = file.stat()
+                        yield file.name, state.st_size, now - state.st_mtime
 
     def clear_staging(self, older_than: float) -> int:
         limit = time.time() - older_than
@@ -79,19 +82,16 @@ class FileDocumentStore:
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise FileNotFoundError("not a key of this store")
-        return self._kept / key[:2] / key[2] / key
+        return self._kept / key[0] / key[1] / key
 
-    def _move(self, source: Path, target: Path) -> None:
-        try:
-            os.rename(source, target)
-        except FileNotFoundError:
-            if target.parent.is_dir():
-                raise
-            for folder in (target.parent.parent, target.parent):
-                with suppress(FileExistsError):
-                    folder.mkdir(mode=0o700)
-                sync_folder(folder.parent)
-            os.rename(source, target)
+    def _make_folders(self) -> None:
+        """May be repeated after an interruption: the folder that is looked for is made last."""
+        for first in _DIGITS:
+            for second in _DIGITS:
+                (self._kept / first / second).mkdir(parents=True, exist_ok=True, mode=0o700)
+            sync_folder(self._kept / first)
+        sync_folder(self._kept)
+        sync_folder(self._kept.parent)
 
 
 class FileReading:

@@ -10,9 +10,9 @@ from sqlalchemy import bindparam, delete, select, update
 
 from guard.policy.facts import RecordStatus
 from record.store import Record
-from storage.rows import compared
 from storage.tables import PATIENT_ID, locator, record
 from storage.transaction import Transaction
+from storage.words import compared, short
 from xds.model import hl7
 
 _COLUMNS = ("patient_key", "patient_id", "status", "opened_at", "opened_by", "consent", "channel", "closed_at",
@@ -68,7 +68,7 @@ class SqlRecordStore:
         patient_key = row[0] if row else 0
         taken = self._sql.change(
             "locate record", lambda: self._flavour.insert_if_free(locator),
-            identifier=patient_id, role=PATIENT_ID, entry_uuid="", kind="Record", patient_key=patient_key,
+            identifier=patient_id, role=PATIENT_ID, entry_uuid="", kind=short("Record"), patient_key=patient_key,
         ) == 0
         if taken:
             self._sql.change("drop record", lambda: delete(record).where(record.c.patient_key == bindparam("patient")),

@@ -18,23 +18,15 @@ from storage.rows import (
     FOLDER_COLUMNS,
     SET_COLUMNS,
     association_from,
-    association_row,
-    compared,
     entry_from,
-    entry_row,
-    entry_values,
     folder_from,
-    folder_row,
-    locator_rows,
-    long,
     set_from,
-    set_row,
-    set_values,
-    short,
+    submission_rows,
 )
-from storage.tables import association, document_entry, entry_value, folder, locator, submission_set
+from storage.tables import association, document_entry, folder, locator, submission_set
 from storage.transaction import Transaction
 from storage.visibility import Visibility
+from storage.words import bare, compared, long, short, urn
 from xds.model import Association, DocumentEntry, Folder, Submission, SubmissionSet
 from xds.namespaces import APPROVED
 
@@ -57,7 +49,7 @@ class SqlRegistryStore:
 
     # -- facts for the submission rules ---------------------------------------------------------------
     def known(self, entry_uuids: Iterable[str]) -> dict[str, StoredObject]:
-        located = self._located(tables.ENTRY_UUID, [value.lower() for value in entry_uuids])
+        located = self._located(tables.ENTRY_UUID, [bare(value) for value in entry_uuids])
         return {found.entry_uuid: found for found in self._facts(located)}
 
     def by_unique_id(self, unique_ids: Iterable[str]) -> list[StoredObject]:
@@ -73,32 +65,11 @@ class SqlRegistryStore:
     # -- changes ----------------------------------------------------------------------------------------
     def insert(self, patient_key: int, submission: Submission) -> None:
         """Raises KeyError when an entryUUID is already taken, by any patient; the unit must then be left."""
-        values: list[dict[str, Any]] = []
-        located: list[dict[str, Any]] = []
-
-        def place(table: Table, kind: str, rows: list[dict[str, Any]]) -> None:
-            self._insert(table, rows)
-            for row in rows:
-                located.extend(locator_rows(patient_key, kind, row))
-
-        def note(entry_uuid: str, pairs: set[tuple[str, str]]) -> None:
-            values.extend(
-                {"patient_key": patient_key, "kind": kind, "value": value, "entry_uuid": entry_uuid.lower()}
-                for kind, value in pairs
-            )
-
-        place(submission_set, "SubmissionSet", [set_row(patient_key, submission.submission_set)])
-        note(submission.submission_set.entry_uuid, set_values(submission.submission_set))
-        place(document_entry, "DocumentEntry", [entry_row(patient_key, entry) for entry in submission.entries])
-        for entry in submission.entries:
-            note(entry.entry_uuid, entry_values(entry))
-        place(folder, "Folder", [folder_row(patient_key, one) for one in submission.folders])
-        place(association, "Association", [association_row(patient_key, one) for one in submission.associations])
-        self._insert(locator, located)
-        self._insert(entry_value, values)
+        for table, rows in submission_rows(patient_key, submission).items():
+            self._sql.change_many(("insert", table.name), table.insert, rows)
 
     def set_status(self, patient_key: int, entry_uuids: Iterable[str], status: str) -> None:
-        wanted = self._flavour.listed([value.lower() for value in entry_uuids])
+        wanted = self._flavour.listed([bare(value) for value in entry_uuids])
         for table in _TABLES.values():
             self._sql.change(
                 ("set status", table.name), partial(self._status_change, table),
@@ -111,7 +82,7 @@ class SqlRegistryStore:
             lambda: update(folder)
             .where(folder.c.patient_key == bindparam("patient"), self._flavour.is_among(folder.c.entry_uuid, "ids"))
             .values(last_update_time=bindparam("new_time")),
-            patient=patient_key, ids=self._flavour.listed([value.lower() for value in folder_uuids]),
+            patient=patient_key, ids=self._flavour.listed([bare(value) for value in folder_uuids]),
             new_time=last_update_time,
         )
 
@@ -119,8 +90,8 @@ class SqlRegistryStore:
     def locate(
         self, *, entry_uuids: Iterable[str] = (), unique_ids: Iterable[str] = (), logical_ids: Iterable[str] = ()
     ) -> set[int]:
-        logical = [value.lower() for value in logical_ids]
-        rows = self._located(tables.ENTRY_UUID, [*(value.lower() for value in entry_uuids), *logical])
+        logical = [bare(value) for value in logical_ids]
+        rows = self._located(tables.ENTRY_UUID, [*(bare(value) for value in entry_uuids), *logical])
         rows += self._located(tables.LOGICAL_ID, logical)
         rows += self._located(tables.UNIQUE_ID, [compared(value) for value in unique_ids])
         return {patient_key for _, _, patient_key in rows}
@@ -129,7 +100,7 @@ class SqlRegistryStore:
         return (entry_from(row) for row in self._entry_rows(patient_key, where, visible, ENTRY_COLUMNS))
 
     def entry_uuids(self, patient_key: int, where: EntryCriteria, visible: EntryFilter) -> list[str]:
-        return [row[0] for row in self._entry_rows(patient_key, where, visible, ("entry_uuid",))]
+        return [urn(row[0]) for row in self._entry_rows(patient_key, where, visible, ("entry_uuid",))]
 
     def submission_sets(self, patient_key: int, where: SetCriteria, visible: EntryFilter) -> Iterator[SubmissionSet]:
         """Nothing under a filter that denies all."""
@@ -145,12 +116,12 @@ class SqlRegistryStore:
             .order_by(columns.submission_time.desc(), columns.entry_uuid),
             **conditions.values,
         )
-        hidden = Visibility(self._sql, patient_key, visible).hidden_sets(row[0] for row in rows)
-        return (set_from(row) for row in rows if row[0] not in hidden)
+        hidden = Visibility(self._sql, patient_key, visible).hidden_sets(urn(row[0]) for row in rows)
+        return (set_from(row) for row in rows if urn(row[0]) not in hidden)
 
     def folders(self, patient_key: int, entry_uuids: Iterable[str]) -> Iterator[Folder]:
         """In the order of their entryUUIDs."""
-        wanted = [value.lower() for value in entry_uuids]
+        wanted = [bare(value) for value in entry_uuids]
         columns = folder.c
         rows = self._sql.rows(
             "folders",
@@ -178,11 +149,8 @@ class SqlRegistryStore:
         return (_stored("DocumentEntry", dict(zip(names, row, strict=True))) for row in rows)
 
     # -- parts ------------------------------------------------------------------------------------------------
-    def _insert(self, table: Table, rows: list[dict[str, Any]]) -> None:
-        self._sql.change_many(("insert", table.name), table.insert, rows)
-
     def _located(self, role: str, identifiers: list[str]) -> list[tuple[str, str, int]]:
-        """(entryUUID, kind, patient_key) of the owners of these identifiers."""
+        """(stored entryUUID, kind, patient_key) of the owners of these identifiers."""
         if not identifiers:
             return []
         columns = locator.c
@@ -192,10 +160,12 @@ class SqlRegistryStore:
             .where(self._flavour.is_among(columns.identifier, "ids"), columns.role == bindparam("role_wanted")),
             ids=self._flavour.listed(identifiers), role_wanted=role,
         )
-        return [(entry_uuid or identifier, kind, patient_key) for identifier, entry_uuid, kind, patient_key in rows]
+        return [
+            (entry_uuid or identifier, long(kind), patient_key) for identifier, entry_uuid, kind, patient_key in rows
+        ]
 
     def _owners(self, kind: str, role: str, identifiers: Iterable[str]) -> list[str]:
-        """entryUUIDs of the objects of one kind that carry these identifiers; never empty, as empty means not asked."""
+        """Stored entryUUIDs of the objects of one kind that carry these identifiers; never empty (empty: not asked)."""
         located = self._located(role, [compared(value) for value in identifiers])
         return [entry_uuid for entry_uuid, found, _ in located if found == kind] or [""]
 
@@ -234,10 +204,10 @@ class SqlRegistryStore:
         if where.unique_ids:
             conditions.among(columns.entry_uuid, self._owners("DocumentEntry", tables.UNIQUE_ID, where.unique_ids))
         if where.logical_ids:
-            logical = [value.lower() for value in where.logical_ids]
+            logical = [bare(value) for value in where.logical_ids]
             later = self._owners("DocumentEntry", tables.LOGICAL_ID, logical)
             conditions.among(columns.entry_uuid, [*logical, *later])
-            conditions.among(columns.logical_id, where.logical_ids)
+            conditions.among(columns.logical_id, logical)
         return self._sql.rows(
             (*conditions.shape, names),
             lambda: select(*(columns[name] for name in names)).where(conditions.built())
@@ -250,7 +220,7 @@ class SqlRegistryStore:
         statuses: frozenset[str] | None,
     ) -> list[Association]:
         """Every association with an end among ``entry_uuids``, in the order of their entryUUIDs."""
-        wanted = [value.lower() for value in entry_uuids]
+        wanted = [bare(value) for value in entry_uuids]
         if not wanted or (types is not None and not types) or (statuses is not None and not statuses):
             return []
         columns = association.c
@@ -273,9 +243,11 @@ class SqlRegistryStore:
 
 
 def _stored(kind: str, row: dict[str, Any]) -> StoredObject:
+    row["entry_uuid"] = urn(row["entry_uuid"])
     row["status"] = long(row["status"])
     if "object_type" in row:
         row["object_type"] = long(row["object_type"])
     if "type" in row:
         row["association_type"] = long(row.pop("type"))
+        row["source"], row["target"] = urn(row["source"]), urn(row["target"])
     return StoredObject(kind=kind, **row)

@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select, update
 
 from repository.store import HeldDocument
-from storage.rows import compared
 from storage.tables import held_document
 from storage.transaction import Transaction
+from storage.words import compared
 
 _FIELDS = tuple(field.name for field in fields(HeldDocument))
 

@@ -8,22 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
-from unicodedata import normalize
+
+from sqlalchemy import Table
 
 from storage import tables
+from storage.words import bare, compared, long, short, urn
 from xds import namespaces as ns
-from xds.model import Association, DocumentEntry, Folder, SubmissionSet, hl7
+from xds.model import Association, DocumentEntry, Folder, Submission, SubmissionSet, hl7
 from xds.model.datatypes import dtm_start
 from xds.model.json import decode, encode
-
-_SHORT = {
-    ns.APPROVED: "Approved", ns.DEPRECATED: "Deprecated",
-    ns.STABLE: "Stable", ns.ON_DEMAND: "OnDemand",
-    ns.HAS_MEMBER: "HasMember", ns.RPLC: "RPLC", ns.XFRM: "XFRM", ns.APND: "APND", ns.XFRM_RPLC: "XFRM_RPLC",
-    ns.SIGNS: "signs", ns.IS_SNAPSHOT_OF: "IsSnapshotOf",
-    ns.UPDATE_AVAILABILITY_STATUS: "UpdateAvailabilityStatus", ns.SUBMIT_ASSOCIATION: "SubmitAssociation",
-}
-_LONG = {short: urn for urn, short in _SHORT.items()}
 
 ENTRY_COLUMNS = ("entry_uuid", "status", "object_type", "unique_id", "logical_id", "version", "patient_id", "hash",
                  "size", "content")
@@ -31,20 +24,6 @@ SET_COLUMNS = ("entry_uuid", "status", "unique_id", "patient_id", "content")
 FOLDER_COLUMNS = ("entry_uuid", "status", "last_update_time", "unique_id", "logical_id", "version", "patient_id",
                   "content")
 ASSOCIATION_COLUMNS = ("entry_uuid", "status", "type", "source", "target", "content")
-
-
-def short(urn: str) -> str:
-    """The stored word of a status, objectType or association type; any other text is stored as it is."""
-    return _SHORT.get(urn, urn)
-
-
-def long(word: str) -> str:
-    return _LONG.get(word, word)
-
-
-def compared(text: str) -> str:
-    """The form in which identifiers and codes are compared: NFC. Clause: ITI TF-3 4.2.3.1 (rule Q-13)"""
-    return text if text.isascii() else normalize("NFC", text)
 
 
 def padded(time: str) -> str:
@@ -55,7 +34,7 @@ def padded(time: str) -> str:
 def entry_row(patient_key: int, entry: DocumentEntry) -> dict[str, Any]:
     return {
         "patient_key": patient_key,
-        "entry_uuid": entry.entry_uuid.lower(),
+        "entry_uuid": bare(entry.entry_uuid),
         "status": short(entry.status),
         "creation_time": padded(entry.creation_time),
         "object_type": short(entry.object_type),
@@ -68,7 +47,7 @@ def entry_row(patient_key: int, entry: DocumentEntry) -> dict[str, Any]:
         "service_start_time": padded(entry.service_start_time),
         "service_stop_time": padded(entry.service_stop_time),
         "unique_id": entry.unique_id,
-        "logical_id": entry.logical_id,
+        "logical_id": bare(entry.logical_id) if entry.logical_id else "",
         "version": entry.version,
         "patient_id": entry.patient_id,
         "hash": entry.hash,
@@ -83,7 +62,9 @@ def entry_row(patient_key: int, entry: DocumentEntry) -> dict[str, Any]:
 def entry_from(row: tuple[Any, ...]) -> DocumentEntry:
     """From ``ENTRY_COLUMNS``."""
     entry: DocumentEntry = decode("DocumentEntry", row[9])
-    entry.entry_uuid, status, object_type, entry.unique_id, entry.logical_id = row[:5]
+    entry_uuid, status, object_type, entry.unique_id, logical_id = row[:5]
+    entry.entry_uuid = urn(entry_uuid)
+    entry.logical_id = urn(logical_id) if logical_id else ""
     entry.status = long(status)
     entry.object_type = long(object_type)
     entry.version, entry.patient_id, entry.hash, entry.size = row[5:9]
@@ -110,7 +91,7 @@ def set_values(submission_set: SubmissionSet) -> set[tuple[str, str]]:
 def set_row(patient_key: int, submission_set: SubmissionSet) -> dict[str, Any]:
     return {
         "patient_key": patient_key,
-        "entry_uuid": submission_set.entry_uuid.lower(),
+        "entry_uuid": bare(submission_set.entry_uuid),
         "status": short(submission_set.status),
         "submission_time": padded(submission_set.submission_time),
         "source_id": compared(submission_set.source_id),
@@ -126,7 +107,8 @@ def set_row(patient_key: int, submission_set: SubmissionSet) -> dict[str, Any]:
 def set_from(row: tuple[Any, ...]) -> SubmissionSet:
     """From ``SET_COLUMNS``."""
     found: SubmissionSet = decode("SubmissionSet", row[4])
-    found.entry_uuid, status, found.unique_id, found.patient_id = row[:4]
+    entry_uuid, status, found.unique_id, found.patient_id = row[:4]
+    found.entry_uuid = urn(entry_uuid)
     found.status = long(status)
     return found
 
@@ -134,11 +116,11 @@ def set_from(row: tuple[Any, ...]) -> SubmissionSet:
 def folder_row(patient_key: int, folder: Folder) -> dict[str, Any]:
     return {
         "patient_key": patient_key,
-        "entry_uuid": folder.entry_uuid.lower(),
+        "entry_uuid": bare(folder.entry_uuid),
         "status": short(folder.status),
         "last_update_time": folder.last_update_time,
         "unique_id": folder.unique_id,
-        "logical_id": folder.logical_id,
+        "logical_id": bare(folder.logical_id) if folder.logical_id else "",
         "version": folder.version,
         "patient_id": folder.patient_id,
         "content": encode(replace(
@@ -151,7 +133,9 @@ def folder_row(patient_key: int, folder: Folder) -> dict[str, Any]:
 def folder_from(row: tuple[Any, ...]) -> Folder:
     """From ``FOLDER_COLUMNS``."""
     found: Folder = decode("Folder", row[7])
-    found.entry_uuid, status, found.last_update_time, found.unique_id, found.logical_id = row[:5]
+    entry_uuid, status, found.last_update_time, found.unique_id, logical_id = row[:5]
+    found.entry_uuid = urn(entry_uuid)
+    found.logical_id = urn(logical_id) if logical_id else ""
     found.status = long(status)
     found.version, found.patient_id = row[5:7]
     return found
@@ -162,11 +146,11 @@ def association_row(patient_key: int, association: Association) -> dict[str, Any
     has_more = association.slots or association.documentation or association.home_community_id
     return {
         "patient_key": patient_key,
-        "entry_uuid": association.entry_uuid.lower(),
+        "entry_uuid": bare(association.entry_uuid),
         "status": short(association.status),
         "type": short(association.type),
-        "source": association.source.lower(),
-        "target": association.target.lower(),
+        "source": bare(association.source),
+        "target": bare(association.target),
         "content": encode(replace(
             association, entry_uuid="", status="", type="", source="", target="",
         )) if has_more else "",
@@ -176,25 +160,49 @@ def association_row(patient_key: int, association: Association) -> dict[str, Any
 def association_from(row: tuple[Any, ...]) -> Association:
     """From ``ASSOCIATION_COLUMNS``."""
     entry_uuid, status, kind, source, target, content = row
-    if not content:
-        return Association(entry_uuid=entry_uuid, status=long(status), type=long(kind), source=source, target=target)
-    found: Association = decode("Association", content)
-    found.entry_uuid, found.source, found.target = entry_uuid, source, target
+    found: Association = decode("Association", content or "{}")
+    found.entry_uuid, found.source, found.target = urn(entry_uuid), urn(source), urn(target)
     found.status, found.type = long(status), long(kind)
     return found
 
 
-def locator_rows(patient_key: int, kind: str, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def submission_rows(patient_key: int, submission: Submission) -> dict[Table, list[dict[str, Any]]]:
+    """Every row that a submission becomes, by table."""
+    sets = [set_row(patient_key, submission.submission_set)]
+    entries = [entry_row(patient_key, entry) for entry in submission.entries]
+    folders = [folder_row(patient_key, one) for one in submission.folders]
+    associations = [association_row(patient_key, one) for one in submission.associations]
+    located: list[dict[str, Any]] = []
+    for kind, rows in (("SubmissionSet", sets), ("DocumentEntry", entries), ("Folder", folders),
+                       ("Association", associations)):
+        for row in rows:
+            located.extend(_locator_rows(patient_key, kind, row))
+    values = [
+        {"patient_key": patient_key, "kind": kind, "value": value, "entry_uuid": row["entry_uuid"]}
+        for row, pairs in (
+            (sets[0], set_values(submission.submission_set)),
+            *zip(entries, map(entry_values, submission.entries), strict=True),
+        )
+        for kind, value in sorted(pairs)
+    ]
+    return {
+        tables.submission_set: sets, tables.document_entry: entries, tables.folder: folders,
+        tables.association: associations, tables.locator: located, tables.entry_value: values,
+    }
+
+
+def _locator_rows(patient_key: int, kind: str, row: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Every identifier under which an object is looked for without a patient."""
     entry_uuid = row["entry_uuid"]
 
     def line(identifier: str, role: str, owner: str) -> dict[str, Any]:
-        return {"identifier": identifier, "role": role, "entry_uuid": owner, "kind": kind, "patient_key": patient_key}
+        return {"identifier": identifier, "role": role, "entry_uuid": owner, "kind": short(kind),
+                "patient_key": patient_key}
 
     yield line(entry_uuid, tables.ENTRY_UUID, "")
     if unique_id := row.get("unique_id"):
         yield line(compared(unique_id), tables.UNIQUE_ID, entry_uuid)
-    logical_id = row.get("logical_id", "").lower()
+    logical_id = row.get("logical_id", "")
     if logical_id and logical_id != entry_uuid:
         yield line(logical_id, tables.LOGICAL_ID, entry_uuid)
 

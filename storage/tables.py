@@ -6,8 +6,9 @@ the fields that have a column are left blank, so no value is kept twice.
 ``patient_key`` leads every key of patient data: the tables spread over a PostgreSQL cluster by it, and one
 patient's rows lie together. Look-ups that carry no patient go through ``locator`` alone.
 
-Text compares byte by byte on every engine. Times are 14 digits, or "" when not given. Long URNs of the
-framework are kept as the short words of ``storage.rows``.
+Text compares byte by byte on every engine. Times are 14 digits, or "" when not given. What is the same in every
+row is kept short, because it is repeated in the indexes: an entryUUID without its ``urn:uuid:``, the URNs of the
+framework as the words of ``storage.words``.
 """
 
 from __future__ import annotations
@@ -32,18 +33,18 @@ TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 KEY = BigInteger().with_variant(Integer, "sqlite")
 
 # roles of an identifier in ``locator``
-ENTRY_UUID = "entry_uuid"
-UNIQUE_ID = "unique_id"
-LOGICAL_ID = "logical_id"
-PATIENT_ID = "patient_id"
+ENTRY_UUID = "uuid"
+UNIQUE_ID = "uid"
+LOGICAL_ID = "lid"
+PATIENT_ID = "cx"
 
 # kinds of a value in ``entry_value``
-EVENT = "event"
-CONFIDENTIALITY = "conf"
-REFERENCE = "ref"
-AUTHOR = "author"
-AUTHOR_ID = "author_id"
-STRUCTURE_ID = "structure"
+EVENT = "ev"
+CONFIDENTIALITY = "cf"
+REFERENCE = "rf"
+AUTHOR = "au"
+AUTHOR_ID = "ai"
+STRUCTURE_ID = "si"
 
 
 def _text(*names: str) -> list[Column[str]]:

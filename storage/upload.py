@@ -22,7 +22,7 @@ BLOCK = 1 << 19
 """Bytes handed to the thread at a time."""
 BLOCKS = 4
 """Blocks of one upload: one being filled, one being written, the others waiting."""
-AHEAD = 1 << 50
+AHEAD = 1 << 24
 """Bytes after which the system is asked to write to disk what it holds in its cache."""
 
 
@@ -148,8 +148,14 @@ class _Writing:
         write_all(self._descriptor, block)
         self._written += len(block)
         if self._written - self._started >= AHEAD:
-            os.posix_fadvise(self._descriptor, self._started, self._written - self._started, os.POSIX_FADV_DONTNEED)
+            _start_writing(self._descriptor, self._started, self._written - self._started)
             self._started = self._written
+
+
+def _start_writing(descriptor: int, start: int, length: int) -> None:
+    """Linux begins to write pages it is told are not needed any more; where the call is missing, the sync does it."""
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(descriptor, start, length, os.POSIX_FADV_DONTNEED)
 
 
 def create(path: Path) -> int:

@@ -9,9 +9,10 @@ from sqlalchemy import bindparam, select
 
 from guard.policy.facts import EVERYTHING, EntryFilter
 from storage.conditions import Conditions
-from storage.rows import ASSOCIATION_COLUMNS, association_from, short
+from storage.rows import ASSOCIATION_COLUMNS, association_from
 from storage.tables import association, document_entry, submission_set
 from storage.transaction import Transaction
+from storage.words import bare, short, urn
 from xds.model import Association
 from xds.namespaces import HAS_MEMBER
 
@@ -27,7 +28,7 @@ class Visibility:
 
     def hidden_entries(self, entry_uuids: Iterable[str]) -> set[str]:
         """Those of these identifiers that are DocumentEntries and hidden."""
-        wanted = set(entry_uuids)
+        wanted = {bare(value) for value in entry_uuids}
         if not wanted or self._visible == EVERYTHING:
             return set()
         columns = document_entry.c
@@ -39,7 +40,7 @@ class Visibility:
         rows = self._sql.rows(
             tuple(conditions.shape), lambda: select(columns.entry_uuid).where(conditions.built()), **conditions.values
         )
-        return {row[0] for row in rows}
+        return {urn(row[0]) for row in rows}
 
     def hidden_sets(self, entry_uuids: Iterable[str]) -> set[str]:
         """Those of these identifiers that are SubmissionSets and hidden: all their own entries are.
@@ -70,8 +71,8 @@ class Visibility:
         asked: set[str] = set(known)
         while unknown := ends - asked:
             asked |= unknown
-            for entry_uuid, source, target in self._ends(unknown):
-                known[entry_uuid] = (source, target)
+            for one, source, target in self._ends(unknown):
+                known[one] = (source, target)
                 ends |= {source, target}
         hidden = self.hidden_entries(ends)
         hidden |= self.hidden_sets(ends)
@@ -86,15 +87,17 @@ class Visibility:
             hidden = hidden | more
         return found
 
-    def _ends(self, entry_uuids: set[str]) -> list[tuple[Any, ...]]:
+    def _ends(self, entry_uuids: set[str]) -> list[tuple[str, str, str]]:
+        """(entryUUID, source, target) of those that are associations."""
         columns = association.c
-        return self._sql.rows(
+        rows = self._sql.rows(
             "association ends",
             lambda: select(columns.entry_uuid, columns.source, columns.target).where(
                 columns.patient_key == bindparam("patient"), self._flavour.is_among(columns.entry_uuid, "ids")
             ),
-            patient=self._patient_key, ids=self._flavour.listed(entry_uuids),
+            patient=self._patient_key, ids=self._flavour.listed([bare(value) for value in entry_uuids]),
         )
+        return [(urn(one), urn(source), urn(target)) for one, source, target in rows]
 
     def _members(self, set_uuids: set[str]) -> list[tuple[Any, ...]]:
         """HasMember associations from these sets to DocumentEntries; other identifiers bring nothing."""
@@ -109,5 +112,5 @@ class Visibility:
                 columns.patient_key == bindparam("patient"), self._flavour.is_among(columns.source, "ids"),
                 columns.type == short(HAS_MEMBER),
             ),
-            patient=self._patient_key, ids=self._flavour.listed(set_uuids),
+            patient=self._patient_key, ids=self._flavour.listed([bare(value) for value in set_uuids]),
         )

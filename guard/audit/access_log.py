@@ -17,7 +17,7 @@ from datetime import UTC, datetime, tzinfo
 
 from guard.audit.store import AccessLine
 from guard.audit.words import CATALOGUES, Words
-from guard.credentials.caller import Caller
+from guard.credentials.caller import Caller, Mode
 from guard.professions import Professions, shipped_professions
 from xds.errors import Finding
 from xds.model.codes import Code
@@ -220,12 +220,20 @@ def _who(line: AccessLine, words: Words, professions: Professions) -> str:
     roles = [professions.find(_code(key)) for key in line.role.split("~") if key]
     known = [row for row in roles if row is not None]
     title = known[0].title if known else ""
-    name = line.caller_name or (f"{words.number} {line.caller_id}" if line.caller_id else words.someone)
+    name = line.caller_name or _nameless(line, words)
     if title and line.caller_name and not re.match(r"(dr|docteur|doctor)\b", name, re.IGNORECASE):
         name = f"{title} {name}"
     label = (known[0].french if words.language == "fr" else known[0].english) if known else ""
     about = ", ".join(filter(None, (label, line.structure_name or line.structure_id)))
     return f"{name} ({about})" if about else name
+
+
+def _nameless(line: AccessLine, words: Words) -> str:
+    if not line.caller_id:
+        return words.someone
+    if line.mode == Mode.NODE:
+        return f"{words.service} ({line.caller_id})"
+    return f"{words.number} {line.caller_id}"
 
 
 def _code(key: str) -> Code:

@@ -15,6 +15,7 @@ class Words:
     first: str
     when: str
     number: str
+    service: str
     someone: str
     quote: str
     documents: Callable[[int, str], str]
@@ -42,6 +43,7 @@ FRENCH = Words(
     first="1er",
     when="{day} {month} {year} à {hour:02d}:{minute:02d}",
     number="le professionnel n°",
+    service="le service",
     someone="une personne non identifiée",
     quote="« {} »",
     documents=_french_documents,
@@ -89,6 +91,7 @@ ENGLISH = Words(
     first="1",
     when="{day} {month} {year} at {hour:02d}:{minute:02d}",
     number="professional no.",
+    service="the service",
     someone="an unidentified person",
     quote="“{}”",
     documents=_english_documents,

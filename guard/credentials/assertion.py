@@ -28,7 +28,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from lxml import etree
@@ -38,7 +38,7 @@ from guard.credentials.attributes import Attributes
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.certificates import Accepted, CertificateRefused, Clock, TrustStore, Use, utc_now
 from guard.credentials.identity import CardType, Kind
-from guard.credentials.replay import ReplayMemory
+from guard.credentials.replay import ReplayKey, ReplayMemory
 from guard.credentials.rule import CredentialRule, Replay, Required
 from guard.credentials.statements import Times
 from guard.credentials.token import text
@@ -105,7 +105,8 @@ class Verifier:
         key = (hashlib.sha256(data).hexdigest(), peer.sha256)
         known = self._recall(key, now)
         if known is not None:
-            self._count(known.caller, key[0], known, now)
+            seen = (known.caller.issuer, known.caller.assertion_id)
+            self._check_replay(seen, key[0], known.until, now, one_time=known.one_time)
             return known.caller
         generation = self._trust.generation
         verified = self._verify(data, key[0], peer, now, generation)
@@ -154,13 +155,14 @@ class Verifier:
         if confirmed_until is not None:
             until = min(until, confirmed_until)
         assertion_id = str(root.get("ID"))
-        self._check_replay(issuer, assertion_id, sha256, validity.one_time, until, now)
+        self._check_replay((issuer, assertion_id), sha256, until, now, one_time=validity.one_time)
         said = attributes.read(root, rule)
         if rule.vihf:
             _check_binding(name_id, said, signer)
             if not self._is_node(peer):
                 _check_peer(said, signer, peer)
-        caller = _caller(name_id, said, signer, issuer, assertion_id, data)
+        caller = _caller(name_id, said, signer, issuer)
+        caller = replace(caller, assertion_id=assertion_id, assertion=data)
         return _Verified(caller, until, validity.one_time, generation)
 
     def _check_issuer(self, root: etree._Element, signer: Accepted) -> str:
@@ -177,18 +179,14 @@ class Verifier:
             raise security_fault(FAILED_AUTHENTICATION, "Issuer is not the subject of the signing certificate", "g")
         return issuer
 
-    def _check_replay(
-        self, issuer: str, assertion_id: str, sha256: str, one_time: bool, until: datetime, now: datetime
-    ) -> None:
+    def _check_replay(self, key: ReplayKey, sha256: str, until: datetime, now: datetime, *, one_time: bool) -> None:
+        """Step n."""
         once = one_time or self._rule.replay is Replay.STRICT
-        times = self._replay.show(issuer, assertion_id, sha256, until, now)
+        times = self._replay.show(key, sha256, until, now)
         if times == 0:
             raise security_fault(FAILED_AUTHENTICATION, "two assertions of one issuer carry the same ID", "n")
         if once and times != 1:
             raise security_fault(FAILED_AUTHENTICATION, "assertion shown again", "n")
-
-    def _count(self, caller: Caller, sha256: str, known: _Verified, now: datetime) -> None:
-        self._check_replay(caller.issuer, caller.assertion_id, sha256, known.one_time, known.until, now)
 
     def _recall(self, key: tuple[str, str], now: datetime) -> _Verified | None:
         with self._lock:
@@ -268,9 +266,7 @@ def _check_peer(said: Attributes, signer: Accepted, peer: Accepted) -> None:
         raise _refused("TLS certificate is not of the one who signed", "tls")
 
 
-def _caller(
-    name_id: str, said: Attributes, signer: Accepted, issuer: str, assertion_id: str, data: bytes
-) -> Caller:
+def _caller(name_id: str, said: Attributes, signer: Accepted, issuer: str) -> Caller:
     purpose = said.purposes[0].code if said.purposes else vihf.NORMAL.code
     return Caller(
         identifier=name_id,
@@ -286,8 +282,6 @@ def _caller(
         patient_id=said.patient_id,
         secret_connection=said.is_secret_connection,
         issuer=issuer,
-        assertion_id=assertion_id,
-        assertion=data,
         certificate_sha256=signer.sha256,
         software=said.software,
     )

@@ -93,7 +93,9 @@ def _collect(root: etree._Element) -> Values:
     return found
 
 
-def _french(values: Values, roles: tuple[Code, ...], purposes: tuple[Code, ...], rule: CredentialRule) -> tuple[Mode, str]:
+def _french(
+    values: Values, roles: tuple[Code, ...], purposes: tuple[Code, ...], rule: CredentialRule
+) -> tuple[Mode, str]:
     """The attributes VIHF makes mandatory; returns the mode and the sector."""
     if _single(values, vihf.VIHF_VERSION) not in _VERSIONS:
         raise _refused("VIHF_Version is missing or unknown")

@@ -20,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
@@ -182,8 +183,10 @@ def _read(path: Path, pin: str) -> KeyPair:
         raise CardError(f"card {path.name} cannot be read: {error.strerror}") from error
     try:
         key, certificate, chain = pkcs12.load_key_and_certificates(data, pin.encode())
+    except UnsupportedAlgorithm as error:
+        raise CardError(f"{path.name} is protected in a way that is too old to be read") from error
     except ValueError as error:
-        if not data.startswith(b"\x30") or "PKCS12" in str(error) and "deserialize" in str(error):
+        if "deserialize" in str(error):
             raise CardError(f"{path.name} is not a card (PKCS#12)") from error
         raise WrongPin(f"the PIN does not open {path.name}") from error
     return KeyPair(_usable(key, path), _present(certificate, path), _ordered(certificate, chain))

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeVar
 
@@ -194,7 +195,7 @@ class TrustStore:
         for certificate in chain:
             if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
                 raise CertificateRefused(f"not valid now: {certificate.subject.rfc4514_string()}")
-        for certificate, issuer in zip(chain, chain[1:], strict=False):
+        for certificate, issuer in pairwise(chain):
             fresh = None
             for crl in trusted.crls:
                 if crl.issuer != issuer.subject or not _signed_by(crl, issuer):
@@ -263,6 +264,9 @@ def _check_leaf(certificate: x509.Certificate, use: Use) -> None:
     digest = certificate.signature_hash_algorithm
     if digest is None or digest.name in ("md5", "sha1"):
         raise CertificateRefused("signed with an outdated digest")
+    for extension in certificate.extensions:
+        if extension.critical and isinstance(extension.value, x509.UnrecognizedExtension):
+            raise CertificateRefused(f"unknown critical extension {extension.oid.dotted_string}")
     basic = _extension(certificate, x509.BasicConstraints)
     if basic is not None and basic.ca:
         raise CertificateRefused("an authority's certificate is used as a person's or a system's")
@@ -319,8 +323,8 @@ def _load(folder: Path) -> _Trusted:
             elif name.startswith("root"):
                 roots += x509.load_pem_x509_certificates(path.read_bytes())
             else:
-                kinds = [kind for stem, kind in _ISSUERS.items() if name.startswith(stem)]
-                issuers += [(kind, each) for kind in kinds for each in x509.load_pem_x509_certificates(path.read_bytes())]
+                for kind in (kind for stem, kind in _ISSUERS.items() if name.startswith(stem)):
+                    issuers += [(kind, each) for each in x509.load_pem_x509_certificates(path.read_bytes())]
         except (ValueError, OSError) as error:
             raise TrustError(f"{path} cannot be read as certificates or a revocation list") from error
     _check_authorities(folder, roots, [certificate for _, certificate in issuers])

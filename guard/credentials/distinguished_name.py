@@ -11,7 +11,12 @@ from functools import lru_cache
 from cryptography import x509
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
-_WRITTEN = {NameOID.SURNAME: "SN", NameOID.GIVEN_NAME: "GN", NameOID.TITLE: "title", NameOID.SERIAL_NUMBER: "serialNumber"}
+_WRITTEN = {
+    NameOID.SURNAME: "SN",
+    NameOID.GIVEN_NAME: "GN",
+    NameOID.TITLE: "title",
+    NameOID.SERIAL_NUMBER: "serialNumber",
+}
 
 _KEYWORDS = {
     "CN": NameOID.COMMON_NAME,

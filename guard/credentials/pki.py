@@ -116,6 +116,17 @@ class _Profile:
     extended: tuple[x509.ObjectIdentifier, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """One end-entity certificate to issue."""
+
+    profile: _Profile
+    subject: x509.Name
+    extensions: Sequence[x509.ExtensionType]
+    holder: str
+    name: str
+
+
 _PERSON_AUTHENTICATION = _Profile(
     Authority.PERSONS, "authentication", True, False, (ExtendedKeyUsageOID.CLIENT_AUTH,)
 )
@@ -225,7 +236,7 @@ class Pki:
         )
         name = f"{surname} {given_name}".strip()
         pairs = [
-            self._issue(profile, subject, private, key.generate(), identifier, name, days, start)
+            self._issue(_Order(profile, subject, private, identifier, name), key, days, start)
             for profile in (_PERSON_AUTHENTICATION, _PERSON_SIGNATURE)
         ]
         return Card(pairs[0], pairs[1])
@@ -257,7 +268,7 @@ class Pki:
         )
         private = _organisation_extensions()
         pairs = [
-            self._issue(profile, subject, private, key.generate(), structure_id, organisation, days, start)
+            self._issue(_Order(profile, subject, private, structure_id, organisation), key, days, start)
             for profile in (_ORG_AUTH_CLI, _ORG_SIGN)
         ]
         return Card(pairs[0], pairs[1])
@@ -283,7 +294,7 @@ class Pki:
             ]
         )
         private = [*_organisation_extensions(), _alternative_names((*LOCAL_NAMES, *host_names))]
-        pair = self._issue(_SERVER, subject, private, key.generate(), name, ORGANISATION, days, None)
+        pair = self._issue(_Order(_SERVER, subject, private, name, ORGANISATION), key, days, None)
         write_private(files[1], _plain(pair.key))
         _replace(files[0], pem(pair.certificate, *pair.chain[:-1]))
         return ServerFiles(files[0], files[1], pair.certificate)
@@ -321,33 +332,26 @@ class Pki:
         with self._lock:
             self._write_crls(self._read_index(), days)
 
-    def _issue(
-        self,
-        profile: _Profile,
-        subject: x509.Name,
-        extensions: Iterable[x509.ExtensionType],
-        key: PrivateKey,
-        holder: str,
-        name: str,
-        days: int,
-        start: datetime | None,
-    ) -> KeyPair:
+    def _issue(self, order: _Order, kind: KeyKind, days: int, start: datetime | None) -> KeyPair:
+        """Make the key, sign the certificate, note it in the index."""
+        profile, key = order.profile, kind.generate()
         authority = self._authorities[profile.authority]
         begin = start or datetime.now(UTC) - _BACKDATED
-        builder = _builder(subject, key, authority.certificate.subject, authority.key, begin, days)
+        builder = _builder(order.subject, key, authority.certificate.subject, authority.key)
+        builder = builder.not_valid_before(begin).not_valid_after(begin + timedelta(days=days))
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         usage = _usage(digital_signature=profile.digital_signature, non_repudiation=profile.non_repudiation)
         builder = builder.add_extension(usage, critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage(profile.extended), critical=False)
-        for extension in extensions:
+        for extension in order.extensions:
             builder = builder.add_extension(extension, critical=False)
         certificate = builder.sign(authority.key, hashes.SHA256())
         line = Issued(
             serial=f"{certificate.serial_number:x}",
             authority=profile.authority.value,
             purpose=profile.purpose,
-            holder=holder,
-            name=name,
+            holder=order.holder,
+            name=order.name,
             not_after=_iso(certificate.not_valid_after_utc),
         )
         with self._lock:
@@ -394,7 +398,8 @@ def _authority(which: Authority, key: PrivateKey, root: KeyPair | None) -> x509.
     )
     begin = datetime.now(UTC) - _BACKDATED
     issuer, issuer_key = (root.certificate.subject, root.key) if root is not None else (subject, key)
-    builder = _builder(subject, key, issuer, issuer_key, begin, _CA_DAYS)
+    builder = _builder(subject, key, issuer, issuer_key)
+    builder = builder.not_valid_before(begin).not_valid_after(begin + timedelta(days=_CA_DAYS))
     builder = builder.add_extension(
         x509.BasicConstraints(ca=True, path_length=1 if root is None else 0), critical=True
     )
@@ -403,9 +408,9 @@ def _authority(which: Authority, key: PrivateKey, root: KeyPair | None) -> x509.
 
 
 def _builder(
-    subject: x509.Name, key: PrivateKey, issuer: x509.Name, issuer_key: PrivateKey, begin: datetime, days: int
+    subject: x509.Name, key: PrivateKey, issuer: x509.Name, issuer_key: PrivateKey
 ) -> x509.CertificateBuilder:
-    """What every certificate has: names, key, times, key identifiers."""
+    """What every certificate has: names, key, serial number, key identifiers."""
     public = _public(key)
     return (
         x509.CertificateBuilder()
@@ -413,8 +418,6 @@ def _builder(
         .issuer_name(issuer)
         .public_key(public)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(begin)
-        .not_valid_after(begin + timedelta(days=days))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(_public(issuer_key)), critical=False)
     )

@@ -10,6 +10,9 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 
+ReplayKey = tuple[str, str]
+"""(issuer, assertion ID)"""
+
 
 @dataclass(slots=True)
 class _Shown:
@@ -27,15 +30,14 @@ class ReplayMemory:
     def __init__(self, capacity: int = 100_000):
         self._capacity = capacity
         self._lock = threading.Lock()
-        self._shown: dict[tuple[str, str], _Shown] = {}
-        self._ends: list[tuple[datetime, tuple[str, str]]] = []
+        self._shown: dict[ReplayKey, _Shown] = {}
+        self._ends: list[tuple[datetime, ReplayKey]] = []
 
-    def show(self, issuer: str, assertion_id: str, sha256: str, until: datetime, now: datetime) -> int | None:
+    def show(self, key: ReplayKey, sha256: str, until: datetime, now: datetime) -> int | None:
         """How many times this assertion has been shown, this time included.
 
         0 when the same issuer gave the ID to different bytes before; None when the memory is full.
         """
-        key = (issuer, assertion_id)
         with self._lock:
             while self._ends and self._ends[0][0] <= now:
                 _, ended = heapq.heappop(self._ends)

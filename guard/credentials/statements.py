@@ -19,6 +19,8 @@ from xds.wire.faults import FAILED_AUTHENTICATION, INVALID_SECURITY_TOKEN, MESSA
 
 _NS = {"s": SAML}
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
+_FAR = datetime(9000, 1, 1, tzinfo=UTC)
+"""Later times count as this one: "never" is often written as the last moment of year 9999, and must stay addable to."""
 _CONDITIONS = {f"{{{SAML}}}{name}" for name in ("AudienceRestriction", "OneTimeUse", "ProxyRestriction")}
 
 
@@ -52,7 +54,7 @@ def instant(value: str | None, what: str, step: str) -> datetime:
         if match is not None:
             zone = "+00:00" if match[3] == "Z" else match[3]
             moment = datetime.fromisoformat(f"{match[1]}.{(match[2] or '0')[:6]:0<6}{zone}")
-            return moment.astimezone(UTC)
+            return min(moment.astimezone(UTC), _FAR)
     except (ValueError, OverflowError):
         pass
     raise security_fault(INVALID_SECURITY_TOKEN, f"{what} is not a time with its zone", step)

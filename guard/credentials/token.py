@@ -54,7 +54,7 @@ def locate(envelope: etree._Element, security: etree._Element | None) -> etree._
     found = [element for element in everywhere if element.getparent() is block]
     if len(everywhere) != len(found) or len(found) > 1:
         raise security_fault(INVALID_SECURITY, f"{len(everywhere)} assertions, {len(found)} in the header", "b")
-    values = [str(value) for value in _identifiers(envelope)]
+    values: list[str] = _identifiers(envelope)  # type: ignore[assignment]
     if len(values) != len(set(values)):
         raise security_fault(INVALID_SECURITY, "an identifier is used twice in the message", "b")
     _refuse_other_tokens(envelope, block)

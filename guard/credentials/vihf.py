@@ -38,7 +38,9 @@ SPECIALTIES = "1.2.250.1.71.4.2.5"
 """TRE_R01, specialties"""
 PURPOSES = "1.2.250.1.213.1.1.4.248"
 SECTORS = "1.2.250.1.71.4.2.4"
-SECRET_CONNECTION = Code("INVISIBLE_REPRESENTANTS_LEGAUX", "1.2.250.1.213.1.1.4.13", "Invisible aux représentants légaux")
+SECRET_CONNECTION = Code(
+    "INVISIBLE_REPRESENTANTS_LEGAUX", "1.2.250.1.213.1.1.4.13", "Invisible aux représentants légaux"
+)
 
 NORMAL = Code("normal", PURPOSES, "Accès normal")
 BREAK_GLASS = Code("bris_de_glace", PURPOSES, "Accès bris de glace")
@@ -146,7 +148,8 @@ def issue(
     audiences: Sequence[str] = (),
 ) -> bytes:
     """The signed assertion, exact bytes. ``lifetime`` writes NotBefore and NotOnOrAfter, which DMP leaves out."""
-    root = build(vihf, distinguished_name.write(signer.certificate.subject), now=now, lifetime=lifetime, audiences=audiences)
+    issuer = distinguished_name.write(signer.certificate.subject)
+    root = build(vihf, issuer, now=now, lifetime=lifetime, audiences=audiences)
     return sign(root, signer)
 
 
@@ -226,7 +229,7 @@ def coded_attribute(statement: etree._Element, name: str, element: str, codes: S
     attribute = _add(statement, "Attribute")
     attribute.set("Name", name)
     for code in codes:
-        value = etree.SubElement(_add(attribute, "AttributeValue"), f"{{{HL7}}}{element}", nsmap={None: HL7})
+        value = etree.SubElement(_add(attribute, "AttributeValue"), f"{{{HL7}}}{element}", nsmap={None: HL7})  # type: ignore[dict-item]
         value.set(f"{{{XSI}}}type", "CE")
         value.set("code", code.code)
         value.set("codeSystem", code.scheme)

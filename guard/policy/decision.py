@@ -24,6 +24,9 @@ from guard.professions import Professions, TableError
 MODE_LETTERS = {"normal": "n", "centre_15": "r", "bris_de_glace": "b"}
 """Purpose of use (TRE_R248) -> mode of R526. Any other purpose has no right."""
 
+ACCESS_OVERRIDE, RIGHTS_OVERRIDE = "access-override.csv", "rights-override.csv"
+"""Optional tables in the operator's folder: cells that replace those of the two matrices."""
+
 EMERGENCY = frozenset({"centre_15", "bris_de_glace"})
 _PERSONS = ("MD", "PS")
 _ON_DOCUMENTS = frozenset({Action.SEARCH, Action.SEARCH_ID, Action.READ})
@@ -267,8 +270,9 @@ class Policy:
     ) -> Policy:
         """The policy of that name (``AffinityDomain.policy``; "" is the open one).
 
-        ``folder`` holds tables of the operator's that replace the shipped ones of the same file name; the two
-        override tables change single cells. Raises TableError naming file, line and column.
+        ``folder`` holds the operator's tables: one of the same name replaces a shipped one, ``access-override.csv``
+        and ``rights-override.csv`` change single cells (other places: ``access_override``, ``rights_override``).
+        Raises TableError naming file, line and column.
         """
         if not name:
             return cls.open()
@@ -278,8 +282,8 @@ class Policy:
                 raise TableError("professions.csv", 0, "column", f"{column!r} is no column of the access matrix")
         return cls(
             MATRIX_CLAUSES,
-            access=AccessMatrix.load(name, folder, access_override),
-            rights=FunctionalRights.load(name, folder, rights_override),
+            access=AccessMatrix.load(name, folder, access_override or _present(folder, ACCESS_OVERRIDE)),
+            rights=FunctionalRights.load(name, folder, rights_override or _present(folder, RIGHTS_OVERRIDE)),
             professions=professions,
             hidden_from_professionals=hidden_from_professionals,
             unlisted_types=unlisted_types,
@@ -363,6 +367,10 @@ class Policy:
         if mode is Mode.REINFORCED_INDIRECT:
             return _AIR_COLUMNS.get((actor, letter), "")
         return _COLUMNS.get((actor, letter), "")
+
+
+def _present(folder: Path | None, name: str) -> Path | None:
+    return folder / name if folder and (folder / name).exists() else None
 
 
 def _named_columns() -> dict[tuple[str, str], str]:

@@ -6,14 +6,15 @@ from pathlib import Path
 
 import pytest
 import xmlsec
-from conformance.negative_assertions import CASES, Case, kit_rule
-from conformance.negative_kit import MESSAGE, Kit, parse
 from cryptography.hazmat.primitives.serialization import Encoding
+from lxml import etree
+
+from conformance.negative_assertions import CASES, Case, kit_rule
+from conformance.negative_kit import MESSAGE, Kit
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
 from guard.credentials.certificates import TrustStore
 from guard.credentials.pki import Pki
-from lxml import etree
 from xds.namespaces import DS, SAML
 from xds.wire.faults import SENDER, SoapFault
 

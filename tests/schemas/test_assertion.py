@@ -99,10 +99,10 @@ def test_holder_of_key_confirmation_is_accepted(signed: Element) -> None:
         f'<SubjectConfirmation xmlns="{ns.SAML}" Method="urn:oasis:names:tc:SAML:2.0:cm:bearer">'
         '<SubjectConfirmationData NotOnOrAfter="2026-04-12T11:15:00Z" Recipient="https://carnet.example"/>'
         "</SubjectConfirmation>",
-        f'<SubjectConfirmation xmlns="{ns.SAML}" Method="urn:oasis:names:tc:SAML:2.0:cm:holder-of-key">'
-        f'<SubjectConfirmationData xmlns:xsi="{ns.XSI}" xsi:type="KeyInfoConfirmationDataType"><KeyInfo xmlns="{ns.DS}">'
-        "<KeyValue><RSAKeyValue><Modulus>AQAB</Modulus><Exponent>AQAB</Exponent></RSAKeyValue></KeyValue></KeyInfo>"
-        "</SubjectConfirmationData></SubjectConfirmation>",
+        f'<saml:SubjectConfirmation xmlns:saml="{ns.SAML}" Method="urn:oasis:names:tc:SAML:2.0:cm:holder-of-key">'
+        f'<saml:SubjectConfirmationData xmlns:xsi="{ns.XSI}" xsi:type="saml:KeyInfoConfirmationDataType">'
+        f'<KeyInfo xmlns="{ns.DS}"><KeyValue><RSAKeyValue><Modulus>AQAB</Modulus><Exponent>AQAB</Exponent>'
+        "</RSAKeyValue></KeyValue></KeyInfo></saml:SubjectConfirmationData></saml:SubjectConfirmation>",
     ):
         subject.append(etree.fromstring(text))
     assert schema.validate_assertion(assertion) == []
@@ -181,10 +181,10 @@ SPOILS = {
     "no authentication instant": _without("AuthnStatement", "AuthnInstant"),
     "no authentication context": _drop("AuthnContext"),
     "two authentication contexts": _twice("AuthnContext"),
-    "empty authentication context": lambda a: [_drop("AuthnContextClassRef")(a), _drop("AuthnContextDecl")(a)] and None,
+    "empty authentication context": lambda a: _named("AuthnContext")(a).clear(),
     "two context classes": _twice("AuthnContextClassRef"),
     "attribute without name": _without("Attribute", "Name"),
-    "value outside an attribute": _inside("AttributeStatement", f'<AttributeValue xmlns="{ns.SAML}">1</AttributeValue>'),
+    "value outside an attribute": _inside("AttributeStatement", f'<AttributeValue xmlns="{ns.SAML}"/>'),
     "attribute inside an attribute": _inside("Attribute", f'<Attribute xmlns="{ns.SAML}" Name="n"/>'),
     "foreign element in an attribute": _inside("Attribute", '<AttributeValue xmlns="urn:x">1</AttributeValue>'),
     "text in an attribute": _text("Attribute", "DIRECTE"),

@@ -74,7 +74,8 @@ def test_one_schema_file_per_namespace_and_relative_imports() -> None:
             ],
         ),
         (
-            '<ObjectRef id="a"><Slot name="b"><ValueList><Value>SECRET<b/></Value>SECRET</ValueList></Slot></ObjectRef>',
+            '<ObjectRef id="a"><Slot name="b"><ValueList><Value>SECRET<b/></Value>SECRET'
+            "</ValueList></Slot></ObjectRef>",
             [
                 "line 1: Value: only text is allowed inside",
                 "line 1: ValueList: text is not allowed between its children",
@@ -92,7 +93,8 @@ def test_one_schema_file_per_namespace_and_relative_imports() -> None:
 )
 def test_problems_are_said_in_plain_words(text: str, said: list[str]) -> None:
     """Line, local names and what is expected; no braces, no rule numbers, no value."""
-    message = etree.fromstring(f'<RegistryObjectList xmlns="{ns.RIM}">{text.replace("SECRET", SECRET)}</RegistryObjectList>')
+    text = text.replace("SECRET", SECRET)
+    message = etree.fromstring(f'<RegistryObjectList xmlns="{ns.RIM}">{text}</RegistryObjectList>')
     problems = schema.validate(message)
     assert problems == said
     assert not any(SECRET in problem or "SCHEMAV" in problem or "{" in problem for problem in problems)
@@ -188,7 +190,8 @@ def test_internal_messages() -> None:
         f"<RetrieveDecisionRequest {head}><RepositoryUniqueId>1</RepositoryUniqueId><DocumentUniqueId>2"
         "</DocumentUniqueId><DocumentUniqueId>3</DocumentUniqueId></RetrieveDecisionRequest>",
         f'<RetrieveDecisionResponse {head}><Decision uniqueId="2" permitted="false"/><Decision uniqueId="3" '
-        f'permitted="true" hash="{sha1}" size="0" mimeType="text/xml" entryUUID="urn:uuid:1"/></RetrieveDecisionResponse>',
+        f'permitted="true" hash="{sha1}" size="0" mimeType="text/xml" entryUUID="urn:uuid:1"/>'
+        "</RetrieveDecisionResponse>",
         f'<ReconcileRequest {head}><Document uniqueId="2" hash="{sha1.upper()}"/></ReconcileRequest>',
         f'<ReconcileResponse {head}><Known uniqueId="2" hash="{sha1}"/></ReconcileResponse>',
         f"<ReconcileResponse {head}/>",
@@ -199,7 +202,8 @@ def test_internal_messages() -> None:
         f"<RetrieveDecisionRequest {head}><DocumentUniqueId>2</DocumentUniqueId></RetrieveDecisionRequest>",
         f'<RetrieveDecisionResponse {head}><Decision uniqueId="2"/></RetrieveDecisionResponse>',
         f'<RetrieveDecisionResponse {head}><Decision uniqueId="2" permitted="maybe"/></RetrieveDecisionResponse>',
-        f'<RetrieveDecisionResponse {head}><Decision uniqueId="2" permitted="true" size="-1"/></RetrieveDecisionResponse>',
+        f'<RetrieveDecisionResponse {head}><Decision uniqueId="2" permitted="true" size="-1"/>'
+        "</RetrieveDecisionResponse>",
         f'<ReconcileRequest {head}><Document uniqueId="2" hash="{sha1[1:]}"/></ReconcileRequest>',
         f'<ReconcileRequest {head}><Document uniqueId="" hash="{sha1}"/></ReconcileRequest>',
         f'<ReconcileResponse {head}><Document uniqueId="2" hash="{sha1}"/></ReconcileResponse>',

@@ -261,7 +261,7 @@ class SoapClient:
         Raises _Stale when the envelope could not be sent, PeerUnreachable later.
         """
         try:
-            connection.putrequest("POST", self._target, skip_accept_encoding=True)
+            connection.putrequest("POST", self._target)
             for name, value in headers:
                 connection.putheader(name, value)
             connection.endheaders()

@@ -104,7 +104,19 @@ class BodyReader:
         self.received = 0
 
     def read(self, size: int = BLOCK) -> bytes:
-        """The next bytes, ``b""`` at the end."""
+        """The next bytes, gathered to ``size`` or somewhat more unless the body ends; ``b""`` at the end."""
+        first = self._arrival(size)
+        got = len(first)
+        if not got or got >= size:
+            return first
+        pieces = [first]
+        while got < size and (data := self._arrival(size)):
+            pieces.append(data)
+            got += len(data)
+        return first if len(pieces) == 1 else b"".join(pieces)
+
+    def _arrival(self, size: int) -> bytes:
+        """One read of the source, and the checks that follow it."""
         if self._left is not None:
             if self._left == 0:
                 return b""

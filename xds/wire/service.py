@@ -25,6 +25,7 @@ from xds.wire.outcome import exhausted, place_of, refusal_for
 from xds.wire.pages import Describe, describe_service
 from xds.wire.receive import Message, Packaging, abort_unclaimed, receive
 from xds.wire.soap12 import open_envelope, write_envelope, write_fault
+from xds.wire.source import source_of
 from xds.wire.xml import parse
 from xds.wire.xop import INCLUDE
 
@@ -157,8 +158,11 @@ class _Post:
     def _process(self) -> Reply:
         """From the first byte of the body to the reply of the transaction."""
         service = self._service
-        body = BodyReader(self._environ["wsgi.input"].read, _content_length(self._environ), service._limits)
-        message = receive(body, self._environ.get("CONTENT_TYPE", ""), service._limits, service._begin_part)
+        environ, limits = self._environ, service._limits
+        if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+            raise HttpError(415, "Compressed requests are not accepted", (("Accept-Encoding", "identity"),))
+        body = BodyReader(source_of(environ, limits.body_idle), _content_length(environ), limits)
+        message = receive(body, environ.get("CONTENT_TYPE", ""), limits, service._begin_part)
         self._message = message
         if not message.envelope:
             raise SoapFault(SENDER, "The request holds no message")

@@ -23,10 +23,10 @@ AT = "2026-03-12T13:03:07.120Z"
 PARIS = timezone(timedelta(hours=1))
 PATIENT = "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH"
 ANNE = Caller(
-    identifier="899900063480", mode=Mode.DIRECT, name="MARTIN Anne",
-    profession=Code("10", "1.2.250.1.71.1.2.7", "Médecin"), specialty=Code("SM26", "1.2.250.1.71.4.2.5"), structure_id="10B0127189",
-    structure_name="Hôpital X", sector="SA01", patient_id=PATIENT, issuer="CN=899900063480", assertion_id="_a1", assertion=b"<secret/>",
-)  # fmt: skip
+    identifier="899900063480", mode=Mode.DIRECT, name="MARTIN Anne", specialty=Code("SM26", "1.2.250.1.71.4.2.5"),
+    profession=Code("10", "1.2.250.1.71.1.2.7", "Médecin"), structure_id="10B0127189", structure_name="Hôpital X",
+    sector="SA01", patient_id=PATIENT, issuer="CN=899900063480", assertion_id="_a1", assertion=b"<secret/>",
+)
 NURSE = replace(ANNE, name="DURAND Paul", profession=Code("60", "1.2.250.1.71.1.2.7"), specialty=None)
 REFUSAL = Finding(
     code=ErrorCode.XDSUnknownPatientId, subject="SubmissionSet", field="patientId", found=PATIENT,
@@ -165,6 +165,9 @@ def test_unknown_role_and_absent_caller_are_told_as_far_as_known() -> None:
     nobody = access_log.query(None, event="ITI-18", query="GetAll", results=0, **WHERE)
     assert "une personne non identifiée a recherché" in access_log.in_words(nobody)
     assert nobody.caller_id == ""
+    operator = Caller(identifier="operator root", mode=Mode.NODE)
+    line = access_log.record_act(operator, event="TD1", action=access_log.RECORD_OPENED, **WHERE)
+    assert "le service (operator root) a ouvert le dossier" in access_log.in_words(line)
 
 
 def test_long_lists_are_shortened_in_words_and_whole_in_json() -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import timeit
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rights_oracle import RIGHT_COLUMNS, RIGHTS, cells, key
+from rights_oracle import LOINC, RIGHT_COLUMNS, RIGHTS, cells, key
 
 from guard.credentials.caller import Caller, Mode
 from guard.policy.decision import MATRIX_CLAUSES, Policy, same_patient
@@ -30,6 +31,7 @@ DMP = domain.load("dmp")
 POLICY = Policy.load(
     DMP.policy, hidden_from_professionals=DMP.hidden_from_professionals, unlisted_types=DMP.unlisted_types
 )
+ANYONE = Policy.load(domain.load("connectathon").policy)
 
 PHYSICIAN = Caller(
     identifier="899900063480", mode=Mode.DIRECT, profession=Code("10", G15), specialty=Code("SM26", R01),
@@ -382,10 +384,9 @@ def test_open_policy_allows_everything(
     caller: Caller, record: RecordFacts, entry: EntryFacts, action: Action
 ) -> None:
     """A domain that names no policy sets no rule: no clause, no limit, nothing to explain."""
-    anyone = Policy.load(domain.load("connectathon").policy)
-    assert anyone.decide(caller, action, record, entry).allowed
-    assert anyone.visible(caller, action, record) == EVERYTHING
-    assert anyone.explain(caller, action, record, entry) == []
+    assert ANYONE.decide(caller, action, record, entry).allowed
+    assert ANYONE.visible(caller, action, record) == EVERYTHING
+    assert ANYONE.explain(caller, action, record, entry) == []
 
 
 # -- explanations, names, speed ---------------------------------------------------------------------------------------
@@ -412,3 +413,17 @@ def test_budgets() -> None:
     visible = min(timeit.repeat(lambda: POLICY.visible(PHYSICIAN, Action.SEARCH, OPEN), number=2000, repeat=7))
     assert decide / 2000 < 10e-6 * 3, "three times the budget: the machine may be shared"
     assert visible / 2000 < 50e-6
+
+
+def test_search_only_cell_is_found_and_not_read(tmp_path: Path) -> None:
+    """A cell S of the type matrix shows the metadata and keeps the content."""
+    columns = ("level", "code", "scheme", "follows", "label", *PROFESSION_COLUMNS, "attested")
+    cell = {"level": "type", "code": "68599-0", "scheme": LOINC, "60": "S"}
+    table = tmp_path / "access-override.csv"
+    table.write_text(",".join(columns) + "\n" + ",".join(cell.get(column, "") for column in columns) + "\n")
+    policy = Policy.load("dmp", folder=tmp_path)
+    psychiatric = replace(DOCUMENT, type_code=key("68599-0"))
+    assert policy.decide(NURSE, Action.SEARCH, OPEN, psychiatric).allowed
+    assert policy.visible(NURSE, Action.SEARCH, OPEN).passes(psychiatric)
+    assert policy.decide(NURSE, Action.READ, OPEN, psychiatric).clause == "document-type"
+    assert not policy.visible(NURSE, Action.READ, OPEN).passes(psychiatric)
