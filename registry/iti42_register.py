@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from guard.audit import access_log
 from guard.credentials.caller import Caller
-from guard.policy.facts import Action, RecordStatus
+from guard.policy.facts import Action, RecordFacts, RecordStatus
 from record.facts import facts_for
 from record.store import Record
 from registry import rules
@@ -80,26 +80,28 @@ def register(actor: RegistryActor, exchange: Exchange) -> Reply:
 def _patient(actor: RegistryActor, caller: Caller, record: Record | None, submission: Submission) -> list[Finding]:
     """Is the patient known, the record open, and may this caller feed it?
 
-    An unknown patient and a closed record get the same answer. Clause: ITI TF-2 3.42.4.1.3.3.1
+    What no record would allow is said in words; what this record's patient has settled looks like an unknown
+    patient or a closed record. Clause: ITI TF-2 3.42.4.1.3.3.1
     """
     patient_id = submission.submission_set.patient_id
     if not patient_id:
         return []
-    if record is None or record.status is not RecordStatus.ACTIVE:
+    nobody = RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id)
+    decision = actor.policy.decide(caller, Action.FEED, nobody)
+    if not decision.allowed:
         return [
             Finding(
-                code=ErrorCode.XDSUnknownPatientId, subject="SubmissionSet", field="patientId", found=patient_id,
-                expected="the identifier of a patient whose record is open", clause="ITI TF-2 3.42.4.1.3.3.1",
-                rule="R-090",
+                code=ErrorCode.XDSRegistryError, subject="SubmissionSet", field="access right",
+                found=f"{caller.mode} caller {caller.identifier}", expected=f"a right: {decision.reason}",
+                clause=decision.clause,
             )
         ]
-    decision = actor.policy.decide(caller, Action.FEED, facts_for(record, caller), None)
-    if decision.allowed:
+    if record is not None and actor.policy.decide(caller, Action.FEED, facts_for(record, caller)).allowed:
         return []
     return [
         Finding(
-            code=ErrorCode.XDSRegistryError, subject="SubmissionSet", field="access right",
-            found=f"{caller.mode} caller {caller.identifier}", expected=decision.reason, clause=decision.clause,
+            code=ErrorCode.XDSUnknownPatientId, subject="SubmissionSet", field="patientId", found=patient_id,
+            expected="the identifier of a patient whose record is open", clause="ITI TF-2 3.42.4.1.3.3.1", rule="R-090",
         )
     ]
 

@@ -131,17 +131,22 @@ class RegistryStore(Protocol):
         ...
 
     # -- for check, export and benches ----------------------------------------------------------------
-    def every_entry(self) -> Iterator[StoredObject]:
-        """All DocumentEntries, any order, streamed."""
+    def every_entry(self) -> Iterator[DocumentEntry]:
+        """All DocumentEntries of every patient, any order, streamed; unfiltered."""
         ...
 
 
 class RegistryUnit(Protocol):
     """One transaction over the stores that share the registry's database."""
 
-    registry: RegistryStore
-    record: RecordStore
-    audit: AuditStore
+    @property
+    def registry(self) -> RegistryStore: ...
+
+    @property
+    def record(self) -> RecordStore: ...
+
+    @property
+    def audit(self) -> AuditStore: ...
 
 
 class RegistryDatabase(Protocol):

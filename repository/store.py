@@ -98,8 +98,11 @@ class DocumentIndex(Protocol):
 
 
 class RepositoryUnit(Protocol):
-    documents: DocumentIndex
-    audit: AuditStore
+    @property
+    def documents(self) -> DocumentIndex: ...
+
+    @property
+    def audit(self) -> AuditStore: ...
 
 
 class RepositoryDatabase(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Table
@@ -62,13 +63,8 @@ def _record_key(records: SqlRecordStore, patient_id: str, submission: Submission
 
 
 def _flush(transaction: Transaction, pending: dict[Table, list[dict[str, Any]]]) -> None:
+    """Rows in the order of their primary key touch each page once."""
     for table, rows in pending.items():
-        rows.sort(key=_by_key(table))
+        rows.sort(key=itemgetter(*(column.name for column in table.primary_key)))
         transaction.change_many(("insert", table.name), table.insert, rows)
         rows.clear()
-
-
-def _by_key(table: Table) -> Any:
-    """Rows in the order of their primary key touch each page once."""
-    names = [column.name for column in table.primary_key]
-    return lambda row: tuple(row[name] for name in names)

@@ -143,10 +143,11 @@ class SqlRegistryStore:
         return [one for one in found if one.entry_uuid not in hidden]
 
     # -- check, export and benches --------------------------------------------------------------------------
-    def every_entry(self) -> Iterator[StoredObject]:
-        names = _FACTS["DocumentEntry"]
-        rows = self._sql.stream("every entry", lambda: select(*(document_entry.c[name] for name in names)))
-        return (_stored("DocumentEntry", dict(zip(names, row, strict=True))) for row in rows)
+    def every_entry(self) -> Iterator[DocumentEntry]:
+        return map(
+            entry_from,
+            self._sql.stream("every entry", lambda: select(*(document_entry.c[name] for name in ENTRY_COLUMNS))),
+        )
 
     # -- parts ------------------------------------------------------------------------------------------------
     def _located(self, role: str, identifiers: list[str]) -> list[tuple[str, str, int]]:

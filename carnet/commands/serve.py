@@ -76,7 +76,7 @@ A deposit, in another terminal (test card, fictive patient):
   export CARNET_DATA={data} CARNET_PIN=0000
   carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out {data}/anne.p12
   carnet patient open "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --consent
-  carnet send fixtures/cda/lab-report.xml --card {data}/anne.p12 --structure 10B0000001
+  carnet send fixtures/cda/cr-bio-v1.xml --card {data}/anne.p12 --structure 10B0000001
   carnet query "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --card {data}/anne.p12 --structure 10B0000001
 """
 

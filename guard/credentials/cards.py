@@ -56,6 +56,11 @@ class KeyPair:
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...] = ()
 
+    @property
+    def der(self) -> bytes:
+        """The certificate in DER form."""
+        return self.certificate.public_bytes(Encoding.DER)
+
     def sign(self, data: bytes) -> bytes:
         """Signature over ``data`` with SHA-256: RSA PKCS#1 v1.5, or ECDSA in DER form."""
         if isinstance(self.key, rsa.RSAPrivateKey):

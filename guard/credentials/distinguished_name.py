@@ -40,11 +40,11 @@ _KEYWORDS = {
 }
 
 _ATTRIBUTE = re.compile(
-    r"""\s*(?P<key>[A-Za-z][A-Za-z0-9-]*|(?:OID\.)?\d+(?:\.\d+)+)\s*=\s*
+    r"""\s*(?P<key>[A-Za-z][A-Za-z0-9-]*|(?:OID\.)?\d+(?:\.\d+)+)\ *=\ *
         (?:\#(?P<hex>(?:[0-9A-Fa-f]{2})+)
           |"(?P<quoted>(?:[^"\\]|\\.)*)"
-          |(?P<plain>(?:[^,;+"\\]|\\.)*))
-        \s*(?P<next>[,;+]|$)""",
+          |(?P<plain>(?:[^,;+"\\]|\\.)*?))
+        \ *(?P<next>[,;+]|\Z)""",
     re.VERBOSE | re.DOTALL,
 )
 _ESCAPED = re.compile(r"\\([0-9A-Fa-f]{2})((?:\\[0-9A-Fa-f]{2})*)|\\(.)", re.DOTALL)
@@ -121,7 +121,7 @@ def _value(match: re.Match[str]) -> str:
         return der[2:].decode("utf-8" if der[0] == 0x0C else "latin-1")
     if match["quoted"] is not None:
         return _unescape(match["quoted"])
-    return _unescape(match["plain"].rstrip(" "))
+    return _unescape(match["plain"])
 
 
 def _unescape(text: str) -> str:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import xmlsec
-from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from conformance.negative_assertions import CASES, Case, kit_rule
@@ -142,7 +141,7 @@ def verifier() -> Verifier:
 def authenticate(case: Case, kit: Kit, message: bytes | None = None) -> Caller:
     envelope = parse_like_the_wire(message or case.spoil(MESSAGE, kit))
     peer = case.peer(kit)
-    der = None if peer is None else peer.authentication.certificate.public_bytes(Encoding.DER)
+    der = None if peer is None else peer.authentication.der
     return verifier().authenticate(envelope=envelope, security=None, peer_certificate=der)
 
 

@@ -17,8 +17,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conformance.cda import (
-    CdaError, OverrideError, Overrides, overrides_from, read_cda, read_overrides, to_submission, to_utc,
-)  # fmt: skip
+    CdaError,
+    OverrideError,
+    Overrides,
+    overrides_from,
+    read_cda,
+    read_overrides,
+    to_submission,
+    to_utc,
+)
 from conformance.overrides import KEYS
 from xds import namespaces as ns
 from xds.check.submission import check_submission
@@ -133,6 +140,13 @@ def test_format_by_level_and_template(name: str, format_code: str) -> None:
     """Level 1 by media type, level 3 by the most specific known template."""
     found = entry_of(document(name)).format_code
     assert found is not None and found.code == format_code
+
+
+def test_format_of_the_last_known_template_wins() -> None:
+    """Several models in one document: the most specific comes last."""
+    data = spoiled(r'(<templateId root="1\.2\.250\.1\.213\.1\.1\.1\.)55"/>', r'\g<1>59"/>')
+    found = entry_of(data).format_code
+    assert found is not None and found.code == "urn:ans:ci-sis:trod:2024"
 
 
 def test_format_of_an_unknown_template_is_outside_all_profiles() -> None:
@@ -423,7 +437,7 @@ def test_patient_of_an_unknown_authority() -> None:
 
 
 def test_self_presentable_document() -> None:
-    """The ClinicalDocument inside a stylesheet gives the metadata; the media type and the bytes are the whole file's."""
+    """The ClinicalDocument inside a stylesheet gives the metadata; media type and bytes are the file's."""
     inner = document("cr-bio-v1.xml").partition(b"?>")[2]
     sheet = b'<xsl:stylesheet version="1.0" xmlns:xsl="http://www.w3.org/1999/XSL/Transform">'
     data = sheet + b'<d:Contenu xmlns:d="urn:asip-sante:ci-sis">' + inner + b"</d:Contenu></xsl:stylesheet>"
@@ -442,6 +456,15 @@ def test_self_presentable_document() -> None:
         (b"", "not well-formed XML"),
         (b'<ClinicalDocument xmlns="urn:hl7-org:v3"><title>', "not well-formed XML"),
         (b'<a xmlns:c="urn:hl7-org:v3"><c:ClinicalDocument/><c:ClinicalDocument/></a>', "more than one"),
+        (
+            b'<ClinicalDocument xmlns="urn:hl7-org:v3"><author><ClinicalDocument/></author></ClinicalDocument>',
+            "more than one",
+        ),
+        (
+            b'<ClinicalDocument xmlns="urn:hl7-org:v3"><component>' + b"<list>" * 3000 + b"</list>" * 3000
+            + b"</component></ClinicalDocument>",
+            "not well-formed XML",
+        ),
         (b'<!DOCTYPE x [<!ENTITY a "b">]><ClinicalDocument xmlns="urn:hl7-org:v3"/>', "a DOCTYPE is not accepted"),
         (b'<ClinicalDocument xmlns="urn:hl7-org:v3"><title>&a;</title></ClinicalDocument>', "not well-formed XML"),
     ],
@@ -449,7 +472,7 @@ def test_self_presentable_document() -> None:
 def test_what_is_not_a_cda_document(data: bytes, expected: str) -> None:
     """Other files are refused in words.
 
-    Attack: doctype-in-cda
+    Attack: doctype-in-cda, deep-nesting-in-cda
     """
     with pytest.raises(CdaError, match=expected):
         read_cda(data)

@@ -296,13 +296,16 @@ def _check_source_patient_id(value: str, field: _Fields) -> None:
 
 
 def _check_patient_info(values: Sequence[str], field: _Fields) -> None:
-    """Shape and repetition refuse; fields that should not be there only warn (R-034)."""
+    """Shape and repetition refuse; fields that should not be there only warn (R-034).
+
+    These are traits of a person: what follows the bar is never repeated.
+    """
     numbers: Counter[int] = Counter()
     for value in values:
         try:
             numbers[dt.PidValue.parse(value).number] += 1
         except ValueError as error:
-            field.add("R-034", "sourcePatientInfo", value, str(error))
+            field.add("R-034", "sourcePatientInfo", value.rpartition("|")[0].partition("|")[0], str(error))
     for number in (7, 8):
         if numbers[number] > 1:
             field.add("R-034", "sourcePatientInfo", f"PID-{number} {numbers[number]} times", "it once")

@@ -335,6 +335,6 @@ def join_uri(values: Sequence[str]) -> str:
         if match is None or len(match[1]) > 4:
             raise ValueError("several values of a URI are numbered: 1|…, 2|…")
         parts[int(match[1])] = match[2]
-    if len(parts) != len(values) or sorted(parts) != list(range(1, len(values) + 1)):
+    if not parts or len(parts) != len(values) or sorted(parts) != list(range(1, len(values) + 1)):
         raise ValueError("the parts of a URI are numbered without a gap: 1|…, 2|…")
     return "".join(parts[n] for n in sorted(parts))

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from conformance.negative_kit import Kit
-from guard.credentials.cards import Card, KeyPair
 from guard.credentials.pki import Pki
 
 
@@ -26,9 +24,3 @@ def kit(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Kit:
 def own_pki(tmp_path: Path) -> Pki:
     """A PKI a test may change."""
     return Pki.create(tmp_path / "pki")
-
-
-def der(of: Card | KeyPair) -> bytes:
-    """DER form of the TLS certificate of a card, or of one key pair."""
-    pair = of.authentication if isinstance(of, Card) else of
-    return pair.certificate.public_bytes(Encoding.DER)

@@ -294,7 +294,7 @@ def test_nobody_listens():
 def test_a_silent_peer_leaves_the_outcome_open():
     """Rule: C-12"""
     release = threading.Event()
-    script = Script(["read", lambda request: release.wait(5) and b"" or b""])
+    script = Script(["read", lambda request: b"" if release.wait(5) else b"-"])
     with pytest.raises(PeerUnreachable) as caught:
         SoapClient(script.url, timeout=0.2).call(QUERY, BODY)
     release.set()
@@ -308,7 +308,8 @@ def test_a_silent_peer_leaves_the_outcome_open():
         (http_answer(b"", "500 Oops", "application/soap+xml"), BadAnswer),
         (http_answer(b"<a/>"), BadAnswer), (http_answer(b"<!DOCTYPE a><a/>"), BadAnswer),
         (b"garbage\r\n\r\n", BadAnswer), (b"HTTP/1.1 204 No Content\r\n\r\n", BadAnswer),
-        (http_answer(b"x" * 9_000_000), BadAnswer), (http_answer(b"--x", media="multipart/related; boundary=y"), BadAnswer),
+        (http_answer(b"x" * 9_000_000), BadAnswer),
+        (http_answer(b"--x", media="multipart/related; boundary=y"), BadAnswer),
         (lambda request: good(request)[:-10], PeerUnreachable), (b"HTTP/1.1 200", BadAnswer), (b"", PeerUnreachable),
         (lambda request: good(request).replace(b"RelatesTo>urn:uuid:", b"RelatesTo>urn:uuid;"), BadAnswer),
         (lambda request: good(request).replace(b"200 OK", b"500 No"), BadAnswer),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -208,7 +210,8 @@ def test_an_endpoint_needs_one_address(inside):
 def test_requests_and_answers_of_ours_satisfy_the_rules():
     """Rule: T-03, T-04, T-06, T-08, E-26, I-01"""
     message_id = new_message_id()
-    request = open_envelope(parse(b"".join(write_envelope(request_headers("urn:a&b", message_id, "https://x/"), [b"<q/>"]))))
+    headers = request_headers("urn:a&b", message_id, "https://x/")
+    request = open_envelope(parse(b"".join(write_envelope(headers, [b"<q/>"]))))
     read = read_addressing(request.header)
     assert (read.action, read.message_id, read.reply_to) == ("urn:a&b", message_id, WSA_ANONYMOUS)
     assert request.header.find(f"{{{WSA}}}Action").get(f"{{{SOAP12}}}mustUnderstand") == "1"
@@ -253,7 +256,5 @@ def test_a_body_that_is_no_fault_is_told_apart():
 ]), max_size=12).map("".join))
 def test_random_envelopes_open_or_fault(inside):
     """Attack: fuzz"""
-    try:
+    with contextlib.suppress(SoapFault):
         read_addressing(open_envelope(parse(shaped(inside))).header)
-    except SoapFault:
-        pass

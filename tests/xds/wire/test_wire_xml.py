@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 import pytest
@@ -51,8 +52,8 @@ def test_hostile_xml_is_a_sender_fault_at_once(data):
 
 
 @pytest.mark.parametrize(
-    "data", [b"\xef\xbb\xbf<a/>", b'<?xml version="1.0" encoding="utf-8" standalone="yes"?>\n<a/>', b"<?xml version='1.0'?><a/>",
-             b"\xef\xbb\xbf<?xml version='1.0' encoding='UTF-8'?><a/>"],
+    "data", [b"\xef\xbb\xbf<a/>", b'<?xml version="1.0" encoding="utf-8" standalone="yes"?>\n<a/>',
+             b"<?xml version='1.0'?><a/>", b"\xef\xbb\xbf<?xml version='1.0' encoding='UTF-8'?><a/>"],
 )
 def test_byte_order_mark_and_declaration_are_tolerated(data):
     """Rule: T-12, C-24"""
@@ -88,7 +89,7 @@ def test_size_elements_and_attributes_are_bounded():
         b"<a>" + b"<b/>" * 1001 + b"</a>", b"<a>" + b"x" * (1 << 20) + b"</a>",
         b"<a " + b" ".join(b'b%d=""' % n for n in range(4001)) + b"/>",
     ):
-        with pytest.raises(SoapFault, match="larger|more than"):
+        with pytest.raises(SoapFault, match=r"larger|more than"):
             parse(data, limits)
 
 
@@ -105,15 +106,14 @@ def test_errors_tell_the_place_and_no_content():
 @given(st.one_of(
     st.binary(max_size=200),
     st.lists(st.sampled_from(
-        [b"<", b">", b"/", b"a", b"<!", b"--", b"<?xml ", b"?>", b"<![CDATA[", b"]]>", b"&", b";", b"='", b'"', b" ", b"\xef\xbb\xbf"]
+        [b"<", b">", b"/", b"a", b"<!", b"--", b"<?xml ", b"?>", b"<![CDATA[", b"]]>", b"&", b";", b"='", b'"', b" ",
+         b"\xef\xbb\xbf"]
     ), max_size=30).map(b"".join),
 ))
 def test_random_bytes_parse_or_fault(data):
     """Attack: fuzz"""
-    try:
+    with contextlib.suppress(SoapFault):
         assert isinstance(parse(data).tag, str)
-    except SoapFault:
-        pass
 
 
 @settings(max_examples=200, deadline=None)

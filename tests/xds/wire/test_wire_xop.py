@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 from types import SimpleNamespace
 
 import pytest
@@ -74,13 +75,17 @@ def test_anything_beside_an_include_is_refused(inside):
         resolve_document(document(inside), exchange("<a@b>"))
 
 
-@pytest.mark.parametrize("text, data", [("QUJD", b"ABC"), (" Q U\r\nJ\tD\n", b"ABC"), ("QQ==", b"A"), ("", b""), (" \n", b"")])
+@pytest.mark.parametrize(
+    "text, data", [("QUJD", b"ABC"), (" Q U\r\nJ\tD\n", b"ABC"), ("QQ==", b"A"), ("", b""), (" \n", b"")]
+)
 def test_inline_base64_is_decoded(text, data):
     """Rule: M-06, M-09, M-12"""
     assert b"".join(resolve_document(document(text), exchange())) == data
 
 
-@pytest.mark.parametrize("text", ["QUJ", "QUJD!", "QQ==QUJD", "QQ=", "=", "Q=Q=", "QUJD-_AA", "é", "QUJD\u00a0", "Q" * 300000])
+@pytest.mark.parametrize(
+    "text", ["QUJ", "QUJD!", "QQ==QUJD", "QQ=", "=", "Q=Q=", "QUJD-_AA", "é", "QUJD\u00a0", "Q" * 300000]
+)
 def test_what_is_not_base64_is_refused(text):
     """Strict on alphabet and padding. Rule: M-09"""
     if len(text) > 1000:
@@ -102,10 +107,8 @@ def test_inline_base64_of_any_bytes_comes_back(data, width):
 @given(st.text(alphabet=st.sampled_from("QUJD=+/- \n\té"), max_size=40))
 def test_random_text_decodes_or_faults(text):
     """Attack: fuzz"""
-    try:
+    with contextlib.suppress(SoapFault):
         b"".join(decode_inline(text))
-    except SoapFault:
-        pass
 
 
 def test_inline_bytes_over_many_slices():

@@ -194,7 +194,9 @@ class Bench:
         }
         return run(self.app, values)
 
-    def submit(self, root: bytes | None = None, document: bytes = b"<doc/>", content_type: str = CONTENT_TYPE) -> Received:
+    def submit(
+        self, root: bytes | None = None, document: bytes = b"<doc/>", content_type: str = CONTENT_TYPE
+    ) -> Received:
         """POST a well-packed deposit."""
         parts = [(ROOT_LINES, deposit() if root is None else root), (DOC_LINES, document)]
         return self.post(multipart(parts), content_type)

@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import NoEncryption, pkcs12
 from conformance.negative_kit import Kit
 from guard.credentials.cards import Card, CardError, NoSignatureKey, WrongPin, signature_path
 from guard.credentials.pki import Pki
-from tests.guard.credentials.conftest import der
 
 
 def test_card_saved_and_opened_is_the_same(kit: Kit, tmp_path: Path) -> None:
@@ -96,7 +95,7 @@ def test_tls_connection_shows_the_authentication_certificate(kit: Kit, own_pki: 
     card: Card = getattr(kit, name)
     server_name = f"tls-{name}"
     seen, version = connect(pki, card, server_name, "localhost")
-    assert seen == der(card)
+    assert seen == card.authentication.der
     assert version == "TLSv1.3"
 
 

@@ -1,0 +1,43 @@
+"""``carnet check``"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from carnet import wiring
+from carnet.agreement import compare
+from carnet.console import DATA, JSON, Refused, emit, settings_of
+from repository.registry_link import RegistryUnavailable
+from repository.sweep import sweep
+
+
+@click.command("check")
+@DATA
+@click.option("--full", is_flag=True, help="Read every document and compute its SHA-1 again.")
+@click.option("--repair", is_flag=True, help="Sweep unfinished deposits older than the grace period first.")
+@click.option("--grace", type=float, help="Seconds to use in place of the configured grace period with --repair.")
+@JSON
+def command(data: Path, full: bool, repair: bool, grace: float | None, as_json: bool) -> None:
+    """Do registry, repository and documents agree? Reports; repairs only leftovers, and only when asked.
+
+    \b
+    Examples:
+      carnet check
+      carnet check --full --repair --json
+    """
+    settings = settings_of(data)
+    registry = wiring.registry_actor(settings)
+    local = wiring.registry_service(settings, registry).app
+    repository = wiring.repository_actor(settings, wiring.link_of(settings, local))
+    if repair:
+        try:
+            sweep(repository, settings.repository.grace if grace is None else grace)
+        except RegistryUnavailable as error:
+            raise Refused(f"sweep: {error}") from error
+    report = compare(registry, repository, full=full)
+    emit(as_json, {**asdict(report), "agree": report.agree}, report.in_words())
+    if not report.agree:
+        raise SystemExit(1)
