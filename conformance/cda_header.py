@@ -33,6 +33,8 @@ _NS = {"c": HL7}
 CHUNK = 64 * 1024
 HEADER_ELEMENTS = 50_000
 HEADER_CHARACTERS = 4 * 1024 * 1024
+DEPTH = 1000
+"""Elements inside one another, body included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,8 @@ class _Collector:
     def start(self, tag: str, attributes: dict[Any, Any]) -> None:
         self._depth += 1
         self.root_tag = self.root_tag or tag
+        if self._depth > DEPTH:
+            raise self._error(f"more than {DEPTH} elements inside one another")
         if tag == _CDA:
             if self._document_depth or self.header is not None:
                 raise self._error("more than one ClinicalDocument; send one document at a time")

@@ -61,15 +61,16 @@ class RecordUnit(Protocol):
 
 def open_record(
     unit: RecordUnit, patient_id: str, *, by: Caller, consent: str, channel: str = "professional",
-    authorities: frozenset[str] = frozenset(), objected_purposes: frozenset[str] = frozenset(),
+    authorities: frozenset[str] = frozenset(), objected_purposes: frozenset[str] = frozenset(), check_key: bool = True,
     trace_id: str = "", peer: str = "", at: datetime | None = None,
 ) -> Record:
     """Open a record with the patient's consent. ``patient_id`` is a CX, ``at`` an aware time (default: now).
 
-    ``authorities`` are the OIDs of the domain; empty means any. Raises RecordRefused.
+    ``authorities`` are the OIDs of the domain; empty means any. ``check_key`` False takes an INS whose key does not
+    match, as fictive patients often have. Raises RecordRefused.
     Clause: DMP TD1.1, EX_1.1-1010
     """
-    patient_id = checked_identifier(patient_id, authorities)
+    patient_id = checked_identifier(patient_id, authorities, check_key=check_key)
     _require_consent(consent)
     if channel not in CHANNELS:
         raise RecordRefused(RecordProblem.UNKNOWN_CHANNEL, f"give one of {', '.join(CHANNELS)}")
@@ -135,7 +136,9 @@ def reopen_record(
     return record
 
 
-def checked_identifier(patient_id: str, authorities: frozenset[str] = frozenset()) -> str:
+def checked_identifier(
+    patient_id: str, authorities: frozenset[str] = frozenset(), *, check_key: bool = True
+) -> str:
     """The CX, trimmed, once its form, its authority and, for an INS, its key are right. Raises RecordRefused.
 
     NIR and NIA (test and demonstration ones included): 13 characters and a key of two digits. INS-C: 22 digits.
@@ -150,6 +153,8 @@ def checked_identifier(patient_id: str, authorities: frozenset[str] = frozenset(
         raise RecordRefused(RecordProblem.INVALID_IDENTIFIER, "write it as identifier^^^&OID of its authority&ISO^type")
     if authorities and oid not in authorities:
         raise RecordRefused(RecordProblem.FOREIGN_AUTHORITY, f"use one of {', '.join(sorted(authorities))}")
+    if not check_key:
+        return patient_id
     if oid == ins.INS_C:
         if not (len(number) == 22 and number.isascii() and number.isdigit()):
             raise RecordRefused(RecordProblem.INVALID_IDENTIFIER, "an INS-C has 22 digits")

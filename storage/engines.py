@@ -120,8 +120,8 @@ class SqliteEngine(Engine):
     def _configure(connection: Any, _: object) -> None:
         for pragma in (
             f"busy_timeout={BUSY_SECONDS * 1000}", "page_size=8192", "journal_mode=WAL", "synchronous=FULL",
-            "foreign_keys=ON", "cache_size=-32768", "mmap_size=268435456", "temp_store=MEMORY", "journal_size_limit=67108864",
-            "wal_autocheckpoint=4000",
+            "foreign_keys=ON", "cache_size=-32768", "mmap_size=268435456", "temp_store=MEMORY",
+            "journal_size_limit=67108864", "wal_autocheckpoint=4000",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 

@@ -36,7 +36,11 @@ def command(patient: str | None, everything: bool, last: int, language: str, dat
     settings = settings_of(data)
     lines = latest(settings, last) if everything else of_patient(settings, patient or "")
     for line in lines:
-        click.echo(json.dumps(json.loads(line_as_json(line)), ensure_ascii=False) if as_json else in_words(line, language))
+        if as_json:
+            click.echo(json.dumps(json.loads(line_as_json(line)), ensure_ascii=False))
+        else:
+            cause = f" [{line.reason}; {line.clause}]" if everything and line.reason else ""
+            click.echo(in_words(line, language) + cause)
 
 
 def of_patient(settings: Settings, patient_id: str) -> Iterator[AccessLine]:

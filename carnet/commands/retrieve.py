@@ -50,7 +50,7 @@ def command(
 def fetch(client: Client, patient: str, unique_ids: tuple[str, ...], out: Path) -> tuple[list[dict[str, Any]], list[str]]:
     """Ask the registry where they are and what they are, retrieve, compare. Raises like ``Client``."""
     found = client.query(
-        GET_DOCUMENTS, [("$XDSDocumentEntryUniqueId", [quote_list(unique_ids)])], patient_id=patient
+        GET_DOCUMENTS, [("$XDSDocumentEntryUniqueId", [quote_list([u]) for u in unique_ids])], patient_id=patient
     )
     entries = {o.unique_id: o for o in found.objects if isinstance(o, DocumentEntry)}
     errors = [f"{e.code}: {e.context}" for e in found.outcome.errors]

@@ -27,7 +27,10 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 @click.option("--domain", default="", help="Affinity domain (dmp, connectathon, or a folder).")
 @click.option("--codes", type=click.Path(path_type=Path, exists=True), help="IHE code-set file of the event.")
 @click.option("--credentials", type=click.Choice(["assertion", "tls", "off"]), help="What a caller must present.")
-def command(what: str, data: Path, domain: str, codes: Path | None, credentials: str | None) -> None:
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+def command(
+    what: str, data: Path, domain: str, codes: Path | None, credentials: str | None, log_level: str
+) -> None:
     """Serve the registry, the repository, or both, over mutual TLS until interrupted.
 
     \b
@@ -35,7 +38,8 @@ def command(what: str, data: Path, domain: str, codes: Path | None, credentials:
       carnet serve all --data data
       carnet serve all --data data --domain connectathon --codes codes.xml --credentials off
     """
-    logging.basicConfig(level=logging.INFO, format=FORMAT, stream=sys.stderr)
+    logging.basicConfig(level=log_level.upper(), format=FORMAT, stream=sys.stderr)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     chosen = {"name": domain, "codes": str(codes.absolute()) if codes else "", "credentials": credentials or ""}
     flags = {"domain": {k: v for k, v in chosen.items() if v}}
     settings = settings_of(data, **flags)
@@ -43,11 +47,11 @@ def command(what: str, data: Path, domain: str, codes: Path | None, credentials:
         serve_one(settings, what)
         return
     upgrade(settings.data)
-    names = {"domain": "--domain", "codes": "--codes", "credentials": "--credentials"}
-    given = {"domain": domain, "codes": chosen["codes"], "credentials": chosen["credentials"]}
-    supervisor = Supervisor(
-        settings.data, ("registry", "repository"), [part for k, v in given.items() if v for part in (names[k], v)]
-    )
+    given = {
+        "--domain": domain, "--codes": chosen["codes"], "--credentials": chosen["credentials"], "--log-level": log_level,
+    }
+    flags_given = [part for name, value in given.items() if value for part in (name, value)]
+    supervisor = Supervisor(settings.data, ("registry", "repository"), flags_given)
     supervisor.start()
     try:
         supervisor.wait_ready(admin_addresses(settings))

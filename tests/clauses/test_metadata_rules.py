@@ -456,6 +456,8 @@ def test_empty_hash_of_a_source_is_the_repository_s_to_fill() -> None:
     w.set_slot(root, DE, "size", "")
     assert w.findings(root, Actor.REPOSITORY, Stage.PROVIDE) == []
     assert {f.rule for f in w.findings(root, Actor.REGISTRY, Stage.PROVIDE)} == {"R-012"}
+    w.set_slot(root, DE, "languageCode", "")
+    assert [f.field for f in w.findings(root, Actor.REPOSITORY, Stage.PROVIDE)] == ["languageCode"]
 
 
 def test_every_problem_is_reported_in_one_pass() -> None:
@@ -536,6 +538,21 @@ def test_old_relationship_names_become_todays() -> None:
     submission, found = read_submission(root, Actor.REGISTRY)
     assert found == []
     assert submission.associations[-1].type == ns.RPLC
+
+
+@pytest.mark.parametrize(("start", "stop", "accepted"), [
+    ("20240312", "2024", True), ("2024", "20240101", True), ("20240312", "20240312", True),
+    ("2024031209", "2024031208", False), ("2025", "2024", False),
+], ids=lambda v: f"R-027-{v}")
+def test_short_service_times_are_periods(start: str, stop: str, accepted: bool) -> None:
+    """A start counts from its first second, a stop to its last.
+
+    Rule: R-027
+    """
+    root = w.message(DEPOSIT)
+    w.set_slot(root, DE, "serviceStartTime", start)
+    w.set_slot(root, DE, "serviceStopTime", stop)
+    assert [f.rule for f in w.findings(root)] == ([] if accepted else ["R-027"])
 
 
 def test_conflicting_confidentiality_is_refused_but_not_on_signatures() -> None:

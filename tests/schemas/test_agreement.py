@@ -59,6 +59,9 @@ REQUESTS = (
     f'<RegistryPackageQuery xmlns="{ns.QUERY}"/>',
 )
 
+SIZES = (16, 17, 64, 65, 256, 257, 1024, 1025)
+VALUES = (*("A" * size for size in SIZES), "", " ", "not a value", "-1", "true", "LeafClass", "%zz", "é", " ObjectRef ")
+
 Element = etree._Element
 Verdict = Callable[[Element], bool]
 
@@ -164,7 +167,8 @@ def spoilers(place: Element) -> Iterator[tuple[str, Callable[[Element], None]]]:
     yield "lower case name", lambda e: setattr(e, "tag", f"{{{namespace}}}{local.lower()}")
     yield "text first", lambda e: setattr(e, "text", "?text?" + (e.text or ""))
     yield "text after", lambda e: setattr(e, "tail", "?text?")
-    yield "long text", lambda e: setattr(e, "text", "A" * 2000)
+    for size in SIZES:
+        yield f"text of {size}", lambda e, size=size: setattr(e, "text", "A" * size)
     yield "no text", lambda e: setattr(e, "text", None)
     yield "empty", lambda e: [e.remove(child) for child in list(e)] and None
     yield "xsi:nil", lambda e: e.set(f"{{{ns.XSI}}}nil", "true")
@@ -174,8 +178,8 @@ def spoilers(place: Element) -> Iterator[tuple[str, Callable[[Element], None]]]:
     yield "xml:lang", lambda e: e.set("{http://www.w3.org/XML/1998/namespace}lang", "fr")
     for name in place.attrib:
         yield f"drop @{name}", lambda e, name=name: e.attrib.pop(name) and None
-        for value in ("", " ", "A" * 17, "A" * 300, "A" * 1100, "not a value", "-1", "true", "LeafClass", "%zz", "é"):
-            yield f"@{name}={value[:12]}", lambda e, name=name, value=value: e.set(name, value)
+        for value in VALUES:
+            yield f"@{name}={value[:12]}({len(value)})", lambda e, name=name, value=value: e.set(name, value)
 
 
 def places(message: Element) -> Iterator[tuple[str, Element]]:

@@ -231,6 +231,6 @@ def _part_ids(entry_uuid: str) -> Iterator[str]:
     if _UUID_URN(entry_uuid):
         first, rest = int(entry_uuid[9:17], 16), entry_uuid[17:]
         for n in range(1, DEFAULT.elements):
-            yield f"urn:uuid:{(first) & 0xFFFFFFFF:08x}{rest}"
+            yield f"urn:uuid:{(first + n) & 0xFFFFFFFF:08x}{rest}"
     for n in range(1, DEFAULT.elements):
         yield uuid5(NAMESPACE_OID, f"{n} {entry_uuid!a}").urn

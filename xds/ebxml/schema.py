@@ -161,7 +161,10 @@ class _Validator:
         with self._lock:
             if self.schema.validate(element):
                 return []
-            return _bounded(map(plain, _entries(self.schema.error_log)))
+            log = self.schema.error_log
+            more = len(log) - MESSAGES
+            listed = [plain(entry) for entry in islice(_entries(log), MESSAGES)]
+        return [*listed, f"and {more} more"] if more > 0 else listed
 
 
 def _check(element: etree._Element, validator: _Validator) -> list[str]:
