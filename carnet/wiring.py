@@ -169,7 +169,7 @@ def link_of(settings: Settings, local: SoapService | None = None) -> SoapRegistr
         certificate = ssl.PEM_cert_to_DER_cert(_first_certificate(settings.pki / "servers" / f"{REPOSITORY_NODE}.pem"))
         peer = Peer(address="local", certificate=certificate)
         return SoapRegistryLink(
-            LocalTransport(local, peer, "/services/registry/iti42"), LocalTransport(local, peer, "/internal/registry")
+            LocalTransport(local, peer, "https://localhost/services/registry/iti42"), LocalTransport(local, peer, "https://localhost/internal/registry")
         )
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.pki / "trust" / "ca.pem")
     context.load_cert_chain(*node_files(settings, REPOSITORY_NODE))

@@ -20,7 +20,7 @@ from xds.ebxml import read, write
 from xds.model import Code, RegistryObject, Submission
 from xds.model.messages import ReceivedError
 from xds.namespaces import RESPONSE_SUCCESS
-from xds.wire.client import Answer, SoapClient
+from xds.wire.client import Answer, SoapClient, Transport
 from xds.wire.exchange import OutgoingPart, PartSink
 
 CHUNK = 1 << 18
@@ -62,9 +62,9 @@ class Client:
     """One card, one patient record system. Thread-safe; connections are kept and reused."""
 
     card: Card
-    repository_url: str
-    registry_url: str
-    ca_file: Path
+    repository_url: str = ""
+    registry_url: str = ""
+    ca_file: Path = Path()
     structure_id: str = ""
     purpose: Code = vihf.NORMAL
     roles: tuple[Code, ...] = ()
@@ -72,12 +72,19 @@ class Client:
     renew_after: float = 300.0
     """Age in seconds at which a new assertion is signed."""
     tls: ssl.SSLContext | None = None
+    repository: Transport | None = None
+    """Way to the repository in place of HTTPS, for services of the same process."""
+    registry: Transport | None = None
 
     def __post_init__(self) -> None:
-        context = self.tls or self.card.tls_context(self.ca_file)
-        self._repository = SoapClient(f"{self.repository_url}/services/repository", context, timeout=self.timeout)
-        self._registry = SoapClient(f"{self.registry_url}/services/registry", context, timeout=self.timeout)
+        self._repository = self.repository or self._https(self.repository_url, "/services/repository")
+        self._registry = self.registry or self._https(self.registry_url, "/services/registry")
         self._assertions: dict[str, tuple[float, bytes]] = {}
+
+    def _https(self, base: str, path: str) -> SoapClient:
+        if self.tls is None:
+            self.tls = self.card.tls_context(self.ca_file)
+        return SoapClient(base + path, self.tls, timeout=self.timeout)
 
     def assertion(self, patient_id: str) -> bytes:
         """A signed assertion for this patient, exact bytes."""

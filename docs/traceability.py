@@ -223,6 +223,8 @@ def render(catalogue: dict, found: Found) -> str:
         lines += ["| Rule | In our words | Code | Tests |", "|---|---|---|---|"]
         for rule, text in group["rules"].items():
             note = " *(later)*" if rule in group.get("later", ()) else ""
+            if repeated := group.get("same", {}).get(rule):
+                note += f" *(as {', '.join(repeated)})*"
             lines.append(_row(rule, _cell(text) + note, _places(found.code[rule]), _places(found.tests[rule])))
     known = {name: text for group in catalogue["attacks"] for name, text in group["names"].items()}
     lines += ["", "## Attacks", "", "| Attack | In our words | Tests |", "|---|---|---|"]
@@ -240,14 +242,16 @@ def _gaps(catalogue: dict, found: Found) -> Iterator[str]:
     due = [rule for rule in rules if rule not in later]
     attacks = [name for group in catalogue["attacks"] for name in group["names"]]
     cited = {rule for table in (found.code, found.tests) for rule, places in table.items() if places}
-    proved = [rule for rule in due if found.tests[rule]]
+    same = {rule: others for group in catalogue["group"] for rule, others in group.get("same", {}).items()}
+    proved = [r for r in due if found.tests[r] or (r in same and all(found.tests[o] for o in same[r]))]
+    unnamed = [r for r in due if not any(found.tests[o] or found.code[o] for o in (r, *same.get(r, ())))]
     yield "## Gaps"
     yield ""
     yield f"{len(proved)} of {len(due)} rules are proved by a test."
     yield ""
     for title, missing in (
-        ("No test proves", [r for r in due if not found.tests[r]]),
-        ("Neither a test nor a line of code names", [r for r in due if not found.tests[r] and not found.code[r]]),
+        ("No test proves", [r for r in due if r not in proved]),
+        ("Neither a test nor a line of code names", unnamed),
         ("No test tries the attack", [a for a in attacks if not found.attacks[a]]),
         ("Cited, but not in rules.toml", sorted(cited - set(rules), key=_natural)),
         ("Not built yet", later),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.world import World
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +20,25 @@ def oracles() -> Path:
     if not (folder / "ebxml-xsd").is_dir():
         pytest.skip(f"published schemas and samples not found at {folder}; set CARNET_ORACLES")
     return folder
+
+
+@pytest.fixture(scope="session")
+def here(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Both services in this process."""
+    return World.prepare(tmp_path_factory.mktemp("here")).serve_here()
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """Both services as processes, over mutual TLS."""
+    world = World.prepare(tmp_path_factory.mktemp("live")).serve_processes()
+    yield world
+    world.stop()
+
+
+@pytest.fixture(params=["local link", "remote link"])
+def world(request: pytest.FixtureRequest) -> World:
+    """Each test over both forms of the link between repository and registry."""
+    found = request.getfixturevalue("here" if request.param == "local link" else "live")
+    assert isinstance(found, World)
+    return found

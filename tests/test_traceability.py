@@ -101,3 +101,16 @@ def test_gaps_are_named(generator: ModuleType) -> None:
     assert "- No test proves: R-001." in page
     assert "- No test tries the attack: trick." in page
     assert "- Not built yet: R-002." in page
+
+
+def test_a_rule_that_repeats_another_is_proved_by_its_tests(generator: ModuleType) -> None:
+    """But only when every rule it repeats is."""
+    rules = {"R-001": "one", "R-002": "two", "C-01": "as one", "C-02": "as both"}
+    same = {"C-01": ["R-001"], "C-02": ["R-001", "R-002"]}
+    catalogue = {"group": [{"title": "G", "source": "S", "rules": rules, "same": same}], "attacks": []}
+    found = generator.Found()
+    found.tests["R-001"].add(generator.Place("tests/test_x.py", "test_it"))
+    page = generator.render(catalogue, found)
+    assert "2 of 4 rules" in page
+    assert "- No test proves: R-002, C-02." in page
+    assert "*(as R-001, R-002)*" in page

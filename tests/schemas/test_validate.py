@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
@@ -299,6 +300,24 @@ def test_threads_do_not_mix_their_verdicts() -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert all(pool.map(work, range(400)))
+
+
+def test_verdicts_at_the_same_moment_keep_their_own_errors() -> None:
+    """The error list that lxml keeps on a schema is read before another thread may write to it."""
+    good = '<Slot name="a"><ValueList/></Slot>'
+    messages = [
+        etree.tostring(wide(500, good + f'<Slot name="b" wrong{kind}="1"/>' * kind)) for kind in range(1, 5)
+    ]
+    expected = [schema.validate(etree.fromstring(text)) for text in messages]
+    assert len({tuple(problems) for problems in expected}) == len(messages)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(lambda n: schema.validate(etree.fromstring(messages[n % 4])), range(80)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == expected * 20
 
 
 def test_no_address_in_a_message_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ Clause: ITI TF-2 3.42.4.1.2
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from importlib.resources import files
 from itertools import islice
 from threading import Lock
@@ -161,9 +161,9 @@ class _Validator:
         with self._lock:
             if self.schema.validate(element):
                 return []
-            log = self.schema.error_log
+            log: Any = self.schema.error_log
             more = len(log) - MESSAGES
-            listed = [plain(entry) for entry in islice(_entries(log), MESSAGES)]
+            listed = [plain(entry) for entry in islice(log, MESSAGES)]
         return [*listed, f"and {more} more"] if more > 0 else listed
 
 
@@ -184,8 +184,9 @@ def _stream(element: etree._Element, schema: etree.XMLSchema) -> list[str] | Non
     try:
         for start in range(0, len(text), 16_384):
             parser.feed(text[start : start + 16_384])
-            if len(parser.feed_error_log) > MESSAGES:
-                first = [plain(entry, with_line=False) for entry in islice(_entries(parser.feed_error_log), MESSAGES)]
+            log: Any = parser.feed_error_log
+            if len(log) > MESSAGES:
+                first = [plain(entry, with_line=False) for entry in islice(log, MESSAGES)]
                 return [*first, "validation stopped there: too many errors"]
     except etree.XMLSyntaxError:
         return ["the message is beyond what the parser takes"]
@@ -194,10 +195,6 @@ def _stream(element: etree._Element, schema: etree.XMLSchema) -> list[str] | Non
     except etree.XMLSyntaxError:
         return None
     return []
-
-
-def _entries(log: Any) -> Iterator[etree._LogEntry]:
-    return iter(log)
 
 
 def _document_problems(element: etree._Element) -> Iterable[str]:
