@@ -6,11 +6,19 @@ Measures: requests by transaction and outcome with their time, and the process's
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
@@ -25,7 +33,10 @@ class Meter:
             "carnet_requests", "Requests answered", ["transaction", "outcome"], registry=self.collected
         )
         self._seconds = Histogram(
-            "carnet_request_seconds", "Time from first byte to answer", ["transaction"], buckets=BUCKETS,
+            "carnet_request_seconds",
+            "Time from first byte to answer",
+            ["transaction"],
+            buckets=BUCKETS,
             registry=self.collected,
         )
 
@@ -44,7 +55,11 @@ def serve(port: int, meter: Meter, ready: Callable[[], str]) -> None:
                 self._answer(200, b'{"alive": true}', "application/json")
             elif self.path == "/readyz":
                 wrong = ready()
-                self._answer(503 if wrong else 200, json.dumps({"ready": not wrong, "reason": wrong}).encode(), "application/json")
+                self._answer(
+                    503 if wrong else 200,
+                    json.dumps({"ready": not wrong, "reason": wrong, "pid": os.getppid()}).encode(),
+                    "application/json",
+                )
             elif self.path == "/metrics":
                 self._answer(200, generate_latest(meter.collected), CONTENT_TYPE_LATEST)
             else:

@@ -44,7 +44,9 @@ class Report:
             + ("they agree" if self.agree else "THEY DO NOT AGREE")
         ]
         for title, items in (
-            ("registered without bytes", self.missing), ("damaged", self.damaged), ("held but not registered", self.unknown)
+            ("registered without bytes", self.missing),
+            ("damaged", self.damaged),
+            ("held but not registered", self.unknown),
         ):
             lines += [f"  {title}: {item}" for item in items[:SHOWN]]
             if len(items) > SHOWN:

@@ -13,7 +13,10 @@ CREDENTIALS = ("pki", "card")
 PROFESSIONAL = ("send", "query", "retrieve")
 TESTER = ("demo", "bench")
 GROUPS = {
-    "Operate": OPERATOR, "Credentials": CREDENTIALS, "Deposit and read": PROFESSIONAL, "Try and measure": TESTER,
+    "Operate": OPERATOR,
+    "Credentials": CREDENTIALS,
+    "Deposit and read": PROFESSIONAL,
+    "Try and measure": TESTER,
 }
 
 

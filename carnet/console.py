@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,11 @@ from guard.credentials.cards import Card, CardError
 from xds.model import Code
 
 DATA = click.option(
-    "--data", type=click.Path(path_type=Path), default=Path("data"), envvar="CARNET_DATA", show_default=True,
+    "--data",
+    type=click.Path(path_type=Path),
+    default=Path("data"),
+    envvar="CARNET_DATA",
+    show_default=True,
     help="Folder of the installation.",
 )
 JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
@@ -60,29 +64,55 @@ def emit(as_json: bool, value: Any, text: str) -> None:
     click.echo(json.dumps(value, ensure_ascii=False) if as_json else text)
 
 
-def table(rows: list[tuple[str, ...]], head: tuple[str, ...]) -> str:
+def table(rows: Sequence[Sequence[str]], head: tuple[str, ...]) -> str:
     """Columns aligned by their widest cell."""
     widths = [max(len(r[i]) for r in [head, *rows]) for i in range(len(head))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
+    ]
     return "\n".join(lines)
 
 
 def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--card, --pin-file, --structure, --purpose and where the services are."""
-    for option in reversed([
-        click.option("--card", "card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
-                     envvar="CARNET_CARD", help="Card file (PKCS#12). The PIN: prompt, --pin-file or CARNET_PIN."),
-        click.option("--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-                     help="File whose first line is the PIN."),
-        click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE",
-                     help="Struct_IdNat of the structure a person works in."),
-        click.option("--purpose", type=click.Choice(["normal", "bris_de_glace", "centre_15"]), default="normal",
-                     show_default=True, help="Purpose of use."),
-        click.option("--repository-url", default="", help="Base address of the repository; default: of --data."),
-        click.option("--registry-url", default="", help="Base address of the registry; default: of --data."),
-        click.option("--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-                     help="PEM file of the authorities to trust; default: of --data."),
-    ]):
+    for option in reversed(
+        [
+            click.option(
+                "--card",
+                "card_file",
+                type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                required=True,
+                envvar="CARNET_CARD",
+                help="Card file (PKCS#12). The PIN: prompt, --pin-file or CARNET_PIN.",
+            ),
+            click.option(
+                "--pin-file",
+                type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                help="File whose first line is the PIN.",
+            ),
+            click.option(
+                "--structure",
+                "structure_id",
+                default="",
+                envvar="CARNET_STRUCTURE",
+                help="Struct_IdNat of the structure a person works in.",
+            ),
+            click.option(
+                "--purpose",
+                type=click.Choice(["normal", "bris_de_glace", "centre_15"]),
+                default="normal",
+                show_default=True,
+                help="Purpose of use.",
+            ),
+            click.option("--repository-url", default="", help="Base address of the repository; default: of --data."),
+            click.option("--registry-url", default="", help="Base address of the registry; default: of --data."),
+            click.option(
+                "--ca",
+                type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                help="PEM file of the authorities to trust; default: of --data.",
+            ),
+        ]
+    ):
         command = option(command)
     return command
 
@@ -104,8 +134,14 @@ def open_card(file: Path, pin_file: Path | None) -> Card:
 
 
 def client_of(
-    data: Path, card_file: Path, pin_file: Path | None, structure_id: str, purpose: str, repository_url: str,
-    registry_url: str, ca: Path | None,
+    data: Path,
+    card_file: Path,
+    pin_file: Path | None,
+    structure_id: str,
+    purpose: str,
+    repository_url: str,
+    registry_url: str,
+    ca: Path | None,
 ) -> Client:
     """A client for the services of ``data``, or for those named."""
     card = open_card(card_file, pin_file)
@@ -115,6 +151,10 @@ def client_of(
         registry_url = registry_url or settings.registry_url
         ca = ca or settings.pki / "trust" / "ca.pem"
     return Client(
-        card=card, repository_url=repository_url, registry_url=registry_url, ca_file=ca, structure_id=structure_id,
+        card=card,
+        repository_url=repository_url,
+        registry_url=registry_url,
+        ca_file=ca,
+        structure_id=structure_id,
         purpose=Code(purpose, vihf.PURPOSES),
     )

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,14 @@ class Story:
         began = time.perf_counter()
         result = act()
         self.steps += 1
-        self.tell({
-            "step": self.steps, "name": name, "ms": round((time.perf_counter() - began) * 1000), "result": words(result),
-        })
+        self.tell(
+            {
+                "step": self.steps,
+                "name": name,
+                "ms": round((time.perf_counter() - began) * 1000),
+                "result": words(result),
+            }
+        )
         return result
 
 
@@ -78,13 +84,19 @@ def run(given: Path | None, tell: Callable[[dict[str, Any]], None]) -> int:
     ``given`` is a CDA file or a folder of them to carry in place of the two shipped reports.
     Raises DemoFailed; whatever happens, nothing is left running.
     """
-    with tempfile.TemporaryDirectory(prefix="carnet-demo-") as name, as_file(files("fixtures").joinpath("cda")) as shipped:
+    with (
+        tempfile.TemporaryDirectory(prefix="carnet-demo-") as name,
+        as_file(files("fixtures").joinpath("cda")) as shipped,
+    ):
         story = Story(Path(name), tell)
         _prepare(story)
         supervisor = Supervisor(story.folder, ("registry", "repository"), ("--log-level", "error"))
         try:
-            story.step("start registry and repository, two processes, mutual TLS",
-                       lambda: _start(story, supervisor), lambda pids: ", ".join(f"{n} pid {p}" for n, p in pids.items()))
+            story.step(
+                "start registry and repository, two processes, mutual TLS",
+                lambda: _start(story, supervisor),
+                lambda pids: ", ".join(f"{n} pid {p}" for n, p in pids.items()),
+            )
             _documents(story, files_of([given]) if given else [shipped / "cr-bio-v1.xml", shipped / "cr-bio-pdf.xml"])
             _replacement(story, shipped)
             _refusals(story, shipped)
@@ -98,20 +110,31 @@ def run(given: Path | None, tell: Callable[[dict[str, Any]], None]) -> int:
 
 
 def _prepare(story: Story) -> None:
-    story.step("initialise an empty data folder", lambda: init.create(story.folder), lambda _: "authorities, certificates, databases")
+    story.step(
+        "initialise an empty data folder",
+        lambda: init.create(story.folder),
+        lambda _: "authorities, certificates, databases",
+    )
     ports = _free_ports(4)
     (story.folder / settings_module.FILE_NAME).write_text(
-        f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n[repository]\nport = {ports[2]}\nadmin_port = {ports[3]}\n",
+        f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n"
+        f"[repository]\nport = {ports[2]}\nadmin_port = {ports[3]}\n",
         "utf-8",
     )
     story.settings = settings_module.load(story.folder)
-    cards = story.step("issue cards: a physician, a nurse, a second physician, a laboratory", lambda: _cards(story),
-                       lambda made: ", ".join(c.identity.name or c.identity.organisation for c in made.values()))
+    cards = story.step(
+        "issue cards: a physician, a nurse, a second physician, a laboratory",
+        lambda: _cards(story),
+        lambda made: ", ".join(c.identity.name or c.identity.organisation for c in made.values()),
+    )
     for name, card in cards.items():
         story.clients[name] = Client(
-            card=card, repository_url=story.settings.repository_url, registry_url=story.settings.registry_url,
+            card=card,
+            repository_url=story.settings.repository_url,
+            registry_url=story.settings.registry_url,
             ca_file=story.settings.pki / "trust" / "ca.pem",
-            structure_id=STRUCTURE, roles=(vihf.Code("AUTOMATE", "1.2.250.1.213.1.1.4.6", "Automate"),) if name == "laboratory" else (),
+            structure_id=STRUCTURE,
+            roles=(vihf.Code("AUTOMATE", "1.2.250.1.213.1.1.4.6", "Automate"),) if name == "laboratory" else (),
         )
 
 
@@ -152,8 +175,12 @@ def _open_record(story: Story, patient_id: str) -> str:
     try:
         with database.write() as unit:
             record = lifecycle.open_record(
-                unit, patient_id, by=operator(), consent="CONSENTEMENT_OUVERTURE_DMP",
-                authorities=domain_of(story.settings).assigning_authorities, check_key=False,
+                unit,
+                patient_id,
+                by=operator(),
+                consent="CONSENTEMENT_OUVERTURE_DMP",
+                authorities=domain_of(story.settings).assigning_authorities,
+                check_key=False,
             )
         return f"{record.patient_id} {record.status.value}"
     except RecordRefused as refused:
@@ -166,7 +193,10 @@ def _open_record(story: Story, patient_id: str) -> str:
 
 def _source(story: Story, who: str, **overrides: Any) -> Source:
     return Source(
-        client=story.clients[who], domain=domain_of(story.settings), source_id=SOURCE_ID, overrides=Overrides(**overrides)
+        client=story.clients[who],
+        domain=domain_of(story.settings),
+        source_id=SOURCE_ID,
+        overrides=Overrides(**overrides),
     )
 
 
@@ -188,18 +218,26 @@ def _documents(story: Story, documents: list[Path]) -> None:
     for file in documents:
         patients.setdefault(_patient_of(story, file), []).append(file)
     for patient_id in patients:
-        story.step("open the patient's record with consent", lambda p=patient_id: _open_record(story, p))
+        story.step("open the patient's record with consent", partial(_open_record, story, patient_id))
     source = _source(story, "laboratory")
     for file in documents:
-        story.step(f"deposit {file.name}", lambda f=file: _deposited(source, f), lambda d: f"{d.status.value} {d.unique_id}")
-    for patient_id in patients:
-        found = story.step("find by stored query", lambda p=patient_id: _find(story, "physician", p),
-                           lambda f: f"{len(f.objects)} documents")
+        story.step(
+            f"deposit {file.name}", partial(_deposited, source, file), lambda d: f"{d.status.value} {d.unique_id}"
+        )
+    for patient_id, files_sent in patients.items():
+        found = story.step(
+            "find by stored query",
+            partial(_find, story, "physician", patient_id),
+            lambda f: f"{len(f.objects)} documents",
+        )
         names = [o.unique_id for o in found.objects if isinstance(o, DocumentEntry)]
-        if len(names) != len(patients[patient_id]):
-            raise DemoFailed(f"{len(patients[patient_id])} documents deposited, {len(names)} found")
-        story.step("retrieve and prove byte-identical", lambda p=patient_id, n=names: _proved(story, p, n, patients[p]),
-                   lambda n: f"{n} documents: hash and size as registered, bytes as sent")
+        if len(names) != len(files_sent):
+            raise DemoFailed(f"{len(files_sent)} documents deposited, {len(names)} found")
+        story.step(
+            "retrieve and prove byte-identical",
+            partial(_proved, story, patient_id, names, files_sent),
+            lambda n: f"{n} documents: hash and size as registered, bytes as sent",
+        )
 
 
 def _deposited(source: Source, file: Path) -> Deposit:
@@ -240,10 +278,16 @@ def _replacement(story: Story, shipped: Path) -> None:
     _open_record(story, patient_id)
     source = _source(story, "laboratory")
     _deposited(source, first)
-    story.step("replace the report by its corrected version", lambda: _deposited(source, second),
-               lambda d: f"{d.status.value}, {d.messages[0] if d.messages else ''}")
-    states = story.step("find both versions", lambda: _states(story, patient_id, (first, second)),
-                        lambda s: ", ".join(f"{k}: {v}" for k, v in s.items()))
+    story.step(
+        "replace the report by its corrected version",
+        lambda: _deposited(source, second),
+        lambda d: f"{d.status.value}, {d.messages[0] if d.messages else ''}",
+    )
+    states = story.step(
+        "find both versions",
+        lambda: _states(story, patient_id, (first, second)),
+        lambda s: ", ".join(f"{k}: {v}" for k, v in s.items()),
+    )
     if list(states.values()) != ["Deprecated", "Approved"]:
         raise DemoFailed(f"after the replacement: {states}")
 
@@ -252,7 +296,8 @@ def _states(story: Story, patient_id: str, versions: tuple[Path, Path]) -> dict[
     names = [_source(story, "physician").prepare(v)[0].unique_id for v in versions]
     states = {
         o.unique_id: o.status.rpartition(":")[2]
-        for o in _find(story, "physician", patient_id).objects if isinstance(o, DocumentEntry)
+        for o in _find(story, "physician", patient_id).objects
+        if isinstance(o, DocumentEntry)
     }
     return {name: states.get(name, "absent") for name in names}
 
@@ -261,7 +306,9 @@ def _states(story: Story, patient_id: str, versions: tuple[Path, Path]) -> dict[
 
 
 def _refusals(story: Story, shipped: Path) -> None:
-    report, psychiatric, letter = (shipped / n for n in ("cr-bio-v1.xml", "synthese-psychiatrique.xml", "lettre-sortie.xml"))
+    report, psychiatric, letter = (
+        shipped / n for n in ("cr-bio-v1.xml", "synthese-psychiatrique.xml", "lettre-sortie.xml")
+    )
     patient_id = _patient_of(story, report)
     for file in (psychiatric, letter):
         _open_record(story, _patient_of(story, file))
@@ -269,12 +316,21 @@ def _refusals(story: Story, shipped: Path) -> None:
     masked_id = _deposited(_source(story, "physician", masked=True), letter).unique_id
     _refused(story, "no client certificate", lambda: _without_certificate(story, patient_id))
     _refused(story, "an expired assertion", lambda: _expired(story, patient_id))
-    _refused(story, "a nurse may not read a psychiatric synthesis",
-             lambda: _retrieve(story, "nurse", _patient_of(story, psychiatric), psychiatric_id))
-    _refused(story, "a masked document, asked for by a colleague",
-             lambda: _retrieve(story, "colleague", _patient_of(story, letter), masked_id))
-    _refused(story, "the same question for a document that does not exist, for comparison",
-             lambda: _retrieve(story, "colleague", _patient_of(story, letter), "1.2.250.1.999.404"))
+    _refused(
+        story,
+        "a nurse may not read a psychiatric synthesis",
+        lambda: _retrieve(story, "nurse", _patient_of(story, psychiatric), psychiatric_id),
+    )
+    _refused(
+        story,
+        "a masked document, asked for by a colleague",
+        lambda: _retrieve(story, "colleague", _patient_of(story, letter), masked_id),
+    )
+    _refused(
+        story,
+        "the same question for a document that does not exist, for comparison",
+        lambda: _retrieve(story, "colleague", _patient_of(story, letter), "1.2.250.1.999.404"),
+    )
 
 
 def _refused(story: Story, name: str, act: Callable[[], str]) -> None:
@@ -289,8 +345,12 @@ def _without_certificate(story: Story, patient_id: str) -> str:
     context = ssl.create_default_context(cafile=story.settings.pki / "trust" / "ca.pem")
     known = story.clients["physician"]
     bare = Client(
-        card=known.card, repository_url=known.repository_url, registry_url=known.registry_url, ca_file=known.ca_file,
-        structure_id=STRUCTURE, tls=context,
+        card=known.card,
+        repository_url=known.repository_url,
+        registry_url=known.registry_url,
+        ca_file=known.ca_file,
+        structure_id=STRUCTURE,
+        tls=context,
     )
     return _fault(lambda: bare.query(FIND_DOCUMENTS, [], patient_id=patient_id))
 
@@ -298,7 +358,9 @@ def _without_certificate(story: Story, patient_id: str) -> str:
 def _expired(story: Story, patient_id: str) -> str:
     client = story.clients["physician"]
     content = vihf.for_card(client.card, structure_id=STRUCTURE, patient_id=patient_id)
-    old = vihf.issue(content, client.card.signature, now=datetime.now(UTC) - timedelta(hours=2), lifetime=timedelta(hours=1))
+    old = vihf.issue(
+        content, client.card.signature, now=datetime.now(UTC) - timedelta(hours=2), lifetime=timedelta(hours=1)
+    )
     return _fault(lambda: client.query(FIND_DOCUMENTS, [], security=vihf.security_header(old)))
 
 
@@ -313,7 +375,7 @@ def _fault(act: Callable[[], object]) -> str:
 def _retrieve(story: Story, who: str, patient_id: str, unique_id: str) -> str:
     client = story.clients[who]
     outcome, items = client.retrieve(
-        [(story.settings.repository.unique_id, unique_id)], lambda: _NoSink(), patient_id=patient_id
+        [(story.settings.repository.unique_id, unique_id)], _NoSink, patient_id=patient_id
     )
     if items or outcome.is_success:
         raise DemoFailed(f"{who} was given {unique_id}")

@@ -59,7 +59,9 @@ class BoundedSocket(ssl.SSLSocket):
         except OSError as error:
             report = type(self).on_failure
             if report is not None and not isinstance(error, ConnectionResetError):
-                report(_address(self), getattr(error, "verify_message", "") or getattr(error, "reason", "") or "timeout")
+                report(
+                    _address(self), getattr(error, "verify_message", "") or getattr(error, "reason", "") or "timeout"
+                )
             raise
 
 
@@ -81,7 +83,9 @@ def tls_context(listener: Listener) -> ssl.SSLContext:
     context.verify_mode = ssl.CERT_OPTIONAL
     failure = listener.on_handshake_failure
     context.sslsocket_class = type(
-        "BoundedSocket", (BoundedSocket,), {"idle": listener.idle, "on_failure": staticmethod(failure) if failure else None}
+        "BoundedSocket",
+        (BoundedSocket,),
+        {"idle": listener.idle, "on_failure": staticmethod(failure) if failure else None},
     )
     return context
 

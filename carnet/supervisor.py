@@ -1,11 +1,12 @@
 """Both services under one parent: started together, restarted when one dies, ended together.
 
-Clause: design, section 5 (two services, two processes)
+Two services are two processes, so that one can be restarted, moved or read about alone.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import signal
 import subprocess
@@ -13,19 +14,22 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 log = logging.getLogger("carnet.supervisor")
 
 PR_SET_PDEATHSIG = 1
+QUICK, QUICK_DEATHS = 2.0, 5
+"""A service that ends within so many seconds of its start, more often than this in a row, is given up."""
 STOP_PATIENCE = 35.0
 """Seconds a service has to finish its requests before it is killed; above gunicorn's graceful time-out."""
 
 
-def _die_with_parent() -> None:
-    """In the child, before exec: end when the supervisor ends, however it ended (Linux)."""
+def die_with_parent() -> None:
+    """Called by a supervised process: end when the supervisor ends, however it ended (Linux)."""
     try:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     except (OSError, AttributeError):
@@ -39,6 +43,7 @@ class Supervisor:
         self._data, self._names, self._flags = data, names, tuple(flags)
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         self._started: dict[str, float] = {}
+        self._quick_deaths: Counter[str] = Counter()
         self._stopping = False
 
     def start(self) -> None:
@@ -50,8 +55,9 @@ class Supervisor:
         return {name: child.pid for name, child in self._children.items()}
 
     def _spawn(self, name: str) -> None:
-        command = [sys.executable, "-m", "carnet", "serve", name, "--data", str(self._data), *self._flags]
-        self._children[name] = subprocess.Popen(command, preexec_fn=_die_with_parent, start_new_session=True)
+        place = ["--data", str(self._data), "--supervised"]
+        command = [sys.executable, "-m", "carnet", "serve", name, *place, *self._flags]
+        self._children[name] = subprocess.Popen(command, start_new_session=True)
         self._started[name] = time.monotonic()
 
     def run(self) -> int:
@@ -63,8 +69,10 @@ class Supervisor:
                 status = child.poll()
                 if status is None:
                     continue
-                if time.monotonic() - self._started[name] < 2.0:
-                    log.error("%s ended at once with status %s; giving up", name, status)
+                is_quick = time.monotonic() - self._started[name] < QUICK
+                self._quick_deaths[name] = self._quick_deaths[name] + 1 if is_quick else 0
+                if self._quick_deaths[name] > QUICK_DEATHS:
+                    log.error("%s keeps ending at once, now with status %s; giving up", name, status)
                     self.stop()
                     return 1
                 log.warning("%s ended with status %s; starting it again", name, status)
@@ -89,28 +97,28 @@ class Supervisor:
                 child.kill()
                 child.wait()
 
-    def wait_ready(self, addresses: Sequence[str], patience: float = 30.0) -> None:
-        """Wait until every admin address answers 200 on /readyz.
+    def wait_ready(self, addresses: Mapping[str, str], patience: float = 30.0) -> None:
+        """Wait until the admin address of each service (name to address) says that our process is ready.
 
         Raises RuntimeError when a service ends or the patience (seconds) does.
         """
         deadline = time.monotonic() + patience
-        waiting = list(addresses)
+        waiting = dict(addresses)
         while waiting:
             for name, child in self._children.items():
                 if child.poll() is not None:
                     raise RuntimeError(f"{name} ended with status {child.returncode}; see its messages above")
-            waiting = [a for a in waiting if not is_ready(a)]
+            waiting = {n: a for n, a in waiting.items() if ready_process(a) != self._children[n].pid}
             if waiting and time.monotonic() > deadline:
-                raise RuntimeError(f"not ready after {patience:.0f} s: {', '.join(waiting)}")
+                raise RuntimeError(f"not ready after {patience:.0f} s: {', '.join(waiting.values())}")
             if waiting:
                 time.sleep(0.1)
 
 
-def is_ready(address: str) -> bool:
-    """True when ``address``/readyz answers 200."""
+def ready_process(address: str) -> int:
+    """Process id of the service that is ready at this admin address (``http://…``), 0 when none is."""
     try:
-        with urllib.request.urlopen(f"{address}/readyz", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+        with urllib.request.urlopen(f"{address}/readyz", timeout=2) as answer:  # noqa: S310 - our own address
+            return int(json.load(answer)["pid"])
+    except (urllib.error.URLError, OSError, ValueError, KeyError):
+        return 0

@@ -82,10 +82,20 @@ def credential_rule(settings: Settings, domain: domains.AffinityDomain) -> Crede
     mode = settings.domain.credentials or asked.mode
     if asked.required and mode != Required.ASSERTION:
         raise ValueError(f"domain {domain.name} always needs a signed assertion; credentials cannot be {mode!r}")
+    is_vihf = asked.profile == "vihf"
     return CredentialRule(
-        required=Required(mode), vihf=domain.policy == "dmp", clock_skew=chosen.clock_skew, max_age=chosen.max_age,
-        audiences=frozenset(chosen.audiences) or asked.audiences, purposes=frozenset(asked.purposes),
-        roles=frozenset(asked.roles), sectors=frozenset(asked.sectors), replay=Replay(chosen.replay),
+        required=Required(mode),
+        vihf=is_vihf,
+        require_not_on_or_after=not is_vihf,
+        require_audience=not is_vihf,
+        require_subject_confirmation=not is_vihf,
+        clock_skew=chosen.clock_skew,
+        max_age=chosen.max_age,
+        audiences=frozenset(chosen.audiences) or asked.audiences,
+        purposes=frozenset(asked.purposes),
+        roles=frozenset(asked.roles),
+        sectors=frozenset(asked.sectors),
+        replay=Replay(chosen.replay),
         remember=CredentialRule().remember if chosen.cache else 0,
     )
 
@@ -98,7 +108,9 @@ def verifier_of(settings: Settings, domain: domains.AffinityDomain) -> Verifier:
 def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
     """The domain's policy with the operator's own tables, when there are any."""
     return Policy.load(
-        domain.policy, hidden_from_professionals=domain.hidden_from_professionals, unlisted_types=domain.unlisted_types,
+        domain.policy,
+        hidden_from_professionals=domain.hidden_from_professionals,
+        unlisted_types=domain.unlisted_types,
         folder=Path(settings.domain.matrix) if settings.domain.matrix else None,
     )
 
@@ -137,16 +149,25 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         if action.endswith(":Reconcile"):
             return verifier.authenticate_node(exchange.peer.certificate)
         if action.endswith(":RegisterDocumentSet-b") and not from_node and not settings.registry.direct_registration:
-            raise security_fault(FAILED_AUTHENTICATION, "ITI-42 from a peer that is not one of our repositories", "node")
+            raise security_fault(
+                FAILED_AUTHENTICATION, "ITI-42 from a peer that is not one of our repositories", "node"
+            )
         return verifier.authenticate(
             envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate
         )
 
     meter = Meter()
     app = SoapService(
-        transactions=registry.app.transactions(actor), paths=registry.app.PATHS, authenticate=authenticate,
-        begin_part=None, limits=limits_of(settings), validate=schema.validate,
-        on_fault=fault_logger(actor.database, "registry"), describe=describer(Actor.REGISTRY, settings.registry_url), title="Carnet document registry", peer_of=peer_of,
+        transactions=registry.app.transactions(actor),
+        paths=registry.app.PATHS,
+        authenticate=authenticate,
+        begin_part=None,
+        limits=limits_of(settings),
+        validate=schema.validate,
+        on_fault=fault_logger(actor.database, "registry"),
+        describe=describer(Actor.REGISTRY, settings.registry_url),
+        title="Carnet document registry",
+        peer_of=peer_of,
         observe=meter.observe,
     )
     return Service(app, meter, lambda: _reads(actor.database), lambda: None)
@@ -169,7 +190,8 @@ def link_of(settings: Settings, local: SoapService | None = None) -> SoapRegistr
         certificate = ssl.PEM_cert_to_DER_cert(_first_certificate(settings.pki / "servers" / f"{REPOSITORY_NODE}.pem"))
         peer = Peer(address="local", certificate=certificate)
         return SoapRegistryLink(
-            LocalTransport(local, peer, "https://localhost/services/registry/iti42"), LocalTransport(local, peer, "https://localhost/internal/registry")
+            LocalTransport(local, peer, "https://localhost/services/registry/iti42"),
+            LocalTransport(local, peer, "https://localhost/internal/registry"),
         )
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.pki / "trust" / "ca.pem")
     context.load_cert_chain(*node_files(settings, REPOSITORY_NODE))
@@ -215,9 +237,16 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
 
     meter = Meter()
     app = SoapService(
-        transactions=repository.app.transactions(actor), paths=repository.app.PATHS, authenticate=authenticate,
-        begin_part=actor.documents.begin, limits=limits_of(settings), validate=schema.validate,
-        on_fault=fault_logger(actor.database, "repository"), describe=describer(Actor.REPOSITORY, settings.repository_url), title="Carnet document repository", peer_of=peer_of,
+        transactions=repository.app.transactions(actor),
+        paths=repository.app.PATHS,
+        authenticate=authenticate,
+        begin_part=actor.documents.begin,
+        limits=limits_of(settings),
+        validate=schema.validate,
+        on_fault=fault_logger(actor.database, "repository"),
+        describe=describer(Actor.REPOSITORY, settings.repository_url),
+        title="Carnet document repository",
+        peer_of=peer_of,
         observe=meter.observe,
     )
     return Service(app, meter, lambda: _reads(actor.database), lambda: _sweep_for_ever(settings, actor))
@@ -241,7 +270,7 @@ def _sweep_for_ever(settings: Settings, actor: RepositoryActor) -> None:
 
 
 def _reads(database: Any) -> str:
-    """"" when the database answers, else what is wrong."""
+    """ "" when the database answers, else what is wrong."""
     try:
         with database.read() as unit:
             next(unit.audit.read_latest(1), None)
@@ -262,16 +291,18 @@ def describer(actor: Actor, base_url: str) -> Callable[[str, str], tuple[str, by
     return describe
 
 
-def fault_logger(
-    database: AuditDatabase, actor_name: str
-) -> Callable[[str, Peer, SoapFault, Exchange | None], None]:
+def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Peer, SoapFault, Exchange | None], None]:
     """Write the access-log line of a refused credential; other faults are not accesses."""
 
     def on_fault(trace_id: str, peer: Peer, fault: SoapFault, exchange: Exchange | None) -> None:
         log.info("fault %s %s %s: %s", trace_id, fault.code[1], fault.subcode and fault.subcode[1], fault.detail)
         if fault.is_security:
             line = access_log.login_refused(
-                trace_id=trace_id, event=actor_name, peer=peer.address, reason=fault.detail, clause=_step(fault.step),
+                trace_id=trace_id,
+                event=actor_name,
+                peer=peer.address,
+                reason=fault.detail,
+                clause=_step(fault.step),
             )
             with database.write() as unit:
                 unit.audit.append(line)
@@ -293,7 +324,9 @@ def handshake_logger(open_database: Callable[[], Any], actor_name: str) -> Calla
         with lock:
             if not opened:
                 opened.append(open_database())
-        line = access_log.login_refused(trace_id="", event=actor_name, peer=address, reason=f"TLS: {reason}", clause="ITI TF-2 3.19")
+        line = access_log.login_refused(
+            trace_id="", event=actor_name, peer=address, reason=f"TLS: {reason}", clause="ITI TF-2 3.19"
+        )
         with opened[0].write() as unit:
             unit.audit.append(line)
 

@@ -3,7 +3,7 @@
 Each call signs an assertion for its patient (kept and reused until it is ``renew_after`` old), sends one
 message over mutual TLS and reads the answer. Documents stream both ways.
 
-Clause: ITI TF-2 3.18, 3.41, 3.43, 3.40
+Clause: ITI TF-2 3.18, 3.41, 3.42, 3.43, 3.40
 """
 
 from __future__ import annotations
@@ -108,31 +108,59 @@ class Client:
         pairs = list(documents)
         body = write.provide_and_register_request(submission, [(entry, part.content_id) for entry, part in pairs])
         answer = self._repository.call(
-            "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b", body, mtom=True, parts=[part for _, part in pairs],
+            "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b",
+            body,
+            mtom=True,
+            parts=[part for _, part in pairs],
+            security=self.security(submission.submission_set.patient_id) if security is None else security,
+        )
+        return _outcome(answer)
+
+    def register(self, submission: Submission, *, security: bytes | None = None) -> Outcome:
+        """ITI-42, where the registry takes registrations of others than its repositories.
+
+        Entries carry hash, size and repositoryUniqueId themselves. Raises FaultReceived, PeerUnreachable.
+        """
+        answer = self._registry.call(
+            "urn:ihe:iti:2007:RegisterDocumentSet-b",
+            [write.submit_objects_request(submission)],
             security=self.security(submission.submission_set.patient_id) if security is None else security,
         )
         return _outcome(answer)
 
     def query(
-        self, query_id: str, slots: Sequence[tuple[str, Sequence[str]]], *, patient_id: str = "",
-        return_type: str = "LeafClass", security: bytes | None = None,
+        self,
+        query_id: str,
+        slots: Sequence[tuple[str, Sequence[str]]],
+        *,
+        patient_id: str = "",
+        return_type: str = "LeafClass",
+        security: bytes | None = None,
     ) -> Found:
         """ITI-18. ``slots`` are raw (name, values); ``patient_id`` is whom the assertion names."""
         body = write.adhoc_query_request(query_id, return_type, slots)
         answer = self._registry.call(
-            "urn:ihe:iti:2007:RegistryStoredQuery", [body],
+            "urn:ihe:iti:2007:RegistryStoredQuery",
+            [body],
             security=self.security(patient_id) if security is None else security,
         )
         status, objects, references, errors = read.read_query_response(answer.body)
         return Found(Outcome(status, tuple(errors)), objects, references)
 
     def retrieve(
-        self, documents: Sequence[tuple[str, str]], begin_part: Callable[[], PartSink], *, patient_id: str = "",
+        self,
+        documents: Sequence[tuple[str, str]],
+        begin_part: Callable[[], PartSink],
+        *,
+        patient_id: str = "",
         security: bytes | None = None,
     ) -> tuple[Outcome, list[Retrieved]]:
         """ITI-43. ``documents`` are (repositoryUniqueId, uniqueId); each document goes to a sink of its own."""
         answer = self._repository.call(
-            "urn:ihe:iti:2007:RetrieveDocumentSet", [write.retrieve_request(documents)], mtom=True, begin_part=begin_part,
+            "urn:ihe:iti:2007:RetrieveDocumentSet",
+            [write.retrieve_request(documents)],
+            mtom=True,
+            begin_part=begin_part,
             security=self.security(patient_id) if security is None else security,
         )
         response = read.read_retrieve_response(answer.body)

@@ -44,7 +44,9 @@ from conformance.spoiled_assertions import (
     find,
     flip,
     handmade,
+    instruction_in_nameid,
     lasting,
+    long_since_issued,
     not_yet,
     person_as_structure,
     replace_key_info,
@@ -193,6 +195,8 @@ def _times_and_structure() -> Iterator[Case]:
     yield _in_header("lateissueinstant", set_time((), "IssueInstant", 10 * _MINUTE), bad)
     yield _in_header("oldissueinstant", set_time((), "IssueInstant", -20 * _MINUTE), bad)
     yield _in_header("toolonglived", lasting(_NOW, 25 * _HOUR), bad)
+    yield _in_header("longsinceissued", long_since_issued, bad)
+    yield _in_header("instructioninnameid", built(instruction_in_nameid), bad)
     yield _in_header("unknowncondition", built(_unknown_condition), bad)
     yield _in_header("missingsubject", built(lambda a: drop(a, "Subject")), bad)
     yield _in_header("missingsubjectnameid", built(lambda a: drop(a, "Subject", "NameID")), bad)
@@ -308,6 +312,7 @@ def _whole_message() -> Iterator[Case]:
         attacks.same_id_original_in_body,
         attacks.two_identical_copies,
         attacks.original_in_second_security,
+        attacks.empty_second_security,
         attacks.security_in_body,
         attacks.nested_in_evidence,
         attacks.duplicate_id,

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 
 from conformance.cda import CdaError, CdaHeader, Overrides, read_cda, to_submission
@@ -73,20 +74,18 @@ class Source:
         except CdaError as error:
             return Deposit(file=str(path), status=Status.UNREADABLE, messages=tuple(str(error).splitlines()))
         entry = submission.entries[0]
-        report = {"file": str(path), "unique_id": entry.unique_id, "patient_id": entry.patient_id}
+        report = partial(Deposit, file=str(path), unique_id=entry.unique_id, patient_id=entry.patient_id)
         try:
             if self._is_there(entry, header):
-                return Deposit(status=Status.ALREADY_THERE, **report)
+                return report(status=Status.ALREADY_THERE)
             notes = self._link_replaced(header, submission)
             part = file_part(path, "document1@carnet", entry.mime_type)
             outcome = self.client.provide(submission, [(entry.entry_uuid, part)])
         except FaultReceived as fault:
-            return Deposit(
-                status=Status.REFUSED, messages=(str(fault),), trace_id=fault.trace_id, **report
-            )
+            return report(status=Status.REFUSED, messages=(str(fault),), trace_id=fault.trace_id)
         except (PeerUnreachable, BadAnswer) as error:
-            return Deposit(status=Status.UNREACHABLE, messages=(str(error),), **report)
-        return Deposit(status=_status(outcome), messages=(*notes, *_texts(outcome)), **report)
+            return report(status=Status.UNREACHABLE, messages=(str(error),))
+        return report(status=_status(outcome), messages=(*notes, *_texts(outcome)))
 
     def _link_replaced(self, header: CdaHeader, submission: Submission) -> list[str]:
         """Add the RPLC association to the document this one replaces, when the registry knows it."""
@@ -97,7 +96,10 @@ class Source:
         if not target:
             return [f"replaces {header.replaces}, which is not here: deposited as a document of its own"]
         linked = to_submission(
-            header, domain=self.domain, source_id=self.source_id, overrides=self.overrides,
+            header,
+            domain=self.domain,
+            source_id=self.source_id,
+            overrides=self.overrides,
             targets={header.replaces: target},
         )
         submission.associations[:] = linked.associations
@@ -107,9 +109,8 @@ class Source:
         """True when the registry already has these very bytes under this uniqueId, as far as this card may see."""
         if self.client.card.kind is not Kind.PERSON:
             return False
-        return any(
-            isinstance(o, DocumentEntry) and o.hash.lower() == header.hash for o in self._known(entry.unique_id, entry.patient_id)
-        )
+        known = self._known(entry.unique_id, entry.patient_id)
+        return any(isinstance(o, DocumentEntry) and o.hash.lower() == header.hash for o in known)
 
     def _known(self, unique_id: str, patient_id: str) -> Iterator[object]:
         found = self.client.query(
@@ -125,7 +126,9 @@ class Source:
                     return item.entry_uuid
             return ""
         found = self.client.query(
-            GET_DOCUMENTS, [("$XDSDocumentEntryUniqueId", [f"('{unique_id}')"])], patient_id=patient_id,
+            GET_DOCUMENTS,
+            [("$XDSDocumentEntryUniqueId", [f"('{unique_id}')"])],
+            patient_id=patient_id,
             return_type="ObjectRef",
         )
         return found.references[0] if len(found.references) == 1 else ""

@@ -150,6 +150,23 @@ def not_yet(kit: Kit) -> bytes:
     return kit.sign(root)
 
 
+def long_since_issued(kit: Kit) -> bytes:
+    """Issued hours ago for a short time that has only begun: made in stock."""
+    root = kit.build(lifetime=timedelta(minutes=30))
+    root.set("IssueInstant", vihf.instant(kit.clock() - timedelta(hours=10)))
+    return kit.sign(root)
+
+
+def instruction_in_nameid(root: etree._Element) -> None:
+    """A processing instruction splits the identifier, and is signed with it."""
+    name = find(root, "Subject", "NameID")
+    value = name.text or ""
+    name.text = value[:6]
+    instruction = etree.ProcessingInstruction("x", "y")
+    instruction.tail = value[6:]
+    name.append(instruction)
+
+
 def set_time(path: tuple[str, ...], name: str, at: timedelta) -> Make:
     def make(kit: Kit) -> bytes:
         root = kit.build()

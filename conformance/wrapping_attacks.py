@@ -65,6 +65,11 @@ def original_in_second_security(message: bytes, kit: Kit) -> bytes:
     return put(message, vihf.security_header(forged(kit)), vihf.security_header(kit.good()))
 
 
+def empty_second_security(message: bytes, kit: Kit) -> bytes:
+    """A good header and an empty one: two readers may disagree on which counts."""
+    return put(message, vihf.security_header(kit.good()), vihf.security_header(b""))
+
+
 def security_in_body(message: bytes, kit: Kit) -> bytes:
     """A whole security header where no header belongs."""
     return put(message, body=vihf.security_header(kit.good()))

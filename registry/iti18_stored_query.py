@@ -31,7 +31,8 @@ NAME = "ITI-18"
 
 def _load() -> dict[str, ModuleType]:
     modules = (
-        importlib.import_module(f"registry.queries.{info.name}") for info in pkgutil.iter_modules(registry.queries.__path__)
+        importlib.import_module(f"registry.queries.{info.name}")
+        for info in pkgutil.iter_modules(registry.queries.__path__)
     )
     return {m.QUERY_ID: m for m in modules}
 
@@ -72,8 +73,12 @@ def stored_query(actor: RegistryActor, exchange: Exchange) -> Reply:
         if module is None:
             findings.append(
                 Finding(
-                    code=ErrorCode.XDSUnknownStoredQuery, subject="AdhocQuery", field="id", found=query.query_id,
-                    expected="the identifier of a query this registry offers", clause="ITI TF-2 3.18.4.1.2.4",
+                    code=ErrorCode.XDSUnknownStoredQuery,
+                    subject="AdhocQuery",
+                    field="id",
+                    found=query.query_id,
+                    expected="the identifier of a query this registry offers",
+                    clause="ITI TF-2 3.18.4.1.2.4",
                 )
             )
             raise Refused(findings)
@@ -86,7 +91,12 @@ def stored_query(actor: RegistryActor, exchange: Exchange) -> Reply:
 
 
 def _run(
-    actor: RegistryActor, exchange: Exchange, query: AdhocQuery, module: ModuleType, findings: list[Finding], answer: Answer
+    actor: RegistryActor,
+    exchange: Exchange,
+    query: AdhocQuery,
+    module: ModuleType,
+    findings: list[Finding],
+    answer: Answer,
 ) -> None:
     values, problems = parse_params(query, module.PARAMS)
     findings += problems
@@ -95,8 +105,13 @@ def _run(
         raise Refused(findings)
     with actor.database.read() as unit:
         context = QueryContext(
-            unit=unit, policy=actor.policy, caller=exchange.caller, return_type=query.return_type,
-            action=_action(actor, exchange, query, module), max_results=actor.max_results, answer=answer,
+            unit=unit,
+            policy=actor.policy,
+            caller=exchange.caller,
+            return_type=query.return_type,
+            action=_action(actor, exchange, query, module),
+            max_results=actor.max_results,
+            answer=answer,
         )
         module.run(context, values)
 
@@ -120,8 +135,11 @@ def _exactly_one(query: AdhocQuery, names: Sequence[str]) -> list[Finding]:
     return [
         Finding(
             code=ErrorCode.XDSStoredQueryParamNumber if given else ErrorCode.XDSStoredQueryMissingParam,
-            subject=f"AdhocQuery {query.query_id}", field=" or ".join(names), found=" and ".join(sorted(given)),
-            expected="exactly one of these parameters", clause="ITI TF-2 3.18.4.1.2.3.7",
+            subject=f"AdhocQuery {query.query_id}",
+            field=" or ".join(names),
+            found=" and ".join(sorted(given)),
+            expected="exactly one of these parameters",
+            clause="ITI TF-2 3.18.4.1.2.3.7",
         )
     ]
 
@@ -135,8 +153,14 @@ def _write_lines(
         for patient_key, patient_id in patients:
             unit.audit.append(
                 access_log.query(
-                    exchange.caller, trace_id=exchange.trace_id, event=NAME, query=name, patient_key=patient_key,
-                    patient_id=patient_id, results=len(answer.objects), peer=exchange.peer.address,
+                    exchange.caller,
+                    trace_id=exchange.trace_id,
+                    event=NAME,
+                    query=name,
+                    patient_key=patient_key,
+                    patient_id=patient_id,
+                    results=len(answer.objects),
+                    peer=exchange.peer.address,
                     refused_by=refused_by,
                 )
             )

@@ -91,8 +91,11 @@ def _patient(actor: RegistryActor, caller: Caller, record: Record | None, submis
     if not decision.allowed:
         return [
             Finding(
-                code=ErrorCode.XDSRegistryError, subject="SubmissionSet", field="access right",
-                found=f"{caller.mode} caller {caller.identifier}", expected=f"a right: {decision.reason}",
+                code=ErrorCode.XDSRegistryError,
+                subject="SubmissionSet",
+                field="access right",
+                found=f"{caller.mode} caller {caller.identifier}",
+                expected=f"a right: {decision.reason}",
                 clause=decision.clause,
             )
         ]
@@ -100,8 +103,13 @@ def _patient(actor: RegistryActor, caller: Caller, record: Record | None, submis
         return []
     return [
         Finding(
-            code=ErrorCode.XDSUnknownPatientId, subject="SubmissionSet", field="patientId", found=patient_id,
-            expected="the identifier of a patient whose record is open", clause="ITI TF-2 3.42.4.1.3.3.1", rule="R-090",
+            code=ErrorCode.XDSUnknownPatientId,
+            subject="SubmissionSet",
+            field="patientId",
+            found=patient_id,
+            expected="the identifier of a patient whose record is open",
+            clause="ITI TF-2 3.42.4.1.3.3.1",
+            rule="R-090",
         )
     ]
 

@@ -45,7 +45,9 @@ def reconcile(actor: RegistryActor, exchange: Exchange) -> Reply:
         (e.get("uniqueId", ""), e.get("hash", "").lower()) for e in exchange.body.iterfind(f"{{{NAMESPACE}}}Document")
     }
     with actor.database.read() as unit:
-        known = {(o.unique_id, o.hash.lower()) for o in unit.registry.by_unique_id({unique_id for unique_id, _ in asked})}
+        known = {
+            (o.unique_id, o.hash.lower()) for o in unit.registry.by_unique_id({unique_id for unique_id, _ in asked})
+        }
     lines = "".join(
         f"<Known uniqueId={quoteattr(unique_id)} hash={quoteattr(sha1)}/>" for unique_id, sha1 in sorted(asked & known)
     )

@@ -73,9 +73,16 @@ def decide(actor: RegistryActor, exchange: Exchange) -> Reply:
         for verdict in verdicts:
             unit.audit.append(
                 access_log.retrieve(
-                    exchange.caller, trace_id=exchange.trace_id, event="ITI-43", patient_key=verdict.patient_key,
-                    patient_id=verdict.patient_id, document=verdict.unique_id, allowed=verdict.entry is not None,
-                    reason=verdict.reason, clause=verdict.clause, peer=exchange.peer.address,
+                    exchange.caller,
+                    trace_id=exchange.trace_id,
+                    event="ITI-43",
+                    patient_key=verdict.patient_key,
+                    patient_id=verdict.patient_id,
+                    document=verdict.unique_id,
+                    allowed=verdict.entry is not None,
+                    reason=verdict.reason,
+                    clause=verdict.clause,
+                    peer=exchange.peer.address,
                 )
             )
     lines = "".join(map(_decision, verdicts))

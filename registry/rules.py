@@ -79,9 +79,13 @@ class StateCheck:
         for identifier, mine in self.requested.items():
             if identifier in self.stored:
                 yield Finding(
-                    code=METADATA, subject=f"{mine.kind} {identifier}", field="entryUUID", found=identifier,
+                    code=METADATA,
+                    subject=f"{mine.kind} {identifier}",
+                    field="entryUUID",
+                    found=identifier,
                     expected="an identifier that is not yet in the registry, or a symbolic one",
-                    clause="ITI TF-2 3.42.4.1.3.3", rule="R-087",
+                    clause="ITI TF-2 3.42.4.1.3.3",
+                    rule="R-087",
                 )
 
     def _duplicate_unique_ids(self) -> Iterator[Finding]:
@@ -98,7 +102,9 @@ class StateCheck:
         subject = f"{item.kind} {item.entry_uuid}"
         if not isinstance(item, DocumentEntry) or stored.kind != "DocumentEntry":
             yield Finding(
-                code=ErrorCode.XDSDuplicateUniqueIdInRegistry, subject=subject, field="uniqueId",
+                code=ErrorCode.XDSDuplicateUniqueIdInRegistry,
+                subject=subject,
+                field="uniqueId",
                 found=item.unique_id if not isinstance(item, Association) else "",
                 expected="a uniqueId no object of the registry carries; if this repeats an earlier submission, "
                 "that one succeeded",
@@ -109,43 +115,64 @@ class StateCheck:
         if stored.object_type == ON_DEMAND or item.object_type == ON_DEMAND:
             if stored.object_type != item.object_type:
                 yield Finding(
-                    code=ErrorCode.XDSDuplicateUniqueIdInRegistry, subject=subject, field="uniqueId",
-                    found=item.unique_id, expected="a uniqueId no entry of the other object type carries",
-                    clause="ITI TF-2 3.61.4.1.3", rule="R-088",
+                    code=ErrorCode.XDSDuplicateUniqueIdInRegistry,
+                    subject=subject,
+                    field="uniqueId",
+                    found=item.unique_id,
+                    expected="a uniqueId no entry of the other object type carries",
+                    clause="ITI TF-2 3.61.4.1.3",
+                    rule="R-088",
                 )
             return
         if stored.hash.lower() != item.hash.lower():
             yield Finding(
-                code=ErrorCode.XDSNonIdenticalHash, subject=subject, field="hash",
+                code=ErrorCode.XDSNonIdenticalHash,
+                subject=subject,
+                field="hash",
                 found=f"{item.unique_id} with hash {item.hash}",
                 expected=f"the hash already registered for this uniqueId, {stored.hash}",
-                clause="ITI TF-2 3.42.4.1.3.3.3", rule="R-082",
+                clause="ITI TF-2 3.42.4.1.3.3.3",
+                rule="R-082",
             )
         if stored.size != item.size:
             yield Finding(
-                code=ErrorCode.XDSNonIdenticalSize, subject=subject, field="size",
+                code=ErrorCode.XDSNonIdenticalSize,
+                subject=subject,
+                field="size",
                 found=f"{item.unique_id} with size {item.size}",
                 expected=f"the size already registered for this uniqueId, {stored.size}",
-                clause="ITI TF-2 3.42.4.1.3.3.3", rule="R-083",
+                clause="ITI TF-2 3.42.4.1.3.3.3",
+                rule="R-083",
             )
 
     def _association(self, association: Association) -> Iterator[Finding]:
         source, target = self.end(association.source), self.end(association.target)
         subject = f"Association {association.entry_uuid}"
-        for field, value, end in (("sourceObject", association.source, source), ("targetObject", association.target, target)):
+        for field, value, end in (
+            ("sourceObject", association.source, source),
+            ("targetObject", association.target, target),
+        ):
             if end is None and value.startswith("urn:uuid:"):
                 yield Finding(
-                    code=ErrorCode.UnresolvedReferenceException, subject=subject, field=field, found=value,
+                    code=ErrorCode.UnresolvedReferenceException,
+                    subject=subject,
+                    field=field,
+                    found=value,
                     expected="an object of this request, or the entryUUID of a stored one",
-                    clause="ITI TF-2 3.42.4.1.3.3", rule="R-061",
+                    clause="ITI TF-2 3.42.4.1.3.3",
+                    rule="R-061",
                 )
         if source is None or target is None:
             return
         if any(e.kind == "SubmissionSet" and e.is_stored for e in (source, target)):
             yield Finding(
-                code=METADATA, subject=subject, field="sourceObject", found=association.source,
+                code=METADATA,
+                subject=subject,
+                field="sourceObject",
+                found=association.source,
                 expected="no association to or from a stored SubmissionSet: it is permanent",
-                clause="ITI TF-3 4.1.4", rule="R-066",
+                clause="ITI TF-3 4.1.4",
+                rule="R-066",
             )
             return
         if association.type in RELATIONSHIPS:
@@ -158,53 +185,85 @@ class StateCheck:
     @staticmethod
     def _deprecated(subject: str, identifier: str, rule: str) -> Finding:
         return Finding(
-            code=ErrorCode.XDSRegistryDeprecatedDocumentError, subject=subject, field="targetObject",
-            found=f"{identifier}, which is Deprecated", expected="an Approved document",
-            clause="ITI TF-2 3.42.4.1.3.3.2", rule=rule,
+            code=ErrorCode.XDSRegistryDeprecatedDocumentError,
+            subject=subject,
+            field="targetObject",
+            found=f"{identifier}, which is Deprecated",
+            expected="an Approved document",
+            clause="ITI TF-2 3.42.4.1.3.3.2",
+            rule=rule,
         )
 
     def _other_patient(self, subject: str, rule: str) -> Finding:
         return Finding(
-            code=ErrorCode.XDSPatientIdDoesNotMatch, subject=subject, field="patientId",
-            found="objects of two patients", expected="both ends of the association belong to one patient",
-            clause="ITI TF-2 3.42.4.1.3.3.1", rule=rule,
+            code=ErrorCode.XDSPatientIdDoesNotMatch,
+            subject=subject,
+            field="patientId",
+            found="objects of two patients",
+            expected="both ends of the association belong to one patient",
+            clause="ITI TF-2 3.42.4.1.3.3.1",
+            rule=rule,
         )
 
     def _relationship(self, association: Association, subject: str, source: End, target: End) -> Iterator[Finding]:
         if source.is_stored or source.kind != "DocumentEntry":
             yield Finding(
-                code=ErrorCode.UnresolvedReferenceException, subject=subject, field="sourceObject",
-                found=association.source, expected="a DocumentEntry of this submission",
-                clause="ITI TF-3 4.2.2.2", rule="R-070",
+                code=ErrorCode.UnresolvedReferenceException,
+                subject=subject,
+                field="sourceObject",
+                found=association.source,
+                expected="a DocumentEntry of this submission",
+                clause="ITI TF-3 4.2.2.2",
+                rule="R-070",
             )
             return
         if target.kind != "DocumentEntry":
             yield Finding(
-                code=METADATA, subject=subject, field="targetObject", found=f"a {target.kind}",
-                expected="a DocumentEntry", clause="ITI TF-3 4.2.2.2", rule="R-071",
+                code=METADATA,
+                subject=subject,
+                field="targetObject",
+                found=f"a {target.kind}",
+                expected="a DocumentEntry",
+                clause="ITI TF-3 4.2.2.2",
+                rule="R-071",
             )
             return
         stored_only = association.type in REPLACEMENTS or association.type == IS_SNAPSHOT_OF
         if stored_only and not target.is_stored:
             yield Finding(
-                code=ErrorCode.UnresolvedReferenceException, subject=subject, field="targetObject",
-                found=f"{association.target}, a document of this submission", expected="a document already registered",
-                clause="ITI TF-3 4.2.2.2", rule="R-071",
+                code=ErrorCode.UnresolvedReferenceException,
+                subject=subject,
+                field="targetObject",
+                found=f"{association.target}, a document of this submission",
+                expected="a document already registered",
+                clause="ITI TF-3 4.2.2.2",
+                rule="R-071",
             )
         if target.status == DEPRECATED:
-            yield self._deprecated(subject, association.target, "R-108" if association.type in REPLACEMENTS else "R-071")
+            yield self._deprecated(
+                subject, association.target, "R-108" if association.type in REPLACEMENTS else "R-071"
+            )
         if target.patient_key != self.patient_key:
             yield self._other_patient(subject, "R-072")
         if association.type == IS_SNAPSHOT_OF and (source.object_type != STABLE or target.object_type != ON_DEMAND):
             yield Finding(
-                code=METADATA, subject=subject, field="associationType", found="IsSnapshotOf",
+                code=METADATA,
+                subject=subject,
+                field="associationType",
+                found="IsSnapshotOf",
                 expected="a stable entry as source and an on-demand entry as target",
-                clause="ITI TF-3 4.2.2.2.6", rule="R-074",
+                clause="ITI TF-3 4.2.2.2.6",
+                rule="R-074",
             )
         if association.type == APND and self._is_transformation(association.target, target):
             yield Finding(
-                code=METADATA, subject=subject, field="targetObject", found=f"{association.target}, a transformation",
-                expected="a document that is not itself a transformation", clause="ITI TF-3 4.2.2.2.3", rule="R-073",
+                code=METADATA,
+                subject=subject,
+                field="targetObject",
+                found=f"{association.target}, a transformation",
+                expected="a document that is not itself a transformation",
+                clause="ITI TF-3 4.2.2.2.3",
+                rule="R-073",
             )
 
     def _is_transformation(self, identifier: str, end: End) -> bool:
@@ -228,8 +287,13 @@ class StateCheck:
         status = association.slot("SubmissionSetStatus")
         if status == "Original" and target.is_stored:
             yield Finding(
-                code=METADATA, subject=subject, field="SubmissionSetStatus", found="Original for a stored document",
-                expected="Reference", clause="ITI TF-3 4.2.2.1.1", rule="R-065",
+                code=METADATA,
+                subject=subject,
+                field="SubmissionSetStatus",
+                found="Original for a stored document",
+                expected="Reference",
+                clause="ITI TF-3 4.2.2.1.1",
+                rule="R-065",
             )
         if status == "Reference" and target.is_stored and target.status == DEPRECATED:
             yield self._deprecated(subject, association.target, "R-078")
@@ -274,12 +338,17 @@ def carry_over(submission: Submission, store: RegistryStore, patient_key: int) -
         if folder is None or folder.kind != "Folder" or folder.status != APPROVED or pair in present:
             continue
         present.add(pair)
-        link = Association(entry_uuid=f"urn:uuid:{uuid4()}", type=HAS_MEMBER, source=pair[0], target=pair[1], status=APPROVED)
+        link = Association(
+            entry_uuid=f"urn:uuid:{uuid4()}", type=HAS_MEMBER, source=pair[0], target=pair[1], status=APPROVED
+        )
         submission.associations.append(link)
         submission.associations.append(
             Association(
-                entry_uuid=f"urn:uuid:{uuid4()}", type=HAS_MEMBER, source=submission.submission_set.entry_uuid,
-                target=link.entry_uuid, status=APPROVED,
+                entry_uuid=f"urn:uuid:{uuid4()}",
+                type=HAS_MEMBER,
+                source=submission.submission_set.entry_uuid,
+                target=link.entry_uuid,
+                status=APPROVED,
             )
         )
 

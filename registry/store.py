@@ -114,17 +114,19 @@ class RegistryStore(Protocol):
         """Same rows and order as ``entries``, identifiers only."""
         ...
 
-    def submission_sets(
-        self, patient_key: int, where: SetCriteria, visible: EntryFilter
-    ) -> Iterator[SubmissionSet]:
+    def submission_sets(self, patient_key: int, where: SetCriteria, visible: EntryFilter) -> Iterator[SubmissionSet]:
         """Newest first. A set all of whose own entries are hidden is hidden too."""
         ...
 
     def folders(self, patient_key: int, entry_uuids: Iterable[str]) -> Iterator[Folder]: ...
 
     def associations(
-        self, patient_key: int, entry_uuids: Iterable[str], visible: EntryFilter,
-        types: frozenset[str] | None = None, statuses: frozenset[str] | None = None,
+        self,
+        patient_key: int,
+        entry_uuids: Iterable[str],
+        visible: EntryFilter,
+        types: frozenset[str] | None = None,
+        statuses: frozenset[str] | None = None,
     ) -> list[Association]:
         """Associations with source or target among ``entry_uuids``; one that leads to a hidden entry
         (directly, or through a hidden association or set) is left out."""

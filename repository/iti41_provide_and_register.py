@@ -21,7 +21,7 @@ from repository.store import HeldDocument, Staged
 from xds.check.context import Stage
 from xds.check.submission import check_submission
 from xds.ebxml.read import read_submission
-from xds.ebxml.write import registry_response
+from xds.ebxml.write import Problem, registry_response
 from xds.errors import Actor, ErrorCode, Finding, Refused, has_errors
 from xds.model import DocumentEntry, Submission
 from xds.namespaces import LCM, RESPONSE_FAILURE, RESPONSE_SUCCESS, XDS
@@ -69,7 +69,7 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     Raises Refused with every finding, the registry's own included; then no document stays.
     Clause: ITI TF-2 3.41.4.1.3, 3.41.4.2
     """
-    request = exchange.body.find(f"{{{LCM}}}SubmitObjectsRequest")
+    request = next(exchange.body.iterchildren(f"{{{LCM}}}SubmitObjectsRequest"))
     submission, findings = read_submission(request, Actor.REPOSITORY)
     findings += check_submission(submission, actor.domain, Actor.REPOSITORY, stage=Stage.PROVIDE)
     documents: list[Document] = []
@@ -104,8 +104,13 @@ def _receive(actor: RepositoryActor, exchange: Exchange, documents: list[Documen
 
 def _missing(document_id: str, found: str, expected: str) -> Finding:
     return Finding(
-        code=ErrorCode.XDSMissingDocument, subject=f"Document {document_id}", field="content", found=found,
-        expected=expected, clause="ITI TF-2 3.41.4.1.3", rule="R-042",
+        code=ErrorCode.XDSMissingDocument,
+        subject=f"Document {document_id}",
+        field="content",
+        found=found,
+        expected=expected,
+        clause="ITI TF-2 3.41.4.1.3",
+        rule="R-042",
     )
 
 
@@ -115,21 +120,35 @@ def _match(submission: Submission, documents: Sequence[Document]) -> Iterator[Fi
     for document in documents:
         if document.document_id in received:
             yield Finding(
-                code=METADATA, subject=f"Document {document.document_id}", field="id", found="the same id twice",
-                expected="one Document for each DocumentEntry", clause="ITI TF-2 3.41.4.1.3", rule="R-040",
+                code=METADATA,
+                subject=f"Document {document.document_id}",
+                field="id",
+                found="the same id twice",
+                expected="one Document for each DocumentEntry",
+                clause="ITI TF-2 3.41.4.1.3",
+                rule="R-040",
             )
         received[document.document_id] = document
     entries = {e.entry_uuid: e for e in submission.entries}
     for identifier in received.keys() - entries.keys():
         yield Finding(
-            code=ErrorCode.XDSMissingDocumentMetadata, subject=f"Document {identifier}", field="id", found=identifier,
-            expected="a DocumentEntry with this id", clause="ITI TF-2 3.41.4.1.3", rule="R-041",
+            code=ErrorCode.XDSMissingDocumentMetadata,
+            subject=f"Document {identifier}",
+            field="id",
+            found=identifier,
+            expected="a DocumentEntry with this id",
+            clause="ITI TF-2 3.41.4.1.3",
+            rule="R-041",
         )
     for identifier, entry in entries.items():
         if identifier not in received:
             yield Finding(
-                code=ErrorCode.XDSMissingDocument, subject=f"DocumentEntry {identifier}", field="Document",
-                expected="a Document element with this id", clause="ITI TF-2 3.41.4.1.3", rule="R-040",
+                code=ErrorCode.XDSMissingDocument,
+                subject=f"DocumentEntry {identifier}",
+                field="Document",
+                expected="a Document element with this id",
+                clause="ITI TF-2 3.41.4.1.3",
+                rule="R-040",
             )
         else:
             yield from _compare(entry, received[identifier].staged)
@@ -140,13 +159,23 @@ def _compare(entry: DocumentEntry, staged: Staged) -> Iterator[Finding]:
     subject = f"DocumentEntry {entry.entry_uuid}"
     if entry.hash and entry.hash.lower() != staged.sha1:
         yield Finding(
-            code=METADATA, subject=subject, field="hash", found=entry.hash,
-            expected=f"{staged.sha1}, the SHA-1 of the received bytes", clause="ITI TF-2 3.41.4.1.3", rule="R-044",
+            code=METADATA,
+            subject=subject,
+            field="hash",
+            found=entry.hash,
+            expected=f"{staged.sha1}, the SHA-1 of the received bytes",
+            clause="ITI TF-2 3.41.4.1.3",
+            rule="R-044",
         )
     if entry.size is not None and entry.size != staged.size:
         yield Finding(
-            code=METADATA, subject=subject, field="size", found=str(entry.size),
-            expected=f"{staged.size}, the number of received bytes", clause="ITI TF-2 3.41.4.1.3", rule="R-045",
+            code=METADATA,
+            subject=subject,
+            field="size",
+            found=str(entry.size),
+            expected=f"{staged.size}, the number of received bytes",
+            clause="ITI TF-2 3.41.4.1.3",
+            rule="R-045",
         )
     entry.hash, entry.size = staged.sha1, staged.size
 
@@ -165,9 +194,13 @@ def _keep(
         entry.repository_unique_id = actor.unique_id
         held.append(
             HeldDocument(
-                key=document.staged.key, unique_id=entry.unique_id, sha1=document.staged.sha1,
-                size=document.staged.size, mime_type=entry.mime_type,
-                submission_unique_id=submission.submission_set.unique_id, received_at=actor.clock(),
+                key=document.staged.key,
+                unique_id=entry.unique_id,
+                sha1=document.staged.sha1,
+                size=document.staged.size,
+                mime_type=entry.mime_type,
+                submission_unique_id=submission.submission_set.unique_id,
+                received_at=actor.clock(),
             )
         )
     try:
@@ -181,18 +214,24 @@ def _keep(
 
 
 def _register(
-    actor: RepositoryActor, exchange: Exchange, submission: Submission, held: Sequence[HeldDocument],
+    actor: RepositoryActor,
+    exchange: Exchange,
+    submission: Submission,
+    held: Sequence[HeldDocument],
     findings: Sequence[Finding],
 ) -> Reply:
     """Clause: ITI TF-2 3.41.4.1.3 (A-5, A-6, A-7 of our rules)"""
     try:
-        answer = actor.registry.register(submission, exchange.caller.assertion)
+        answer = actor.registry.register(submission, exchange.caller.assertion, exchange.trace_id)
     except RegistryUnavailable as unavailable:
         finding = Finding(
-            code=ErrorCode.XDSRegistryNotAvailable, subject="the registry", found=str(unavailable),
+            code=ErrorCode.XDSRegistryNotAvailable,
+            subject="the registry",
+            found=str(unavailable),
             expected=(
                 "an answer; the outcome is unknown: repeat, and XDSDuplicateUniqueIdInRegistry will mean it was done"
-                if unavailable.outcome_unknown else "an answer; nothing was stored: repeat later"
+                if unavailable.outcome_unknown
+                else "an answer; nothing was stored: repeat later"
             ),
             clause="ITI TF-2 3.41.4.1.3",
         )
@@ -201,7 +240,7 @@ def _register(
         else:
             _withdraw(actor, exchange, submission, held, finding)
         raise Refused([*findings, finding]) from unavailable
-    problems = [*findings, *answer.errors]
+    problems: list[Problem] = [*findings, *answer.errors]
     if not answer.is_success:
         _withdraw(actor, exchange, submission, held, _refused_by(answer))
         return Reply([registry_response(RESPONSE_FAILURE, problems, exchange.trace_id)])
@@ -215,7 +254,10 @@ def _refused_by(answer: Registered) -> Finding:
 
 
 def _withdraw(
-    actor: RepositoryActor, exchange: Exchange, submission: Submission, held: Sequence[HeldDocument],
+    actor: RepositoryActor,
+    exchange: Exchange,
+    submission: Submission,
+    held: Sequence[HeldDocument],
     finding: Finding,
 ) -> None:
     """Rows first, bytes after: a crash in between leaves only bytes without a row, which the sweep removes."""
@@ -233,9 +275,13 @@ def _log(actor: RepositoryActor, exchange: Exchange, submission: Submission, fin
 
 def _line(exchange: Exchange, submission: Submission, refused_by: Finding | None) -> access_log.AccessLine:
     return access_log.deposit(
-        exchange.caller, trace_id=exchange.trace_id, event=NAME, patient_key=None,
-        patient_id=submission.submission_set.patient_id, documents=[e.unique_id for e in submission.entries],
-        submission_unique_id=submission.submission_set.unique_id, peer=exchange.peer.address, refused_by=refused_by,
+        exchange.caller,
+        trace_id=exchange.trace_id,
+        event=NAME,
+        patient_key=None,
+        patient_id=submission.submission_set.patient_id,
+        documents=[e.unique_id for e in submission.entries],
+        submission_unique_id=submission.submission_set.unique_id,
+        peer=exchange.peer.address,
+        refused_by=refused_by,
     )
-
-

@@ -63,13 +63,18 @@ def retrieve(actor: RepositoryActor, exchange: Exchange) -> Reply:
     """
     requests = read_retrieve_request(exchange.body)
     if len(requests) > actor.max_documents:
-        raise Refused([
-            Finding(
-                code=ErrorCode.XDSTooManyResults, subject="RetrieveDocumentSetRequest", field="DocumentRequest",
-                found=str(len(requests)), expected=f"at most {actor.max_documents} documents in one request",
-                clause="ITI TF-3 4.2.4.1",
-            )
-        ])
+        raise Refused(
+            [
+                Finding(
+                    code=ErrorCode.XDSTooManyResults,
+                    subject="RetrieveDocumentSetRequest",
+                    field="DocumentRequest",
+                    found=str(len(requests)),
+                    expected=f"at most {actor.max_documents} documents in one request",
+                    clause="ITI TF-3 4.2.4.1",
+                )
+            ]
+        )
     mine = [r for r in requests if r.repository_unique_id == actor.unique_id]
     foreign = [r for r in requests if r.repository_unique_id != actor.unique_id]
     findings = [_unknown_repository(r) for r in foreign]
@@ -91,16 +96,20 @@ def _permits(actor: RepositoryActor, exchange: Exchange, mine: Sequence[Document
         return {}
     try:
         return actor.registry.decide(
-            actor.unique_id, list(dict.fromkeys(r.document_unique_id for r in mine)), exchange.caller.assertion
+            actor.unique_id, list(dict.fromkeys(r.document_unique_id for r in mine)), exchange.caller.assertion, exchange.trace_id
         )
     except RegistryUnavailable as unavailable:
-        raise Refused([
-            Finding(
-                code=ErrorCode.XDSRepositoryError, subject="the registry", found=str(unavailable),
-                expected="its decision on this retrieve; without one nothing is served: repeat later",
-                clause="ITI TF-2 3.43.4.1.3",
-            )
-        ]) from unavailable
+        raise Refused(
+            [
+                Finding(
+                    code=ErrorCode.XDSRepositoryError,
+                    subject="the registry",
+                    found=str(unavailable),
+                    expected="its decision on this retrieve; without one nothing is served: repeat later",
+                    clause="ITI TF-2 3.43.4.1.3",
+                )
+            ]
+        ) from unavailable
 
 
 def _open(actor: RepositoryActor, unit: RepositoryUnit, request: DocumentRequest, permit: Permit) -> Served | Finding:
@@ -111,25 +120,39 @@ def _open(actor: RepositoryActor, unit: RepositoryUnit, request: DocumentRequest
             except FileNotFoundError:
                 continue
     return Finding(
-        code=ErrorCode.XDSRepositoryError, subject=f"Document {request.document_unique_id}", field="content",
-        found="no bytes with the registered hash", expected="the operator to run `carnet check`",
-        clause="ITI TF-2 3.43.4.1.3", location=request.document_unique_id,
+        code=ErrorCode.XDSRepositoryError,
+        subject=f"Document {request.document_unique_id}",
+        field="content",
+        found="no bytes with the registered hash",
+        expected="the operator to run `carnet check`",
+        clause="ITI TF-2 3.43.4.1.3",
+        location=request.document_unique_id,
     )
 
 
 def _unknown_document(request: DocumentRequest) -> Finding:
     return Finding(
-        code=ErrorCode.XDSDocumentUniqueIdError, subject="DocumentRequest", field="DocumentUniqueId",
-        found=request.document_unique_id, expected="the uniqueId of a document available to this caller",
-        clause="ITI TF-2 3.43.4.1.3", rule="R-122", location=request.document_unique_id,
+        code=ErrorCode.XDSDocumentUniqueIdError,
+        subject="DocumentRequest",
+        field="DocumentUniqueId",
+        found=request.document_unique_id,
+        expected="the uniqueId of a document available to this caller",
+        clause="ITI TF-2 3.43.4.1.3",
+        rule="R-122",
+        location=request.document_unique_id,
     )
 
 
 def _unknown_repository(request: DocumentRequest) -> Finding:
     return Finding(
-        code=ErrorCode.XDSUnknownRepositoryId, subject="DocumentRequest", field="RepositoryUniqueId",
-        found=request.repository_unique_id, expected="the OID of this repository",
-        clause="ITI TF-2 3.43.4.1.3", rule="R-121", location=request.document_unique_id,
+        code=ErrorCode.XDSUnknownRepositoryId,
+        subject="DocumentRequest",
+        field="RepositoryUniqueId",
+        found=request.repository_unique_id,
+        expected="the OID of this repository",
+        clause="ITI TF-2 3.43.4.1.3",
+        rule="R-121",
+        location=request.document_unique_id,
     )
 
 
@@ -141,9 +164,16 @@ def _log_foreign(
         for request in requests:
             unit.audit.append(
                 access_log.retrieve(
-                    exchange.caller, trace_id=exchange.trace_id, event=NAME, patient_key=None, patient_id="",
-                    document=request.document_unique_id, allowed=False, reason=f"expected {finding.expected}",
-                    clause=finding.clause, peer=exchange.peer.address,
+                    exchange.caller,
+                    trace_id=exchange.trace_id,
+                    event=NAME,
+                    patient_key=None,
+                    patient_id="",
+                    document=request.document_unique_id,
+                    allowed=False,
+                    reason=f"expected {finding.expected}",
+                    clause=finding.clause,
+                    peer=exchange.peer.address,
                 )
             )
 
@@ -156,7 +186,8 @@ def _reply(exchange: Exchange, status: str, findings: Sequence[Finding], served:
             RetrievedDocument(
                 home_community_id=item.request.home_community_id,
                 repository_unique_id=item.request.repository_unique_id,
-                document_unique_id=item.request.document_unique_id, mime_type=item.permit.mime_type,
+                document_unique_id=item.request.document_unique_id,
+                mime_type=item.permit.mime_type,
                 content_id=content_id,
             )
         )

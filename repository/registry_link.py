@@ -55,11 +55,11 @@ class Permit:
 
 
 class RegistryLink(Protocol):
-    def register(self, submission: Submission, assertion: bytes) -> Registered:
-        """Raises RegistryUnavailable."""
+    def register(self, submission: Submission, assertion: bytes, trace_id: str) -> Registered:
+        """``trace_id`` is that of the request being served. Raises RegistryUnavailable."""
         ...
 
-    def decide(self, repository_unique_id: str, unique_ids: Sequence[str], assertion: bytes) -> dict[str, Permit]:
+    def decide(self, repository_unique_id: str, unique_ids: Sequence[str], assertion: bytes, trace_id: str) -> dict[str, Permit]:
         """Permits by uniqueId; what is not in it is denied. Raises RegistryUnavailable."""
         ...
 
@@ -75,20 +75,19 @@ class SoapRegistryLink:
         self._register = register
         self._internal = internal
 
-    def register(self, submission: Submission, assertion: bytes) -> Registered:
+    def register(self, submission: Submission, assertion: bytes, trace_id: str) -> Registered:
         answer = _call(
-            self._register, "urn:ihe:iti:2007:RegisterDocumentSet-b", [submit_objects_request(submission)], assertion
-        )
+            self._register, "urn:ihe:iti:2007:RegisterDocumentSet-b", [submit_objects_request(submission)], assertion, trace_id)
         status, errors = read_registry_response(answer.body)
         return Registered(status == RESPONSE_SUCCESS, tuple(errors))
 
-    def decide(self, repository_unique_id: str, unique_ids: Sequence[str], assertion: bytes) -> dict[str, Permit]:
+    def decide(self, repository_unique_id: str, unique_ids: Sequence[str], assertion: bytes, trace_id: str) -> dict[str, Permit]:
         asked = "".join(f"<DocumentUniqueId>{escape(u)}</DocumentUniqueId>" for u in unique_ids)
         body = (
             f'<RetrieveDecisionRequest xmlns="{INTERNAL}"><RepositoryUniqueId>{escape(repository_unique_id)}'
             f"</RepositoryUniqueId>{asked}</RetrieveDecisionRequest>"
         )
-        answer = _call(self._internal, f"{INTERNAL}:RetrieveDecision", [body.encode()], assertion)
+        answer = _call(self._internal, f"{INTERNAL}:RetrieveDecision", [body.encode()], assertion, trace_id)
         return {
             e.get("uniqueId", ""): Permit(
                 e.get("uniqueId", ""), e.get("hash", ""), int(e.get("size", "0")), e.get("mimeType", "")
@@ -100,14 +99,14 @@ class SoapRegistryLink:
     def known(self, documents: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         asked = "".join(f"<Document uniqueId={quoteattr(u)} hash={quoteattr(h)}/>" for u, h in documents)
         body = f'<ReconcileRequest xmlns="{INTERNAL}">{asked}</ReconcileRequest>'
-        answer = _call(self._internal, f"{INTERNAL}:Reconcile", [body.encode()], b"")
+        answer = _call(self._internal, f"{INTERNAL}:Reconcile", [body.encode()], b"", "")
         return {(e.get("uniqueId", ""), e.get("hash", "")) for e in answer.body.iterfind(f"{{{INTERNAL}}}Known")}
 
 
-def _call(transport: Transport, action: str, body: Sequence[bytes], assertion: bytes) -> Answer:
+def _call(transport: Transport, action: str, body: Sequence[bytes], assertion: bytes, trace_id: str) -> Answer:
     """A fault of the registry is "not available" too: it has refused us, not our caller's documents."""
     try:
-        return transport.call(action, body, security=security_header(assertion) if assertion else b"", mtom=False)
+        return transport.call(action, body, security=security_header(assertion) if assertion else b"", trace_id=trace_id)
     except PeerUnreachable as error:
         raise RegistryUnavailable(str(error), outcome_unknown=error.sent) from error
     except BadAnswer as error:

@@ -13,15 +13,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
+from zlib import crc32
 
 from sqlalchemy import (
     ARRAY,
     URL,
     ClauseElement,
     ColumnElement,
+    Integer,
     QueuePool,
     Table,
-    Text,
     bindparam,
     create_engine,
     event,
@@ -37,6 +38,9 @@ from storage.turnstile import Turnstile
 
 BUSY_SECONDS = 15
 """Longest wait for another process (SQLite) or for another transaction's lock (PostgreSQL)."""
+LOCK_SPACE = 4271
+"""Our advisory locks on PostgreSQL, apart from those of other programs on the same database."""
+IDENTIFIER_LOCKS = 256
 
 
 def connect(url: str) -> Engine:
@@ -279,18 +283,20 @@ class PostgresqlEngine(Engine):
         finally:
             pooled.close()
 
-    begin_schema_change = ("BEGIN", "SELECT pg_advisory_xact_lock(4271)")
+    begin_schema_change = ("BEGIN", f"SELECT pg_advisory_xact_lock({LOCK_SPACE})")
     has_row_locks = True
 
     def hold(self, transaction: Transaction, identifiers: Collection[str]) -> None:
-        """Two writers of different patients may bring the same uniqueId; the second waits here for the first."""
+        """Two writers of different patients may bring the same uniqueId; the second waits here for the first.
+
+        Identifiers share a fixed number of locks, taken in one order: the server's lock table is small.
+        """
         if not transaction.is_writing or not identifiers:
             return
-        identifier = func.unnest(bindparam("ids", type_=ARRAY(Text))).column_valued("identifier")
+        locks = sorted({crc32(identifier.encode()) % IDENTIFIER_LOCKS for identifier in identifiers})
+        number = func.unnest(bindparam("numbers", type_=ARRAY(Integer))).column_valued("number")
         transaction.rows(
-            "hold identifiers",
-            lambda: select(func.pg_advisory_xact_lock(func.hashtextextended(identifier, 0))).order_by(identifier),
-            ids=list(identifiers),
+            "hold identifiers", lambda: select(func.pg_advisory_xact_lock(LOCK_SPACE, number)), numbers=locks
         )
 
     def insert_if_free(self, table: Table) -> ClauseElement:

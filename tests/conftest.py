@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from lxml import etree
 
 from tests.world import World
+from xds.namespaces import XDS
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,6 +28,26 @@ def oracles() -> Path:
 def here(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Both services in this process."""
     return World.prepare(tmp_path_factory.mktemp("here")).serve_here()
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Both services in this process, in the ``connectathon`` domain, the registry open to ITI-42 of anyone."""
+    domain = '[domain]\nname = "connectathon"\n'
+    folder = tmp_path_factory.mktemp("plain")
+    return World.prepare(folder, domain, registry="direct_registration = true").serve_here()
+
+
+@pytest.fixture(scope="session")
+def published(oracles: Path) -> etree.XMLSchema:
+    """The published ebXML and XDS.b schemas, compiled together."""
+    return etree.XMLSchema(
+        etree.fromstring(
+            f'<xs:schema xmlns:xs="http://www.w3.org/2001/XMLSchema"><xs:import namespace="{XDS}" '
+            'schemaLocation="XDS.b_DocumentRepository.xsd"/></xs:schema>',
+            base_url=f"{oracles}/ebxml-xsd/driver.xsd",
+        )
+    )
 
 
 @pytest.fixture(scope="session")

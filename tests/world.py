@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.serialization import Encoding
+
 import storage
 from carnet import settings as settings_module
 from carnet import wiring
@@ -22,7 +24,6 @@ from carnet.settings import Settings
 from carnet.supervisor import Supervisor
 from conformance import frames
 from conformance.client import Client, Found, Outcome, Retrieved, bytes_part
-from cryptography.hazmat.primitives.serialization import Encoding
 from guard.audit.store import AccessLine
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.cards import Card
@@ -32,7 +33,7 @@ from record import lifecycle
 from xds.check.query_params import quote, quote_list
 from xds.model import DocumentEntry, Submission
 from xds.namespaces import APPROVED
-from xds.wire.client import LocalTransport
+from xds.wire.client import Answer, LocalTransport
 from xds.wire.exchange import Peer
 
 STRUCTURE = "10B0000001"
@@ -73,12 +74,12 @@ class World:
     _clients: dict[str, Client] = field(default_factory=dict)
 
     @classmethod
-    def prepare(cls, folder: Path, toml: str = "") -> World:
-        """Make the installation; nothing is served yet."""
+    def prepare(cls, folder: Path, toml: str = "", *, registry: str = "") -> World:
+        """Make the installation; nothing is served yet. ``registry`` are more lines of that section."""
         init.create(folder)
         ports = free_ports(4)
         (folder / settings_module.FILE_NAME).write_text(
-            f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n"
+            f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n{registry}\n"
             f"[repository]\nport = {ports[2]}\nadmin_port = {ports[3]}\n{toml}",
             "utf-8",
         )
@@ -124,7 +125,8 @@ class World:
             values["registry"] = LocalTransport(self.registry.app, peer, "https://localhost/services/registry")
         else:
             values |= {
-                "repository_url": self.settings.repository_url, "registry_url": self.settings.registry_url,
+                "repository_url": self.settings.repository_url,
+                "registry_url": self.settings.registry_url,
                 "ca_file": self.folder / "pki" / "trust" / "ca.pem",
             }
         client = Client(**values | changes)
@@ -139,7 +141,7 @@ class World:
     # -- patients ---------------------------------------------------------------------------------------
     def patient(self, *, is_open: bool = True) -> str:
         """CX of a new fictive patient, with an open record unless told otherwise."""
-        patient_id = frames.a_patient_id("dmp", f"2790599{next(_numbers):08d}")
+        patient_id = frames.a_patient_id(self.settings.domain.name, f"2790599{next(_numbers):08d}")
         if is_open:
             with self._registry_database() as database, database.write() as unit:
                 lifecycle.open_record(unit, patient_id, by=OPERATOR, consent="essai", check_key=False)
@@ -167,22 +169,49 @@ class World:
         return _closing(storage.open_registry(self.settings.registry_database))
 
     # -- exchanges --------------------------------------------------------------------------------------
-    def deposit(self, submission: Submission, documents: dict[str, bytes] | None = None, who: str = "physician") -> Outcome:
+    def deposit(
+        self, submission: Submission, documents: dict[str, bytes] | None = None, who: str = "physician"
+    ) -> Outcome:
         """ITI-41 of a submission of ``conformance.frames``; ``documents`` by entry id, default the frames' own."""
         given = documents if documents is not None else contents(submission)
         parts = [(name, bytes_part(data, f"{name}@test", "text/xml")) for name, data in given.items()]
         return self.client(who).provide(submission, parts)
 
-    def find(self, patient_id: str, who: str = "physician", *, statuses: tuple[str, ...] = (APPROVED,), **slots: str) -> Found:
+    def register(self, submission: Submission, who: str = "physician") -> Outcome:
+        """ITI-42 straight to the registry, where ``direct_registration`` allows it."""
+        return self.client(who).register(submission)
+
+    def ask(self, who: str, actor: str, action: str, body: bytes, patient_id: str = "") -> Answer:
+        """Any message to the ``registry`` or the ``repository`` of this process, and its answer unread."""
+        client = self.client(who)
+        transport = client.registry if actor == "registry" else client.repository
+        assert transport is not None
+        return transport.call(
+            f"urn:ihe:iti:2007:{action}",
+            [body],
+            security=client.security(patient_id),
+            mtom=actor == "repository",
+            begin_part=Memory,
+        )
+
+    def find(
+        self, patient_id: str, who: str = "physician", *, statuses: tuple[str, ...] = (APPROVED,), **slots: str
+    ) -> Found:
         """FindDocuments; further parameters as ``ClassCode="('10^^1.2')"``."""
         extra = [(f"$XDSDocumentEntry{name}", [value]) for name, value in slots.items()]
         return self.client(who).query(
             FIND_DOCUMENTS,
-            [("$XDSDocumentEntryPatientId", [quote(patient_id)]), ("$XDSDocumentEntryStatus", [quote_list(statuses)]), *extra],
+            [
+                ("$XDSDocumentEntryPatientId", [quote(patient_id)]),
+                ("$XDSDocumentEntryStatus", [quote_list(statuses)]),
+                *extra,
+            ],
             patient_id=patient_id,
         )
 
-    def get(self, patient_id: str, unique_ids: list[str], who: str = "physician", return_type: str = "LeafClass") -> Found:
+    def get(
+        self, patient_id: str, unique_ids: list[str], who: str = "physician", return_type: str = "LeafClass"
+    ) -> Found:
         """GetDocuments by uniqueId."""
         slots = [("$XDSDocumentEntryUniqueId", [quote_list([u]) for u in unique_ids])]
         return self.client(who).query(GET_DOCUMENTS, slots, patient_id=patient_id, return_type=return_type)

@@ -53,6 +53,7 @@ ATTRIBUTE_OF_NAME = {
     "associationDocumentation": "association_documentation",
 }
 MODES = ("assertion", "tls", "off")
+PROFILES = ("vihf", "xua")
 MAX_CODES_BYTES = 64 * 1024 * 1024
 Table = Mapping[str, str]
 _NONE: Table = MappingProxyType({})
@@ -74,6 +75,8 @@ class CredentialRules:
     """True: no setting may switch credentials off."""
     mode: str = "assertion"
     """Default mode: ``assertion``, ``tls`` or ``off``."""
+    profile: str = "xua"
+    """``vihf``: the French profile, its attributes and bindings; ``xua``: plain XUA."""
     audiences: frozenset[str] = frozenset()
     max_age: float = 600.0
     """Seconds an assertion stays usable after its IssueInstant."""
@@ -303,7 +306,7 @@ SECTIONS = {
     "confidentiality": {
         "hidden_from_professionals", "hidden_from_patient", "hidden_from_representatives", "base", "conflicting",
     },
-    "credentials": {"required", "mode", "audiences", "max_age", "clock_skew", "roles", "purposes", "sectors"},
+    "credentials": {"required", "mode", "profile", "audiences", "max_age", "clock_skew", "roles", "purposes", "sectors"},
 }  # fmt: skip
 
 
@@ -358,9 +361,13 @@ def _credentials(settings: dict[str, Any], codes: dict[str, dict[str, str]], whe
         raise DomainError(f"{where}: credentials.mode is {mode!r}; expected one of {', '.join(MODES)}")
     if settings.get("required") and mode != "assertion":
         raise DomainError(f'{where}: credentials.required asks for credentials.mode = "assertion"; change one of them')
+    profile = settings.get("profile", "xua")
+    if profile not in PROFILES:
+        raise DomainError(f"{where}: credentials.profile is {profile!r}; expected one of {', '.join(PROFILES)}")
     return CredentialRules(
         required=bool(settings.get("required", False)),
         mode=mode,
+        profile=profile,
         audiences=frozenset(settings.get("audiences", ())),
         max_age=float(settings.get("max_age", 600)),
         clock_skew=float(settings.get("clock_skew", 60)),

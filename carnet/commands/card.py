@@ -49,14 +49,23 @@ def _save(card: Card, out: Path, pin: str, as_json: bool) -> None:
         raise Refused(str(error)) from error
     except CardError as error:
         raise Misuse(str(error)) from error
-    emit(as_json, {"card": str(out), **_facts(card)}, f"{out}: card of {card.identity.name or card.identity.organisation}")
+    emit(
+        as_json,
+        {"card": str(out), **_facts(card)},
+        f"{out}: card of {card.identity.name or card.identity.organisation}",
+    )
 
 
 def _facts(card: Card) -> dict[str, Any]:
     who = card.identity
     return {
-        "kind": card.kind.value, "identifier": who.common_name, "name": who.name, "profession": who.profession,
-        "specialties": sorted(who.specialties), "structure": who.unit, "organisation": who.organisation,
+        "kind": card.kind.value,
+        "identifier": who.common_name,
+        "name": who.name,
+        "profession": who.profession,
+        "specialties": sorted(who.specialties),
+        "structure": who.unit,
+        "organisation": who.organisation,
         "valid_until": card.authentication.certificate.not_valid_after_utc.isoformat(),
         "can_sign": card.signature_pair is not None,
     }
@@ -66,8 +75,13 @@ def _facts(card: Card) -> dict[str, Any]:
 @click.argument("identifier")
 @click.option("--surname", required=True)
 @click.option("--given", required=True, help="Given name.")
-@click.option("--profession", type=int, default=10, show_default=True,
-              help="Profession (TRE_G15): 10 physician, 60 nurse, 21 pharmacist; 0: staff card.")
+@click.option(
+    "--profession",
+    type=int,
+    default=10,
+    show_default=True,
+    help="Profession (TRE_G15): 10 physician, 60 nurse, 21 pharmacist; 0: staff card.",
+)
 @click.option("--label", default="Médecin", show_default=True, help="Profession in words.")
 @click.option("--specialty", "specialties", multiple=True, help="Specialty (TRE_R01), e.g. SM26.")
 @OUT
@@ -75,8 +89,16 @@ def _facts(card: Card) -> dict[str, Any]:
 @DATA
 @JSON
 def person(
-    identifier: str, surname: str, given: str, profession: int, label: str, specialties: tuple[str, ...], out: Path,
-    pin_file: Path | None, data: Path, as_json: bool,
+    identifier: str,
+    surname: str,
+    given: str,
+    profession: int,
+    label: str,
+    specialties: tuple[str, ...],
+    out: Path,
+    pin_file: Path | None,
+    data: Path,
+    as_json: bool,
 ) -> None:
     """Card of a professional. IDENTIFIER is PS_IdNat: 8 and the 11 digits of the RPPS.
 
@@ -85,7 +107,12 @@ def person(
       CARNET_PIN=0000 carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out anne.p12
     """
     card = Pki.open(settings_of(data).pki).issue_person(
-        identifier, surname, given, profession=profession or None, label=label, specialties=specialties,
+        identifier,
+        surname,
+        given,
+        profession=profession or None,
+        label=label,
+        specialties=specialties,
         card_type=CardType.CPS if profession else CardType.CPE,
     )
     _save(card, out, _new_pin(pin_file), as_json)
@@ -128,8 +155,13 @@ def show(card_file: Path, pin_file: Path | None, as_json: bool) -> None:
 
 
 @command.command("assert")
-@click.option("--card", "card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
-              envvar="CARNET_CARD")
+@click.option(
+    "--card",
+    "card_file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    required=True,
+    envvar="CARNET_CARD",
+)
 @PIN_FILE
 @click.option("--patient", default="", help="CX of the patient the assertion names.")
 @click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE")
@@ -142,9 +174,7 @@ def make_assertion(card_file: Path, pin_file: Path | None, patient: str, structu
       carnet card assert --card anne.p12 --structure 10B0000001 --patient "279...^^^&1.2.250.1.213.1.4.10&ISO^NH"
     """
     card = open_card(card_file, pin_file)
-    content = vihf.for_card(
-        card, structure_id=structure_id, patient_id=patient, purpose=Code(purpose, vihf.PURPOSES)
-    )
+    content = vihf.for_card(card, structure_id=structure_id, patient_id=patient, purpose=Code(purpose, vihf.PURPOSES))
     try:
         click.echo(vihf.issue(content, card.signature))
     except CardError as error:

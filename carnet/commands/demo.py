@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from carnet import demo
 from carnet.console import JSON, Refused
 
 
@@ -22,8 +23,6 @@ def command(cda: Path | None, as_json: bool) -> None:
       carnet demo
       carnet demo --cda folder/of/cda --json
     """
-    from carnet import demo  # heavy imports, for this verb alone
-
     def tell(fact: dict[str, Any]) -> None:
         if as_json:
             click.echo(json.dumps(fact, ensure_ascii=False))

@@ -60,7 +60,8 @@ def latest(settings: Settings, last: int) -> list[AccessLine]:
     """The newest lines of both services, oldest first."""
     found: list[AccessLine] = []
     for opener, url in (
-        (storage.open_registry, settings.registry_database), (storage.open_repository, settings.repository_database)
+        (storage.open_registry, settings.registry_database),
+        (storage.open_repository, settings.repository_database),
     ):
         database = opener(url)
         with database.read() as unit:

@@ -44,8 +44,13 @@ def _act(data: Path, as_json: bool, act: Callable[[RegistryUnit, Settings], Reco
 
 def _facts(record: Record) -> dict[str, str]:
     return {
-        "patient_id": record.patient_id, "status": record.status.value, "opened_at": record.opened_at,
-        "opened_by": record.opened_by, "consent": record.consent, "channel": record.channel, "closed_at": record.closed_at,
+        "patient_id": record.patient_id,
+        "status": record.status.value,
+        "opened_at": record.opened_at,
+        "opened_by": record.opened_by,
+        "consent": record.consent,
+        "channel": record.channel,
+        "closed_at": record.closed_at,
     }
 
 
@@ -62,10 +67,18 @@ def open_(patient: str, consent: bool, channel: str, data: Path, as_json: bool) 
     Example:
       carnet patient open "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --consent
     """
-    _act(data, as_json, lambda unit, settings: lifecycle.open_record(
-        unit, patient, by=operator(), consent="CONSENTEMENT_OUVERTURE_DMP" if consent else "", channel=channel,
-        authorities=domain_of(settings).assigning_authorities,
-    ))
+    _act(
+        data,
+        as_json,
+        lambda unit, settings: lifecycle.open_record(
+            unit,
+            patient,
+            by=operator(),
+            consent="CONSENTEMENT_OUVERTURE_DMP" if consent else "",
+            channel=channel,
+            authorities=domain_of(settings).assigning_authorities,
+        ),
+    )
 
 
 @command.command("add")
@@ -79,10 +92,18 @@ def add(patient: str, data: Path, as_json: bool) -> None:
     Example:
       carnet patient add "T-1001^^^&1.3.6.1.4.1.21367.2005.3.7&ISO"
     """
-    _act(data, as_json, lambda unit, settings: lifecycle.open_record(
-        unit, patient, by=operator(), consent="test event", channel="batch",
-        authorities=domain_of(settings).assigning_authorities,
-    ))
+    _act(
+        data,
+        as_json,
+        lambda unit, settings: lifecycle.open_record(
+            unit,
+            patient,
+            by=operator(),
+            consent="test event",
+            channel="batch",
+            authorities=domain_of(settings).assigning_authorities,
+        ),
+    )
 
 
 @command.command("close")
@@ -112,9 +133,13 @@ def reopen(patient: str, consent: bool, data: Path, as_json: bool) -> None:
     Example:
       carnet patient reopen "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --consent
     """
-    _act(data, as_json, lambda unit, _: lifecycle.reopen_record(
-        unit, patient, by=operator(), consent="CONSENTEMENT_REACTIVATION_DMP" if consent else ""
-    ))
+    _act(
+        data,
+        as_json,
+        lambda unit, _: lifecycle.reopen_record(
+            unit, patient, by=operator(), consent="CONSENTEMENT_REACTIVATION_DMP" if consent else ""
+        ),
+    )
 
 
 @command.command("list")

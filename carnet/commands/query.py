@@ -28,14 +28,30 @@ STATUSES = {"approved": [APPROVED], "deprecated": [DEPRECATED], "any": [APPROVED
 @card_options
 @click.option("--type", "name", type=click.Choice(sorted(NAMES)), default="FindDocuments", show_default=True)
 @click.option("--status", type=click.Choice(list(STATUSES)), default="approved", show_default=True)
-@click.option("--param", "params", multiple=True, metavar="NAME=VALUE",
-              help="Further parameter, value in query syntax: \"$XDSDocumentEntryTypeCode=('11502-2^^2.16.840.1.113883.6.1')\"")
+@click.option(
+    "--param",
+    "params",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Further parameter, value in query syntax: \"$XDSDocumentEntryTypeCode=('11502-2^^2.16.840.1.113883.6.1')\"",
+)
 @click.option("--references", is_flag=True, help="Ask for references only (ObjectRef).")
 @DATA
 @JSON
 def command(
-    patient: str, card_file: Path, pin_file: Path | None, structure_id: str, purpose: str, repository_url: str,
-    registry_url: str, ca: Path | None, name: str, status: str, params: tuple[str, ...], references: bool, data: Path,
+    patient: str,
+    card_file: Path,
+    pin_file: Path | None,
+    structure_id: str,
+    purpose: str,
+    repository_url: str,
+    registry_url: str,
+    ca: Path | None,
+    name: str,
+    status: str,
+    params: tuple[str, ...],
+    references: bool,
+    data: Path,
     as_json: bool,
 ) -> None:
     """Find what a record holds. PATIENT is whom the query and the assertion name.
@@ -55,9 +71,11 @@ def command(
             raise Misuse(f"--param {param!r} is not NAME=VALUE")
         slots.append((key, [value]))
     client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
-    found = call(lambda: client.query(
-        NAMES[name], slots, patient_id=patient, return_type="ObjectRef" if references else "LeafClass"
-    ))
+    found = call(
+        lambda: client.query(
+            NAMES[name], slots, patient_id=patient, return_type="ObjectRef" if references else "LeafClass"
+        )
+    )
     if not found.outcome.is_success:
         raise Refused("\n".join(f"{e.code}: {e.context}" for e in found.outcome.errors))
     emit(as_json, {"objects": [facts(o) for o in found.objects], "references": found.references}, _text(found))
@@ -77,19 +95,34 @@ def facts(item: Any) -> dict[str, Any]:
     """One object for programs."""
     if isinstance(item, DocumentEntry):
         return {
-            "kind": item.kind, "entryUUID": item.entry_uuid, "uniqueId": item.unique_id, "status": item.status.rpartition(":")[2],
-            "title": item.title[0].value if item.title else "", "typeCode": item.type_code.key if item.type_code else "",
-            "type": item.type_code.display if item.type_code else "", "creationTime": item.creation_time,
-            "hash": item.hash, "size": item.size, "mimeType": item.mime_type,
+            "kind": item.kind,
+            "entryUUID": item.entry_uuid,
+            "uniqueId": item.unique_id,
+            "status": item.status.rpartition(":")[2],
+            "title": item.title[0].value if item.title else "",
+            "typeCode": item.type_code.key if item.type_code else "",
+            "type": item.type_code.display if item.type_code else "",
+            "creationTime": item.creation_time,
+            "hash": item.hash,
+            "size": item.size,
+            "mimeType": item.mime_type,
             "repositoryUniqueId": item.repository_unique_id,
         }
     if isinstance(item, SubmissionSet):
         return {
-            "kind": item.kind, "entryUUID": item.entry_uuid, "uniqueId": item.unique_id,
-            "submissionTime": item.submission_time, "sourceId": item.source_id,
+            "kind": item.kind,
+            "entryUUID": item.entry_uuid,
+            "uniqueId": item.unique_id,
+            "submissionTime": item.submission_time,
+            "sourceId": item.source_id,
         }
-    return {"kind": item.kind, "entryUUID": item.entry_uuid, "type": getattr(item, "type", ""),
-            "source": getattr(item, "source", ""), "target": getattr(item, "target", "")}
+    return {
+        "kind": item.kind,
+        "entryUUID": item.entry_uuid,
+        "type": getattr(item, "type", ""),
+        "source": getattr(item, "source", ""),
+        "target": getattr(item, "target", ""),
+    }
 
 
 def _text(found: Found) -> str:
@@ -100,8 +133,13 @@ def _text(found: Found) -> str:
     rows = []
     for item in found.objects:
         one = facts(item)
-        rows.append((
-            one["kind"], one.get("creationTime") or one.get("submissionTime", ""), one.get("status", ""),
-            str(one.get("title") or one.get("type", ""))[:48], one.get("uniqueId") or one["entryUUID"],
-        ))
+        rows.append(
+            (
+                one["kind"],
+                one.get("creationTime") or one.get("submissionTime", ""),
+                one.get("status", ""),
+                str(one.get("title") or one.get("type", ""))[:48],
+                one.get("uniqueId") or one["entryUUID"],
+            )
+        )
     return table(rows, ("kind", "time (UTC)", "status", "title", "uniqueId"))

@@ -23,13 +23,28 @@ SUFFIX = {"text/xml": ".xml", "application/xslt+xml": ".xml", "application/pdf":
 @click.argument("patient")
 @click.argument("unique_ids", nargs=-1, required=True)
 @card_options
-@click.option("--out", type=click.Path(path_type=Path, file_okay=False), default=Path("."), show_default=True,
-              help="Folder to write to.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("."),
+    show_default=True,
+    help="Folder to write to.",
+)
 @DATA
 @JSON
 def command(
-    patient: str, unique_ids: tuple[str, ...], card_file: Path, pin_file: Path | None, structure_id: str, purpose: str,
-    repository_url: str, registry_url: str, ca: Path | None, out: Path, data: Path, as_json: bool,
+    patient: str,
+    unique_ids: tuple[str, ...],
+    card_file: Path,
+    pin_file: Path | None,
+    structure_id: str,
+    purpose: str,
+    repository_url: str,
+    registry_url: str,
+    ca: Path | None,
+    out: Path,
+    data: Path,
+    as_json: bool,
 ) -> None:
     """Retrieve documents by uniqueId and prove them against the registry: size and hash must agree.
 
@@ -42,12 +57,18 @@ def command(
     reports, errors = call(lambda: fetch(client, patient, unique_ids, out))
     rows = [(r["uniqueId"], str(r["size"]), "identical" if r["identical"] else "DIFFERS", r["file"]) for r in reports]
     if reports or not errors:
-        emit(as_json, {"documents": reports, "errors": errors}, table(rows, ("uniqueId", "bytes", "against registry", "file")))
+        emit(
+            as_json,
+            {"documents": reports, "errors": errors},
+            table(rows, ("uniqueId", "bytes", "against registry", "file")),
+        )
     if errors or not all(r["identical"] for r in reports):
         raise Refused("\n".join(errors) or "a document differs from what the registry says")
 
 
-def fetch(client: Client, patient: str, unique_ids: tuple[str, ...], out: Path) -> tuple[list[dict[str, Any]], list[str]]:
+def fetch(
+    client: Client, patient: str, unique_ids: tuple[str, ...], out: Path
+) -> tuple[list[dict[str, Any]], list[str]]:
     """Ask the registry where they are and what they are, retrieve, compare. Raises like ``Client``."""
     found = client.query(
         GET_DOCUMENTS, [("$XDSDocumentEntryUniqueId", [quote_list([u]) for u in unique_ids])], patient_id=patient
@@ -64,9 +85,17 @@ def fetch(client: Client, patient: str, unique_ids: tuple[str, ...], out: Path) 
     for item in items:
         entry, saved = entries[item.unique_id], item.received
         assert isinstance(saved, Saved)
-        file = saved.rename(out / f"{re.sub(r'[^0-9A-Za-z.-]', '_', item.unique_id)}{SUFFIX.get(item.mime_type, '.bin')}")
+        file = saved.rename(
+            out / f"{re.sub(r'[^0-9A-Za-z.-]', '_', item.unique_id)}{SUFFIX.get(item.mime_type, '.bin')}"
+        )
         identical = saved.sha1 == entry.hash.lower() and saved.size == entry.size
-        reports.append({
-            "uniqueId": item.unique_id, "file": str(file), "size": saved.size, "hash": saved.sha1, "identical": identical,
-        })
+        reports.append(
+            {
+                "uniqueId": item.unique_id,
+                "file": str(file),
+                "size": saved.size,
+                "hash": saved.sha1,
+                "identical": identical,
+            }
+        )
     return reports, errors

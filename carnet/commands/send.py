@@ -23,15 +23,28 @@ SOURCE_ID = "1.2.250.1.999.1.2"
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True))
 @card_options
 @click.option("--source-id", default=SOURCE_ID, show_default=True, help="OID of the sending system.")
-@click.option("--override", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="TOML file with metadata that win over the CDA header.")
+@click.option(
+    "--override",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="TOML file with metadata that win over the CDA header.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the metadata derived from the header; send nothing.")
 @DATA
 @JSON
 def command(
-    paths: tuple[Path, ...], card_file: Path, pin_file: Path | None, structure_id: str, purpose: str,
-    repository_url: str, registry_url: str, ca: Path | None, source_id: str, override: Path | None, dry_run: bool,
-    data: Path, as_json: bool,
+    paths: tuple[Path, ...],
+    card_file: Path,
+    pin_file: Path | None,
+    structure_id: str,
+    purpose: str,
+    repository_url: str,
+    registry_url: str,
+    ca: Path | None,
+    source_id: str,
+    override: Path | None,
+    dry_run: bool,
+    data: Path,
+    as_json: bool,
 ) -> None:
     """Deposit CDA files, or folders of them, as a laboratory does. Safe to repeat.
 
@@ -56,14 +69,18 @@ def command(
 
 def _domain(data: Path, repository_url: str) -> domains.AffinityDomain:
     """The domain of the installation; a sender without one speaks the default domain."""
-    return domains.load("dmp") if repository_url and not (data / "carnet.toml").exists() else domain_of(settings_of(data))
+    return (
+        domains.load("dmp") if repository_url and not (data / "carnet.toml").exists() else domain_of(settings_of(data))
+    )
 
 
 def _send(source: Source, files: list[Path], as_json: bool) -> int:
     """Deposit each; a line each, a bar for many, a report at the end. Returns the exit status."""
     reports: list[Deposit] = []
     quiet = as_json or len(files) == 1
-    with click.progressbar(length=len(files), label="depositing", hidden=quiet, file=click.get_text_stream("stderr")) as bar:
+    with click.progressbar(
+        length=len(files), label="depositing", hidden=quiet, file=click.get_text_stream("stderr")
+    ) as bar:
         for file in files:
             report = source.deposit(file)
             reports.append(report)
@@ -110,18 +127,29 @@ def metadata_of(submission: Submission) -> dict[str, str]:
     """The metadata a person wants to see before sending, as text."""
     entry, one = submission.entries[0], submission.submission_set
     shown = {
-        "uniqueId": entry.unique_id, "patientId": entry.patient_id, "sourcePatientId": entry.source_patient_id,
-        "title": entry.title[0].value if entry.title else "", "mimeType": entry.mime_type,
-        "creationTime": entry.creation_time, "serviceStartTime": entry.service_start_time,
-        "serviceStopTime": entry.service_stop_time, "languageCode": entry.language_code,
-        "legalAuthenticator": entry.legal_authenticator, "hash": entry.hash, "size": str(entry.size or ""),
+        "uniqueId": entry.unique_id,
+        "patientId": entry.patient_id,
+        "sourcePatientId": entry.source_patient_id,
+        "title": entry.title[0].value if entry.title else "",
+        "mimeType": entry.mime_type,
+        "creationTime": entry.creation_time,
+        "serviceStartTime": entry.service_start_time,
+        "serviceStopTime": entry.service_stop_time,
+        "languageCode": entry.language_code,
+        "legalAuthenticator": entry.legal_authenticator,
+        "hash": entry.hash,
+        "size": str(entry.size or ""),
         "author": " | ".join(v for a in entry.authors for v in (*a.person, *a.institutions, *a.specialties)),
-        "submissionSet.uniqueId": one.unique_id, "submissionSet.submissionTime": one.submission_time,
+        "submissionSet.uniqueId": one.unique_id,
+        "submissionSet.submissionTime": one.submission_time,
     }
     codes = {
-        "classCode": entry.class_code, "typeCode": entry.type_code, "formatCode": entry.format_code,
+        "classCode": entry.class_code,
+        "typeCode": entry.type_code,
+        "formatCode": entry.format_code,
         "practiceSettingCode": entry.practice_setting_code,
-        "healthcareFacilityTypeCode": entry.healthcare_facility_type_code, "contentTypeCode": one.content_type_code,
+        "healthcareFacilityTypeCode": entry.healthcare_facility_type_code,
+        "contentTypeCode": one.content_type_code,
     }
     shown |= {name: f"{code.key} {code.display}".strip() for name, code in codes.items() if code}
     shown["confidentialityCode"] = ", ".join(c.key for c in entry.confidentiality_codes)

@@ -16,7 +16,7 @@ from carnet.commands.init import upgrade
 from carnet.console import DATA, settings_of
 from carnet.server import Listener, Server
 from carnet.settings import Settings
-from carnet.supervisor import Supervisor
+from carnet.supervisor import Supervisor, die_with_parent
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
@@ -27,9 +27,12 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 @click.option("--domain", default="", help="Affinity domain (dmp, connectathon, or a folder).")
 @click.option("--codes", type=click.Path(path_type=Path, exists=True), help="IHE code-set file of the event.")
 @click.option("--credentials", type=click.Choice(["assertion", "tls", "off"]), help="What a caller must present.")
-@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True)
+@click.option(
+    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
+)
+@click.option("--supervised", is_flag=True, hidden=True, help="End when the parent process ends.")
 def command(
-    what: str, data: Path, domain: str, codes: Path | None, credentials: str | None, log_level: str
+    what: str, data: Path, domain: str, codes: Path | None, credentials: str | None, log_level: str, supervised: bool
 ) -> None:
     """Serve the registry, the repository, or both, over mutual TLS until interrupted.
 
@@ -43,12 +46,17 @@ def command(
     chosen = {"name": domain, "codes": str(codes.absolute()) if codes else "", "credentials": credentials or ""}
     flags = {"domain": {k: v for k, v in chosen.items() if v}}
     settings = settings_of(data, **flags)
+    if supervised:
+        die_with_parent()
     if what != "all":
         serve_one(settings, what)
         return
     upgrade(settings.data)
     given = {
-        "--domain": domain, "--codes": chosen["codes"], "--credentials": chosen["credentials"], "--log-level": log_level,
+        "--domain": domain,
+        "--codes": chosen["codes"],
+        "--credentials": chosen["credentials"],
+        "--log-level": log_level,
     }
     flags_given = [part for name, value in given.items() if value for part in (name, value)]
     supervisor = Supervisor(settings.data, ("registry", "repository"), flags_given)
@@ -62,9 +70,10 @@ def command(
     sys.exit(supervisor.run())
 
 
-def admin_addresses(settings: Settings) -> list[str]:
-    ports = (settings.registry.admin_port, settings.repository.admin_port)
-    return [f"http://127.0.0.1:{port}" for port in ports if port]
+def admin_addresses(settings: Settings) -> dict[str, str]:
+    """Service name to the address of its admin listener, where it has one."""
+    ports = {"registry": settings.registry.admin_port, "repository": settings.repository.admin_port}
+    return {name: f"http://127.0.0.1:{port}" for name, port in ports.items() if port}
 
 
 def endpoints(settings: Settings) -> str:
@@ -74,14 +83,14 @@ def endpoints(settings: Settings) -> str:
 Carnet serves the affinity domain {settings.domain.name!r}:
   repository  {settings.repository_url}/services/repository   (ITI-41, ITI-43; ?wsdl)
   registry    {settings.registry_url}/services/registry     (ITI-18; ITI-42 from repositories; ?wsdl)
-  operator    {"   ".join(admin_addresses(settings))}   (/livez /readyz /metrics)
+  operator    {"   ".join(admin_addresses(settings).values())}   (/livez /readyz /metrics)
 
 A deposit, in another terminal (test card, fictive patient):
   export CARNET_DATA={data} CARNET_PIN=0000
   carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out {data}/anne.p12
-  carnet patient open "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --consent
+  carnet patient open "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" --consent
   carnet send fixtures/cda/cr-bio-v1.xml --card {data}/anne.p12 --structure 10B0000001
-  carnet query "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --card {data}/anne.p12 --structure 10B0000001
+  carnet query "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" --card {data}/anne.p12 --structure 10B0000001
 """
 
 
@@ -101,8 +110,14 @@ def serve_one(settings: Settings, name: str) -> None:
         return built[0].app
 
     listener = Listener(
-        name=name, host=section.host, port=section.port, threads=section.threads, certificate=certificate, key=key,
-        client_anchors=settings.pki / "trust" / "ca.pem", idle=settings.limits.body_idle,
+        name=name,
+        host=section.host,
+        port=section.port,
+        threads=section.threads,
+        certificate=certificate,
+        key=key,
+        client_anchors=settings.pki / "trust" / "ca.pem",
+        idle=settings.limits.body_idle,
         on_handshake_failure=wiring.handshake_logger(lambda: opener(url), name),
     )
-    Server(listener, make, lambda: built[0].background()).run()
+    Server(listener, make, lambda: built[0].background()).run()  # noqa: PLW0108 - built exists only in the worker

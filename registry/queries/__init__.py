@@ -87,7 +87,9 @@ class QueryContext:
         """Associations with source or target among ``entry_uuids``."""
         for patient_key in sorted(self.unit.registry.locate(entry_uuids=entry_uuids)):
             visible = self._by_key(patient_key)
-            self._add(patient_key, self.unit.registry.associations(patient_key, entry_uuids, visible, statuses=statuses))
+            self._add(
+                patient_key, self.unit.registry.associations(patient_key, entry_uuids, visible, statuses=statuses)
+            )
         return self.answer
 
     # -- shared --------------------------------------------------------------------------------------
@@ -111,13 +113,18 @@ class QueryContext:
         """Refuse in plain words what no record would allow this caller; what depends on the record is hidden."""
         decision = self.policy.decide(self.caller, self.action, facts, None)
         if not decision.allowed:
-            raise Refused([
-                Finding(
-                    code=ErrorCode.XDSRegistryError, subject="AdhocQuery", field="access right",
-                    found=f"{self.caller.mode} caller {self.caller.identifier}", expected=decision.reason,
-                    clause=decision.clause,
-                )
-            ])
+            raise Refused(
+                [
+                    Finding(
+                        code=ErrorCode.XDSRegistryError,
+                        subject="AdhocQuery",
+                        field="access right",
+                        found=f"{self.caller.mode} caller {self.caller.identifier}",
+                        expected=decision.reason,
+                        clause=decision.clause,
+                    )
+                ]
+            )
 
     def _add_entries(self, patient_key: int, where: EntryCriteria, visible: EntryFilter) -> list[str]:
         """Add the entries and return their entryUUIDs."""
@@ -140,18 +147,28 @@ class QueryContext:
         if self.return_type == OBJECT_REF:
             return
         if len(self._owners) > 1:
-            raise Refused([
-                Finding(
-                    code=ErrorCode.XDSResultNotSinglePatient, subject="AdhocQuery", field="returnType",
-                    found="objects of several patients in a LeafClass answer",
-                    expected="ObjectRef, or identifiers of one patient", clause="ITI TF-2 3.18.4.1.2.6",
-                )
-            ])
+            raise Refused(
+                [
+                    Finding(
+                        code=ErrorCode.XDSResultNotSinglePatient,
+                        subject="AdhocQuery",
+                        field="returnType",
+                        found="objects of several patients in a LeafClass answer",
+                        expected="ObjectRef, or identifiers of one patient",
+                        clause="ITI TF-2 3.18.4.1.2.6",
+                    )
+                ]
+            )
         if len(self.answer.objects) > self.max_results:
-            raise Refused([
-                Finding(
-                    code=ErrorCode.XDSTooManyResults, subject="AdhocQuery", field="returnType",
-                    found=f"more than {self.max_results} objects", expected="ObjectRef first, then GetDocuments in batches",
-                    clause="ITI TF-3 4.2.4.1",
-                )
-            ])
+            raise Refused(
+                [
+                    Finding(
+                        code=ErrorCode.XDSTooManyResults,
+                        subject="AdhocQuery",
+                        field="returnType",
+                        found=f"more than {self.max_results} objects",
+                        expected="ObjectRef first, then GetDocuments in batches",
+                        clause="ITI TF-3 4.2.4.1",
+                    )
+                ]
+            )

@@ -52,11 +52,13 @@ def criteria(values: dict) -> EntryCriteria:
         codes=codes,
         all_codes={
             field: tuple(frozenset(group) for group in values[name])
-            for name, field in CODE_LISTS.items() if name in values
+            for name, field in CODE_LISTS.items()
+            if name in values
         },
         times={
             field: (values.get(name + "From", ""), values.get(name + "To", ""))
-            for name, field in TIMES.items() if name + "From" in values or name + "To" in values
+            for name, field in TIMES.items()
+            if name + "From" in values or name + "To" in values
         },
         author_patterns=tuple(values.get("$XDSDocumentEntryAuthorPerson", ())),
     )

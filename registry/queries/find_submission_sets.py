@@ -27,7 +27,9 @@ def run(context: QueryContext, values: dict) -> Answer:
         values[PATIENT],
         SetCriteria(
             statuses=frozenset(values["$XDSSubmissionSetStatus"]),
-            source_ids=frozenset(values["$XDSSubmissionSetSourceId"]) if "$XDSSubmissionSetSourceId" in values else None,
+            source_ids=frozenset(values["$XDSSubmissionSetSourceId"])
+            if "$XDSSubmissionSetSourceId" in values
+            else None,
             content_types=(
                 frozenset(values["$XDSSubmissionSetContentType"]) if "$XDSSubmissionSetContentType" in values else None
             ),

@@ -12,12 +12,7 @@ NAME = "GetDocuments"
 ACTION = Action.SEARCH_ID
 """Finding the technical id of a document one already names is a right of its own (TD3.1)."""
 
-SELECTORS = {
-    "$XDSDocumentEntryEntryUUID": "entry_uuids",
-    "$XDSDocumentEntryUniqueId": "unique_ids",
-    "$XDSDocumentEntryLogicalID": "logical_ids",
-}
-EXACTLY_ONE = tuple(SELECTORS)
+EXACTLY_ONE = ("$XDSDocumentEntryEntryUUID", "$XDSDocumentEntryUniqueId", "$XDSDocumentEntryLogicalID")
 
 
 def kind_of(name: str) -> Kind:
@@ -26,15 +21,18 @@ def kind_of(name: str) -> Kind:
 
 
 PARAMS = (
-    *(Param(name, kind_of(name), multiple=True) for name in SELECTORS),
+    *(Param(name, kind_of(name), multiple=True) for name in EXACTLY_ONE),
     Param("$MetadataLevel", Kind.NUMBER),
 )
 
 
 def criteria(values: dict) -> EntryCriteria:
     """The one identifier parameter given, as criteria; shared by the Get queries that select documents."""
-    name = next(n for n in SELECTORS if n in values)
-    return EntryCriteria(**{SELECTORS[name]: frozenset(values[name])})
+    name = next(n for n in EXACTLY_ONE if n in values)
+    wanted = frozenset(values[name])
+    if name.endswith("EntryUUID"):
+        return EntryCriteria(entry_uuids=wanted)
+    return EntryCriteria(unique_ids=wanted) if name.endswith("UniqueId") else EntryCriteria(logical_ids=wanted)
 
 
 def run(context: QueryContext, values: dict) -> Answer:

@@ -7,14 +7,12 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from storage import SqlRegistryDatabase, SqlRepositoryDatabase, upgrade_registry, upgrade_repository
-
-_databases = count(1)
+from storage.tables import registry_metadata, repository_metadata
 
 
 def _postgres_folder() -> Path:
@@ -31,7 +29,7 @@ def _postgres_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """Address of a throw-away server, without database name; two prepared databases serve as templates."""
+    """Address of a throw-away server, without database name, with two prepared databases."""
     programs = _postgres_folder()
     folder = Path(tempfile.mkdtemp(prefix="carnet-pg-"))
     account = 65534 if os.geteuid() == 0 else None
@@ -52,8 +50,8 @@ def postgres() -> Iterator[str]:
         run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
         address = f"postgresql+psycopg://carnet@/{{name}}?host={folder}"
         for which, prepare in (("registry", upgrade_registry), ("repository", upgrade_repository)):
-            _execute(address, f"CREATE DATABASE {which}_template")
-            prepare(address.format(name=f"{which}_template"))
+            _execute(address.format(name="postgres"), f"CREATE DATABASE {which}")
+            prepare(address.format(name=which))
         yield address
         run("pg_ctl", "-D", data, "-m", "immediate", "stop")
     finally:
@@ -61,9 +59,9 @@ def postgres() -> Iterator[str]:
 
 
 def _execute(address: str, statement: str) -> None:
-    import psycopg  # noqa: PLC0415
+    import psycopg
 
-    with psycopg.connect(address.format(name="postgres").replace("+psycopg", ""), autocommit=True) as connection:
+    with psycopg.connect(address.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(statement)
 
 
@@ -81,10 +79,10 @@ def _url(request: pytest.FixtureRequest, which: str) -> str:
         blank, folder = request.getfixturevalue("blank_files"), request.getfixturevalue("tmp_path")
         shutil.copy(blank / f"{which}.db", folder)
         return f"sqlite:///{folder}/{which}.db"
-    address = request.getfixturevalue("postgres")
-    name = f"{which}_{next(_databases)}"
-    _execute(address, f"CREATE DATABASE {name} TEMPLATE {which}_template")
-    return address.format(name=name)
+    address = request.getfixturevalue("postgres").format(name=which)
+    metadata = registry_metadata if which == "registry" else repository_metadata
+    _execute(address, f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY")
+    return address
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import store_objects as make
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_objects import MASKED, NORMAL
 
 from guard.policy.facts import EntryFacts, EntryFilter
 from registry.store import EntryCriteria, SetCriteria
 from storage import SqlRegistryDatabase
+from tests.contract import store_objects as make
+from tests.contract.store_objects import MASKED, NORMAL
 from xds import namespaces as ns
 from xds.model import Author, Code, DocumentEntry
 

@@ -80,9 +80,21 @@ def test_bytes_are_never_changed(world: World) -> None:
     [
         ("R-044", lambda s: setattr(s.entries[0], "hash", "0" * 40), "XDSRepositoryMetadataError"),
         ("R-045", lambda s: setattr(s.entries[0], "size", 1), "XDSRepositoryMetadataError"),
-        ("R-043", lambda s: setattr(s.entries[1], "unique_id", s.entries[0].unique_id), "XDSRepositoryDuplicateUniqueIdInMessage"),
-        ("R-091", lambda s: setattr(s.entries[0], "patient_id", frames.a_patient_id("dmp", "100000000000000")), "XDSPatientIdDoesNotMatch"),
-        ("R-024", lambda s: setattr(s.entries[0], "type_code", frames.Code("none", "1.2.3", "none")), "XDSRegistryMetadataError"),
+        (
+            "R-043",
+            lambda s: setattr(s.entries[1], "unique_id", s.entries[0].unique_id),
+            "XDSRepositoryDuplicateUniqueIdInMessage",
+        ),
+        (
+            "R-091",
+            lambda s: setattr(s.entries[0], "patient_id", frames.a_patient_id("dmp", "100000000000000")),
+            "XDSPatientIdDoesNotMatch",
+        ),
+        (
+            "R-024",
+            lambda s: setattr(s.entries[0], "type_code", frames.Code("none", "1.2.3", "none")),
+            "XDSRegistryMetadataError",
+        ),
         ("R-020", lambda s: setattr(s.entries[0], "class_code", None), "XDSRegistryMetadataError"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -113,7 +125,9 @@ def test_every_problem_is_reported_at_once(world: World) -> None:
     sent.entries[0].class_code = None
     sent.entries[0].language_code = "not a language!"
     outcome = world.deposit(sent)
-    assert {"classCode", "languageCode"} <= {f for e in outcome.errors for f in ("classCode", "languageCode") if f in e.context}
+    assert {"classCode", "languageCode"} <= {
+        f for e in outcome.errors for f in ("classCode", "languageCode") if f in e.context
+    }
 
 
 def test_documents_and_entries_must_match(world: World) -> None:
@@ -227,6 +241,7 @@ def test_every_deposit_is_in_the_patients_log(world: World) -> None:
     world.deposit(bad)
     lines = [line for line in world.log_of(patient_id) if line.action == "deposit"]
     assert [(line.outcome, line.documents) for line in lines] == [
-        ("success", (good.entries[0].unique_id,)), ("refused", (bad.entries[0].unique_id,)),
+        ("success", (good.entries[0].unique_id,)),
+        ("refused", (bad.entries[0].unique_id,)),
     ]
     assert all(line.caller_id == "899700000018" and line.trace_id for line in lines)

@@ -93,7 +93,7 @@ class Transport(Protocol):
 
     def call(
         self, action: str, body: Sequence[bytes], *, security: bytes = b"", mtom: bool = False,
-        parts: Sequence[OutgoingPart] = (), begin_part: Callable[[], PartSink] | None = None,
+        parts: Sequence[OutgoingPart] = (), begin_part: Callable[[], PartSink] | None = None, trace_id: str = "",
     ) -> Answer: ...
 
 
@@ -102,9 +102,10 @@ Message = tuple[str, list[tuple[str, str]], Iterator[bytes]]
 
 
 def _write(
-    url: str, action: str, body: Sequence[bytes], *, security: bytes, mtom: bool, parts: Sequence[OutgoingPart]
+    url: str, action: str, body: Sequence[bytes], *, security: bytes, mtom: bool, parts: Sequence[OutgoingPart],
+    trace_id: str,
 ) -> Message:
-    """A request. The first block holds the envelope; no part is asked for its bytes before the second.
+    """A request. ``trace_id`` makes it part of a request under way. The first block holds the envelope; no part is asked for its bytes before the second.
 
     Rule: M-01, M-02, T-03, T-04, T-06
     """
@@ -112,10 +113,13 @@ def _write(
     pieces = write_envelope(request_headers(action, message_id, url) + security, body)
     if mtom or parts:
         headers, _, blocks = multipart_response(pieces, parts, action)
-        return message_id, headers, blocks
-    whole = b"".join(pieces)
-    headers = [("Content-Type", f'{SOAP}; charset=UTF-8; action="{action}"'), ("Content-Length", str(len(whole)))]
-    return message_id, headers, iter((whole,))
+    else:
+        whole = b"".join(pieces)
+        headers = [("Content-Type", f'{SOAP}; charset=UTF-8; action="{action}"'), ("Content-Length", str(len(whole)))]
+        blocks = iter((whole,))
+    if trace_id:
+        headers.append(("X-Trace-Id", trace_id))
+    return message_id, headers, blocks
 
 
 def _understand(
@@ -194,7 +198,7 @@ class SoapClient:
 
     def call(
         self, action: str, body: Sequence[bytes], *, security: bytes = b"", mtom: bool = False,
-        parts: Sequence[OutgoingPart] = (), begin_part: Callable[[], PartSink] | None = None,
+        parts: Sequence[OutgoingPart] = (), begin_part: Callable[[], PartSink] | None = None, trace_id: str = "",
     ) -> Answer:
         """Send one request and wait for its answer.
 
@@ -207,7 +211,7 @@ class SoapClient:
         while True:
             connection = kept or self._connect()
             message_id, headers, blocks = _write(
-                self.url, action, body, security=security, mtom=mtom, parts=parts
+                self.url, action, body, security=security, mtom=mtom, parts=parts, trace_id=trace_id
             )
             try:
                 whole = self._send(connection, headers, blocks)
@@ -336,11 +340,11 @@ class LocalTransport:
 
     def call(
         self, action: str, body: Sequence[bytes], *, security: bytes = b"", mtom: bool = False,
-        parts: Sequence[OutgoingPart] = (), begin_part: Callable[[], PartSink] | None = None,
+        parts: Sequence[OutgoingPart] = (), begin_part: Callable[[], PartSink] | None = None, trace_id: str = "",
     ) -> Answer:
         """As ``SoapClient.call``; never PeerUnreachable before the application has run."""
         message_id, headers, blocks = _write(
-            self.url, action, body, security=security, mtom=mtom, parts=parts
+            self.url, action, body, security=security, mtom=mtom, parts=parts, trace_id=trace_id
         )
         told: list[tuple[str, list[tuple[str, str]]]] = []
 
@@ -369,7 +373,7 @@ class LocalTransport:
             "REQUEST_METHOD": "POST", "SCRIPT_NAME": "", "PATH_INFO": self._path, "QUERY_STRING": "",
             "CONTENT_TYPE": headers["Content-Type"], "CONTENT_LENGTH": headers["Content-Length"],
             "SERVER_NAME": "localhost", "SERVER_PORT": "0", "SERVER_PROTOCOL": "HTTP/1.1",
-            "REMOTE_ADDR": self._peer.address, PEER_KEY: self._peer,
+            "HTTP_X_TRACE_ID": headers.get("X-Trace-Id", ""), "REMOTE_ADDR": self._peer.address, PEER_KEY: self._peer,
             "wsgi.version": (1, 0), "wsgi.url_scheme": "https", "wsgi.input": _Blocks(blocks),
             "wsgi.errors": sys.stderr, "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False,
         }

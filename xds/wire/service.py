@@ -6,6 +6,7 @@ Clause: ITI TF-2 Appendix V 3.2 to 3.6
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -31,6 +32,7 @@ from xds.wire.xop import INCLUDE
 
 _LOG = logging.getLogger("carnet.wire")
 _JOIN = 1 << 18
+_TRACE = re.compile("[0-9a-f]{32}")
 _REASONS = {
     200: "200 OK", 400: "400 Bad Request", 404: "404 Not Found", 405: "405 Method Not Allowed",
     408: "408 Request Timeout", 411: "411 Length Required", 413: "413 Content Too Large",
@@ -89,7 +91,7 @@ class SoapService:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).rstrip("/")
         actions = self._by_path.get(path)
-        trace_id = uuid4().hex
+        trace_id = trace_of(environ)
         method = environ["REQUEST_METHOD"]
         if actions is None:
             return _plain(start_response, trace_id, HttpError(404, "No service lives at this address"))
@@ -269,6 +271,12 @@ class _Post:
         """Type and place of an unexpected error: never its text, which may quote the message."""
         name = self._transaction.name if self._transaction is not None else "a request not understood"
         _LOG.error("%s in %s, trace %s, at %s", type(error).__name__, name, self._trace_id, place_of(error))
+
+
+def trace_of(environ: WSGIEnvironment) -> str:
+    """The trace id a request carries on from another of our services (32 hex digits), else a new one."""
+    given = environ.get("HTTP_X_TRACE_ID", "")
+    return given if _TRACE.fullmatch(given) else uuid4().hex
 
 
 def peer_from_environ(environ: WSGIEnvironment) -> Peer:

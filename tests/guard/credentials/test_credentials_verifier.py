@@ -18,17 +18,20 @@ from lxml import etree
 
 from conformance.negative_assertions import kit_rule
 from conformance.negative_kit import AUDIENCE, MESSAGE, PATIENT, STRUCTURE, Kit, parse, put, saml
-from guard.credentials import vihf
+from guard.credentials import assertion as verification
+from guard.credentials import attributes, token, vihf
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.cards import Card
-from guard.credentials.certificates import TrustStore
+from guard.credentials.certificates import TrustStore, Use
+from guard.credentials.identity import Kind
 from guard.credentials.pki import KeyKind, Pki
 from guard.credentials.replay import ReplayMemory
 from guard.credentials.rule import CredentialRule, Replay, Required
 from xds.model.codes import Code
 from xds.wire.faults import FAILED_AUTHENTICATION, INVALID_SECURITY, INVALID_SECURITY_TOKEN, MESSAGE_EXPIRED, SoapFault
 
+ROLES = (Code("10", vihf.PROFESSIONS),)
 Clock = Callable[[], datetime]
 
 
@@ -360,6 +363,26 @@ def test_signature_with_inclusive_namespaces_prefix_list(kit: Kit, pki: Pki) -> 
 
 def private_pem(card: Card) -> bytes:
     return card.signature.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
+def test_text_is_read_whole_and_comments_are_dropped() -> None:
+    """Two defences against a comment in an identifier, each enough alone. Step: d, h"""
+    split = etree.fromstring("<a>dr.<!-- x -->martin<![CDATA[.x]]></a>")
+    assert split.text == "dr."
+    assert token.text(split) == "dr.martin.x"
+    assert etree.fromstring("<a>dr.<!-- x -->martin</a>", token.hardened_parser()).text == "dr.martin"
+
+
+def test_branch_counts_not_only_the_names(kit: Kit, pki: Pki) -> None:
+    """A structure's certificate with a person's identifier as its name, and the reverse, speak for nobody. Step: g"""
+    trust = TrustStore.load(pki.trust)
+    for card, says in ((kit.card, kit.says()), (kit.structure, vihf.for_card(kit.structure, roles=ROLES))):
+        said = attributes.read(kit.build(says, card), CredentialRule())
+        signer = trust.check(card.signature.der, Use.VIHF_SIGNATURE)
+        verification._check_binding(says.name_id, said, signer)
+        other = Kind.ORGANISATION if signer.kind is Kind.PERSON else Kind.PERSON
+        with pytest.raises(SoapFault):
+            verification._check_binding(says.name_id, said, replace(signer, kind=other))
 
 
 def test_nothing_of_the_assertion_reaches_the_log(kit: Kit, pki: Pki, caplog: pytest.LogCaptureFixture) -> None:

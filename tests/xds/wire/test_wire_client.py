@@ -22,8 +22,9 @@ from xds.limits import Limits
 from xds.namespaces import WSSE
 from xds.wire.client import BadAnswer, FaultReceived, LocalTransport, PeerUnreachable, SoapClient
 from xds.wire.exchange import OutgoingPart, Peer
-from xds.wire.faults import ACTION_NOT_SUPPORTED, SENDER
+from xds.wire.faults import ACTION_NOT_SUPPORTED, SENDER, SoapFault
 from xds.wire.service import SoapService
+from xds.wire.soap12 import write_fault
 from xds.wire.xop import include
 
 BODY = [f'<q xmlns="{NS}"/>'.encode()]
@@ -249,14 +250,18 @@ def test_threads_share_a_client(serve):
     assert len(bench.exchanges) == 48
 
 
-def test_a_connection_closed_while_idle_is_replaced():
+def test_a_connection_closed_while_idle_is_replaced(monkeypatch):
     """The request is sent once. Rule: C-12"""
     script = Script(["read", good], ["read", good])
     client = SoapClient(script.url, timeout=5)
     client.call(QUERY, BODY)
     script.closed.acquire(timeout=5)
+    used = []
+    send = client._send
+    monkeypatch.setattr(client, "_send", lambda connection, *rest: used.append(connection) or send(connection, *rest))
     client.call(QUERY, BODY)
     assert script.requests == 2
+    assert len(used) == 1
 
 
 def test_a_dead_connection_found_while_sending_is_replaced_once(monkeypatch):
@@ -340,23 +345,28 @@ def test_a_source_that_fails_is_not_blamed_on_the_peer():
     assert not server_bench.exchanges
 
 
-def test_an_answer_given_before_the_whole_request_was_read_is_heard():
-    """A peer that refuses a large deposit early. Rule: I-04"""
-    refusal = http_answer(b"too large", "413 Content Too Large", "text/plain")
+@pytest.mark.parametrize("soap", [True, False])
+def test_an_answer_given_before_the_whole_request_was_read_is_heard(soap):
+    """A peer that refuses a large deposit early; the half-used connection is not kept. Rule: I-04"""
+    done = threading.Event()
+    fault = b"".join(write_fault(SoapFault(SENDER, "too much"), "t1"))
+    early = http_answer(fault, "400 Bad Request") if soap else http_answer(b"no", "413 Content Too Large", "text/plain")
 
     class Early(Script):
         def _read(self, connection: socket.socket) -> None:
-            connection.recv(65536)
+            self.received.append(connection.recv(65536))
 
-    script = Early(["read", refusal, "read", "read", "read", "read"])
+    script = Early(["read", early, lambda request: bytes(not done.wait(10))])
     block = bytes(1 << 18)
     part = OutgoingPart("d1@x", "a/b", 400 << 18, lambda: (block for _ in range(400)))
-    with pytest.raises((BadAnswer, PeerUnreachable)) as caught:
-        SoapClient(script.url, timeout=5).call(SUBMIT, BODY, mtom=True, parts=[part])
-    if isinstance(caught.value, BadAnswer):
-        assert caught.value.http_status == 413
-    else:
-        assert caught.value.sent is False
+    client = SoapClient(script.url, timeout=0.5)
+    try:
+        with pytest.raises((BadAnswer, FaultReceived)) as caught:
+            client.call(SUBMIT, BODY, mtom=True, parts=[part])
+    finally:
+        done.set()
+    assert caught.value.http_status == (400 if soap else 413)
+    assert not client._idle
 
 
 def test_mutual_tls(serve):

@@ -103,6 +103,14 @@ def test_start_that_names_no_part_is_refused():
         read(multipart([(DOC_LINES, b"document")]))
 
 
+def test_two_parts_that_fit_start_are_refused():
+    """The start value is compared without regard to case, so it must be clear. Rule: M-10"""
+    upper = (*ROOT_LINES[:2], "Content-ID: <ROOT@here>")
+    assert read(multipart([(upper, b"<e/>")]))[0][1]
+    with pytest.raises(SoapFault, match="start parameter"):
+        read(multipart([(upper, b"<e/>"), (ROOT_LINES, b"<f/>")]))
+
+
 def test_two_parts_of_one_content_id_are_refused():
     """Also when only one of the two is percent-encoded. Rule: M-11"""
     twin = ["Content-ID: <doc%40here>"]
@@ -133,8 +141,8 @@ def test_a_message_cut_short_is_refused(cut):
 )
 def test_a_boundary_that_cannot_be_is_refused(content_type):
     """Rule: M-11. Attack: boundary-confusion"""
-    with pytest.raises(SoapFault):
-        read(multipart([(ROOT_LINES, b"<e/>")]), content_type)
+    with pytest.raises(SoapFault, match=r"boundary|Content-Type"):
+        MultipartReader(reader(b""), content_type)
 
 
 def test_line_feeds_alone_are_tolerated_and_then_cr_is_data():
@@ -349,6 +357,13 @@ def test_media_type_parameters():
     assert media.parameters == {"type": "application/xop+xml", "start": "<a@b>", "start-info": 'x; y="z"'}
 
 
+@pytest.mark.parametrize("value", ["a/b; x=1; X=2", "a/b; x", 'a/b; x="1', "a/b c", "a", "a/b" + "; x=1" * 1000])
+def test_unreadable_media_types(value):
+    """Two readings of one header are one too many. Attack: boundary-confusion"""
+    with pytest.raises(ValueError, match="media type"):
+        parse_media_type(value)
+
+
 def test_the_writer_quotes_and_frames_exactly():
     """Rule: M-03, M-04, M-05, M-13"""
     part = OutgoingPart("doc@here", "text/plain; charset=utf-8", 3, lambda: iter([b"a", b"bc"]))
@@ -375,6 +390,8 @@ def test_the_writer_never_lets_a_media_type_break_out():
     assert b"X-Evil" not in body and b"application/octet-stream" in body
     with pytest.raises(ValueError, match="header"):
         multipart_response([b"<e/>"], [OutgoingPart("d>\r\nX: 1", "a/b", 0, lambda: iter([]))], "urn:act")
+    with pytest.raises(ValueError, match="header"):
+        multipart_response([b"<e/>"], [OutgoingPart("d><e", "a/b", 0, lambda: iter([]))], "urn:act")
 
 
 @pytest.mark.parametrize("data", [b"ab", b"abcd"])

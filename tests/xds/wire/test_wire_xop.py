@@ -118,6 +118,12 @@ def test_inline_bytes_over_many_slices():
     assert b"".join(decode_inline(text)) == data
 
 
+def test_padding_at_the_border_of_a_slice_still_ends_the_text():
+    """Rule: M-09"""
+    with pytest.raises(SoapFault):
+        b"".join(decode_inline("Q" * ((1 << 18) - 2) + "==" + "QUJD"))
+
+
 def test_receive_document_gives_inline_bytes_a_part_of_their_own():
     """The part joins the exchange, so it is dropped with the others when nobody claims it. Rule: M-06"""
     here = exchange("<a@b>")

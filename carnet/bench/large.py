@@ -1,0 +1,128 @@
+"""One document of any size deposited and retrieved, by a client that does as little as can be done.
+
+A process of its own, like the load generator: reads ``{"prepare": …}``, then ``{"deposit": …}`` and
+``{"retrieve": …}`` lines. The bytes are made on the fly from one block and never held; those that come back are
+compared with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from carnet.bench import messages
+from carnet.bench.connection import connect
+from carnet.bench.floors import pattern
+from carnet.bench.load import PIN_VARIABLE, Refusal
+from carnet.bench.messages import Sender
+from guard.credentials.cards import Card
+from xds.namespaces import RESPONSE_SUCCESS
+from xds.wire.exchange import OutgoingPart
+
+_SUCCESS = f'status="{RESPONSE_SUCCESS}"'.encode()
+_CONTENT = re.compile(rb"\r\n\r\n.*?\r\n\r\n", re.S)
+"""From the head of the root part to the end of the head of the document."""
+_BLOCK = 1 << 18
+
+
+class Bulky:
+    """Sends and fetches documents of ``size`` bytes."""
+
+    def __init__(self, order: dict[str, Any]):
+        card = Card.open(order["card"], os.environ[PIN_VARIABLE])
+        self._sender = Sender(card, order["structure"], order["patient"])
+        self._context = card.tls_context(order["ca"])
+        self._size = int(order["size"])
+        self._repository = order["repository"]
+        self._pattern = pattern()
+
+    def deposit(self, port: int, document_id: str, sha1: str) -> dict[str, Any]:
+        """Seconds and processor time from the first byte sent to the answer. Raises Refusal."""
+        part = OutgoingPart(messages.CONTENT_ID, "text/xml", self._size, self._blocks)
+        head, blocks = messages.streamed_deposit(self._sender, document_id, part, sha1)
+        connection = connect(port, self._context, 300)
+        began, used = time.perf_counter(), time.process_time()
+        connection.sock.sendall(head)
+        for block in blocks:
+            connection.sock.sendall(block)
+        answer = connection.receive()
+        seconds, used = time.perf_counter() - began, time.process_time() - used
+        connection.close()
+        if answer is None or _SUCCESS not in answer[1]:
+            raise Refusal(f"deposit: {answer and bytes(answer[1][-600:])!r}")
+        return {"seconds": seconds, "cpu": used}
+
+    def _blocks(self) -> Iterator[memoryview]:
+        block, left = memoryview(self._pattern), self._size
+        while left:
+            piece = block[:left]
+            left -= len(piece)
+            yield piece
+
+    def retrieve(self, port: int, document_id: str) -> dict[str, Any]:
+        """Seconds and processor time from the request to the last byte; the bytes are compared after each block."""
+        request = messages.retrieve(self._sender, self._repository, document_id)
+        connection = connect(port, self._context, 300)
+        began, used = time.perf_counter(), time.process_time()
+        connection.sock.sendall(request)
+        head, body, length = connection.receive_head()
+        if not head.startswith(b"HTTP/1.1 200") or length < self._size:
+            raise Refusal(f"retrieve: {head[:40]!r} {body[:2000]!r}")
+        while (found := _CONTENT.search(body)) is None:
+            body += connection.sock.recv(_BLOCK)
+        self._compare(connection.sock, body[found.end() :])
+        rest = length - found.end() - self._size
+        while rest > 0 and (more := connection.sock.recv(rest)):
+            rest -= len(more)
+        seconds, used = time.perf_counter() - began, time.process_time() - used
+        connection.close()
+        return {"seconds": seconds, "cpu": used}
+
+    def _compare(self, sock: Any, begun: bytes) -> None:
+        """Read the rest of the document into one buffer, over and over. Raises Refusal at a byte that differs."""
+        twice = memoryview(self._pattern * 2)
+        period = len(self._pattern)
+        buffer = bytearray(period)
+        view = memoryview(buffer)
+        buffer[: len(begun)] = begun
+        place, have = 0, len(begun)
+        while True:
+            start = place % period
+            if view[:have] != twice[start : start + have]:
+                raise Refusal(f"retrieve: bytes differ near {place}")
+            place += have
+            if place >= self._size:
+                return
+            have = 0
+            want = min(period, self._size - place)
+            while have < want:
+                got = sock.recv_into(view[have:want])
+                if not got:
+                    raise Refusal("retrieve: closed inside the document")
+                have += got
+
+
+def main() -> None:
+    """Serve orders from standard input until it ends."""
+    client: Bulky | None = None
+    for line in sys.stdin:
+        order = json.loads(line)
+        try:
+            if "prepare" in order:
+                client = Bulky(order["prepare"])
+                answer: dict[str, Any] = {}
+            else:
+                assert client is not None
+                answer = client.deposit(**order["deposit"]) if "deposit" in order else client.retrieve(**order["retrieve"])
+        except (Refusal, OSError) as error:
+            answer = {"error": f"{type(error).__name__}: {error}"}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,280 @@
+"""Both services as processes of their own, to be measured, starved and killed; every process by the id it was started with.
+
+``Live`` holds a ``World`` whose services run apart, so that each can be stopped and started again alone. What they
+write to their error output is kept in ``world.folder/logs`` for the scan of the logs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from carnet.commands.serve import admin_addresses
+from carnet.supervisor import ready_process
+from conformance import frames
+from conformance.client import Client, Outcome, bytes_part
+from tests.world import World
+from xds.model import Submission
+from xds.wire.exchange import OutgoingPart
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = ("registry", "repository")
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours, without settings meant for other installations."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("CARNET")}
+    return kept | {"PYTHONPATH": str(ROOT)}
+
+
+class Service:
+    """One service: gunicorn's master, which we start, and its worker, which it starts."""
+
+    def __init__(self, name: str, world: World) -> None:
+        self.name = name
+        self._world = world
+        self._address = admin_addresses(world.settings)[name]
+        self.log = world.folder / "logs" / f"{name}.log"
+        self.log.parent.mkdir(exist_ok=True)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def master(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def start(self, prefix: tuple[str, ...] = (), **environment: str) -> Service:
+        """Start it; ``prefix`` is a command that runs it, such as ``prlimit``. Returns at once."""
+        command = [*prefix, sys.executable, "-m", "carnet", "serve", self.name, "--data", str(self._world.folder)]
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=ROOT, stderr=log, stdout=log, start_new_session=True,
+                env=clean_environment() | environment,
+            )
+        return self
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def wait_ready(self, patience: float = 60.0) -> Service:
+        """Wait for a worker of the running master to be ready."""
+        deadline = time.monotonic() + patience
+        while ready_process(self._address) != self.master:
+            assert self.is_running(), f"{self.name} ended: {self.log.read_text('utf-8', 'replace')[-2000:]}"
+            assert time.monotonic() < deadline, f"{self.name} is not ready after {patience} s"
+            time.sleep(0.05)
+        return self
+
+    def workers(self) -> list[int]:
+        """Process ids of the workers."""
+        try:
+            return [int(p) for p in Path(f"/proc/{self.master}/task/{self.master}/children").read_text().split()]
+        except OSError:
+            return []
+
+    def pids(self) -> list[int]:
+        return [self.master, *self.workers()]
+
+    def kill_worker(self) -> None:
+        """kill -9 of the worker alone; its master starts another."""
+        gone = self.workers()
+        for pid in gone:
+            _kill(pid)
+        deadline = time.monotonic() + 30
+        while set(gone) & set(self.workers()) or not self.workers():
+            assert time.monotonic() < deadline, f"{self.name}: no new worker"
+            time.sleep(0.02)
+
+    def kill_master(self) -> None:
+        """kill -9 of the master alone, and start another; the worker it leaves behind ends by itself."""
+        _kill(self.master)
+        self._reap()
+        self.start()
+
+    def kill_group(self) -> None:
+        """kill -9 of master and worker at one moment, and start again."""
+        self.end_at_once()
+        self.start()
+
+    def end_at_once(self) -> None:
+        if self.is_running():
+            os.killpg(self.master, signal.SIGKILL)  # a session of its own: its group holds only what it started
+            self._reap()
+
+    def stop(self) -> None:
+        """SIGTERM, and SIGKILL when that is not enough."""
+        if self._process is None:
+            return
+        if self._process.poll() is None:
+            self._process.terminate()
+            try:
+                self._process.wait(20)
+            except subprocess.TimeoutExpired:
+                pass
+        self.end_at_once()
+
+    def _reap(self) -> None:
+        assert self._process is not None
+        self._process.wait(30)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+@dataclass
+class Live:
+    """One installation and its two services, apart."""
+
+    world: World
+    services: dict[str, Service] = field(default_factory=dict)
+
+    @classmethod
+    def prepare(cls, folder: Path, toml: str = "") -> Live:
+        """Make the installation; nothing runs yet."""
+        world = World.prepare(folder, toml)
+        return cls(world, {name: Service(name, world) for name in NAMES})
+
+    def start(self) -> Live:
+        for service in self.services.values():
+            service.start()
+        return self.wait_ready()
+
+    def wait_ready(self) -> Live:
+        for service in self.services.values():
+            service.wait_ready()
+        return self
+
+    def stop(self) -> None:
+        for service in self.services.values():
+            service.stop()
+
+    @property
+    def registry(self) -> Service:
+        return self.services["registry"]
+
+    @property
+    def repository(self) -> Service:
+        return self.services["repository"]
+
+    def client(self, who: str = "physician", **changes: Any) -> Client:
+        return self.world.client(who, **changes)
+
+    def deposit(self, data: bytes, patient_id: str = "", client: Client | None = None) -> tuple[Submission, Outcome]:
+        """Deposit one document of these bytes; the patient's record is opened if none is given."""
+        submission = submission_of(data, patient_id or self.world.patient())
+        return submission, provide(client or self.client(), submission, data)
+
+    def retrieve(self, submission: Submission, client: Client | None = None) -> bytes:
+        """The bytes of its one document; AssertionError when it is not served."""
+        entry = submission.entries[0]
+        wanted = [(self.world.settings.repository.unique_id, entry.unique_id)]
+        outcome, items = (client or self.client()).retrieve(wanted, Bytes, patient_id=entry.patient_id)
+        assert outcome.is_success, outcome
+        received = items[0].received
+        assert isinstance(received, bytes)
+        return received
+
+    def check(self, *flags: str) -> dict[str, Any]:
+        """``carnet check --json`` with these flags."""
+        done = subprocess.run(
+            [sys.executable, "-m", "carnet", "check", "--json", "--data", str(self.world.folder), *flags],
+            cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
+        )
+        assert done.stdout, done.stderr
+        report: dict[str, Any] = json.loads(done.stdout)
+        return report
+
+    def assert_agreement(self, *flags: str) -> dict[str, Any]:
+        """Registry, repository and files agree, and nothing is left over after a sweep that waits for nobody."""
+        report = self.check("--repair", "--grace", "0", "--full", *flags)
+        wrong = {k: report[k] for k in ("missing", "damaged", "unknown", "unfinished", "orphans") if report[k]}
+        assert report["agree"] and not wrong, wrong
+        assert self.staged() == []
+        return report
+
+    def staged(self) -> list[str]:
+        return sorted(os.listdir(Path(self.world.settings.documents) / "staging"))
+
+    def logs(self) -> str:
+        """Everything the services have written so far."""
+        return "".join(s.log.read_text("utf-8", "replace") for s in self.services.values() if s.log.exists())
+
+
+@contextmanager
+def served(folder: Path, toml: str = "") -> Iterator[Live]:
+    """An installation with both services ready, stopped at the end."""
+    live = Live.prepare(folder, toml)
+    try:
+        yield live.start()
+    finally:
+        live.stop()
+
+
+class Bytes:
+    """A sink that keeps the bytes."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        self._pieces.append(bytes(chunk))
+
+    def finish(self) -> bytes:
+        return b"".join(self._pieces)
+
+    def abort(self) -> None:
+        self._pieces.clear()
+
+
+def a_document(size: int = 0) -> bytes:
+    """Bytes that occur once, of at least ``size``."""
+    mark = f"<essai>{uuid.uuid4()}</essai>\r\n".encode()
+    return mark + b"\xef\xbb\xbf" + os.urandom(max(0, size - len(mark) - 3))
+
+
+def submission_of(data: bytes, patient_id: str, **changes: Any) -> Submission:
+    """A submission of one document of these bytes."""
+    values = {"hash": hashlib.sha1(data, usedforsecurity=False).hexdigest(), "size": len(data)}
+    return frames.valid_submission("dmp", patient_id=patient_id, **values | changes)
+
+
+def provide(client: Client, submission: Submission, data: bytes | OutgoingPart) -> Outcome:
+    """ITI-41 of a submission with one document."""
+    part = data if isinstance(data, OutgoingPart) else bytes_part(data, "document@test", "text/xml")
+    return client.provide(submission, [(submission.entries[0].entry_uuid, part)])
+
+
+class Memory:
+    """Growth of the memory of processes while something runs, from the peak the kernel keeps for each."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self._before = {}
+        for pid in pids:
+            Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak starts again at the present size
+            self._before[pid] = _status(pid, "VmRSS")
+
+    def growth(self) -> dict[int, int]:
+        """Bytes at the peak above the size at the start, by process id. A process must not have ended."""
+        return {pid: _status(pid, "VmHWM") - before for pid, before in self._before.items()}
+
+
+def _status(pid: int, name: str) -> int:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith(f"{name}:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(f"no {name} for process {pid}")
