@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -167,6 +168,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         on_fault=fault_logger(actor.database, "registry"),
         describe=describer(Actor.REGISTRY, settings.registry_url),
         title="Carnet document registry",
+        is_ours=partial(_is_node, verifier),
         peer_of=peer_of,
         observe=meter.observe,
     )

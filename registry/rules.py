@@ -1,6 +1,6 @@
 """Submission rules that need what is already stored: references, duplicates, patients, replacement.
 
-``check_against_store`` only reads and reports every problem; ``apply`` only writes, once nothing is
+``StateCheck`` only reads and reports every problem; ``apply`` only writes, once nothing is
 wrong. Both run in the one transaction of the submission, so what was checked is what is changed.
 
 Clause: ITI TF-2 3.42.4.1.3, ITI TF-3 4.1.4, 4.2.2
@@ -177,10 +177,10 @@ class StateCheck:
             return
         if association.type in RELATIONSHIPS:
             yield from self._relationship(association, subject, source, target)
-        elif association.type == HAS_MEMBER and source.kind == "Folder":
-            yield from self._folder_member(association, subject, source, target)
-        elif association.type == HAS_MEMBER and source.kind == "SubmissionSet" and target.kind == "DocumentEntry":
+        elif association.type == HAS_MEMBER and source.kind == "SubmissionSet":
             yield from self._set_member(association, subject, target)
+        elif association.type == HAS_MEMBER:
+            yield from self._folder_member(association, subject, source, target)
 
     @staticmethod
     def _deprecated(subject: str, identifier: str, rule: str) -> Finding:
@@ -276,7 +276,22 @@ class StateCheck:
         return any(a.type in transforms and a.source == identifier for a in links)
 
     def _folder_member(self, association: Association, subject: str, source: End, target: End) -> Iterator[Finding]:
-        if target.kind != "DocumentEntry":
+        """Both ends may be stored. What is wrong with ends of the request, the submission check has said."""
+        for field, end, wanted, rule in (
+            ("sourceObject", source, "Folder", "R-067"),
+            ("targetObject", target, "DocumentEntry", "R-068" if target.kind == "Folder" else "R-067"),
+        ):
+            if end.kind != wanted and end.is_stored:
+                yield Finding(
+                    code=METADATA,
+                    subject=subject,
+                    field=field,
+                    found=f"a stored {end.kind}",
+                    expected=f"a {wanted}; folders hold documents and do not nest",
+                    clause="ITI TF-3 4.2.2.1.3",
+                    rule=rule,
+                )
+        if (source.kind, target.kind) != ("Folder", "DocumentEntry"):
             return
         if source.status == DEPRECATED or target.status == DEPRECATED:
             yield self._deprecated(subject, association.target, "R-067")
@@ -284,18 +299,18 @@ class StateCheck:
             yield self._other_patient(subject, "R-069")
 
     def _set_member(self, association: Association, subject: str, target: End) -> Iterator[Finding]:
-        status = association.slot("SubmissionSetStatus")
-        if status == "Original" and target.is_stored:
+        """Of what is stored a set refers to documents only, and to those that are Approved."""
+        if target.is_stored and target.kind != "DocumentEntry":
             yield Finding(
                 code=METADATA,
                 subject=subject,
-                field="SubmissionSetStatus",
-                found="Original for a stored document",
-                expected="Reference",
-                clause="ITI TF-3 4.2.2.1.1",
+                field="targetObject",
+                found=f"a stored {target.kind}",
+                expected="a stored DocumentEntry, or an object of this submission",
+                clause="ITI TF-3 4.2.2.1",
                 rule="R-065",
             )
-        if status == "Reference" and target.is_stored and target.status == DEPRECATED:
+        elif target.is_stored and target.status == DEPRECATED:
             yield self._deprecated(subject, association.target, "R-078")
 
 

@@ -28,7 +28,8 @@ class FileDocumentStore:
     def __init__(self, folder: str | Path) -> None:
         self._staging = Path(folder) / "staging"
         self._kept = Path(folder) / "kept"
-        self._staging.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_folder(Path(folder))
+        make_folder(self._staging)
         if not (self._kept / "f" / "f").is_dir():
             self._make_folders()
 
@@ -86,9 +87,11 @@ class FileDocumentStore:
 
     def _make_folders(self) -> None:
         """May be repeated after an interruption: the folder that is looked for is made last."""
+        make_folder(self._kept)
         for first in _DIGITS:
+            make_folder(self._kept / first)
             for second in _DIGITS:
-                (self._kept / first / second).mkdir(parents=True, exist_ok=True, mode=0o700)
+                make_folder(self._kept / first / second)
             sync_folder(self._kept / first)
         sync_folder(self._kept)
         sync_folder(self._kept.parent)
@@ -113,6 +116,12 @@ class FileReading:
 
     def close(self) -> None:
         self._file.close()
+
+
+def make_folder(path: Path) -> None:
+    """For this account only; missing folders above it are made with the usual rights."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.mkdir(exist_ok=True, mode=0o700)
 
 
 def sync_folder(path: Path) -> None:

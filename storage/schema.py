@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +28,7 @@ def upgrade(url: str, which: Which) -> None:
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite" and parsed.database:
-        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        _create_file(Path(parsed.database))
     engine = connect(url)
     try:
         with engine.sqlalchemy.connect() as connection:
@@ -67,6 +68,12 @@ def version_table(which: Which) -> str:
 
 def _context(connection: Connection, which: Which) -> MigrationContext:
     return MigrationContext.configure(connection, opts={"version_table": version_table(which)})
+
+
+def _create_file(path: Path) -> None:
+    """An empty database, readable by this account only; SQLite gives its log the same rights."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
 
 
 def _folder(which: Which) -> Path:

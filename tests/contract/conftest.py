@@ -98,7 +98,12 @@ def registry(registry_url: str) -> Iterator[SqlRegistryDatabase]:
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
-def repository(request: pytest.FixtureRequest) -> Iterator[SqlRepositoryDatabase]:
-    database = SqlRepositoryDatabase(_url(request, "repository"))
+def repository_url(request: pytest.FixtureRequest) -> str:
+    return _url(request, "repository")
+
+
+@pytest.fixture
+def repository(repository_url: str) -> Iterator[SqlRepositoryDatabase]:
+    database = SqlRepositoryDatabase(repository_url)
     yield database
     database.close()

@@ -68,7 +68,8 @@ def submission_set(**changes: Any) -> SubmissionSet:
 def link(source: Any, target: Any, kind: str = HAS_MEMBER, **changes: Any) -> Association:
     """Between two objects or identifiers."""
     ends = [getattr(end, "entry_uuid", end) for end in (source, target)]
-    return replace(Association(entry_uuid=uuid(), type=kind, source=ends[0], target=ends[1], status=APPROVED), **changes)
+    made = Association(entry_uuid=uuid(), type=kind, source=ends[0], target=ends[1], status=APPROVED)
+    return replace(made, **changes)
 
 
 def member(owner: Any, target: Any, status: str = "Original") -> Association:

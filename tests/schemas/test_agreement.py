@@ -212,10 +212,28 @@ def spoilt(message: Element) -> Iterator[tuple[str, Element]]:
 
 
 def is_deliberate(message: Element) -> bool:
-    """True for the differences that spoiling can reach: several documents in a removal, stray characters in base64."""
+    """True for the differences that spoiling can reach.
+
+    Several documents in a removal, stray characters in base64, long values of a stored query (Q-07).
+    """
+    if message.tag == "{urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0}AdhocQueryRequest" and any(
+        len(value.text or "") > 256 for value in message.iter("{urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0}Value")
+    ):
+        return True
     if message.tag == "{urn:ihe:iti:rmd:2017}RemoveDocumentsRequest" and len(message) > 1:
         return True
     return any("?" in (document.text or "") for document in message.iter(DOCUMENT))
+
+
+def test_long_values_of_a_stored_query_are_taken(published: Verdict) -> None:
+    """A list of identifiers in one Value: the published schema stops at 256 characters, we do not.
+
+    Rule: Q-07
+    """
+    query = load(next(path for path in CORPUS if path.stem == "iti18-request"))
+    value = next(query.iter("{urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0}Value"))
+    value.text = "(" + ",".join(["'urn:uuid:00000000-0000-4000-8000-000000000000'"] * 40) + ")"
+    assert ours(query) and not published(query)
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda p: p.stem)

@@ -105,7 +105,9 @@ def _write(
     url: str, action: str, body: Sequence[bytes], *, security: bytes, mtom: bool, parts: Sequence[OutgoingPart],
     trace_id: str,
 ) -> Message:
-    """A request. ``trace_id`` makes it part of a request under way. The first block holds the envelope; no part is asked for its bytes before the second.
+    """A request; ``trace_id`` makes it part of one under way.
+
+    The first block holds the envelope; no part is asked for its bytes before the second.
 
     Rule: M-01, M-02, T-03, T-04, T-06
     """

@@ -1,8 +1,8 @@
 """multipart/related, streamed both ways in constant memory.
 
-The scanner is ours: python-multipart's parser, measured at the same speed, knows neither line-feed-only
-messages nor the difference between a delimiter and a document line that merely begins like one, and both
-decide whether a document comes out as it went in.
+The scanner is ours: python-multipart's parser knows neither line-feed-only messages nor the difference
+between a delimiter and a document line that merely begins like one, and both decide whether a document
+comes out as it went in.
 
 A document is never touched: a delimiter is a line end, ``--``, the boundary, optional ``--``, blanks and a
 line end; anything less is data. The line end in front belongs to the delimiter, every other byte to the part.

@@ -53,6 +53,7 @@ class SoapService:
     ``validate``      messages, one per schema error of a body element; None to leave the schema alone
     ``on_fault``      told of every fault; the exchange is None when the request was not understood
     ``describe``      (path, query) to (content type, bytes) for ``?wsdl`` and ``?xsd=name``
+    ``is_ours``       tells our own services, whose trace ids are carried on
     ``strict_mtom``   refuse an MTOM transaction that arrives without MTOM (M-14)
 
     Faults are sent as plain application/soap+xml, also to a multipart request: every stack met reads that.
@@ -65,7 +66,7 @@ class SoapService:
         limits: Limits = DEFAULT, validate: Callable[[etree._Element], list[str]] | None = None,
         on_fault: OnFault | None = None, peer_of: Callable[[WSGIEnvironment], Peer] | None = None,
         observe: Observe | None = None, describe: Describe | None = None, strict_mtom: bool = True,
-        title: str = "SOAP service",
+        title: str = "SOAP service", is_ours: Callable[[Peer], bool] | None = None,
     ) -> None:
         served = tuple(transactions)
         self._by_path: dict[str, dict[str, Transaction]] = {
@@ -82,6 +83,7 @@ class SoapService:
         self._describe = describe
         self._strict_mtom = strict_mtom
         self._title = title
+        self._is_ours = is_ours
 
     @property
     def paths(self) -> frozenset[str]:
@@ -91,7 +93,7 @@ class SoapService:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).rstrip("/")
         actions = self._by_path.get(path)
-        trace_id = trace_of(environ)
+        trace_id = uuid4().hex
         method = environ["REQUEST_METHOD"]
         if actions is None:
             return _plain(start_response, trace_id, HttpError(404, "No service lives at this address"))
@@ -137,6 +139,7 @@ class _Post:
         try:
             try:
                 self._peer = self._environ.get(PEER_KEY) or self._service._peer_of(self._environ)
+                self._carry_on_trace()
                 return self._send(start_response, self._process())
             except HttpError as error:
                 self._outcome = "http"
@@ -156,6 +159,12 @@ class _Post:
             if self._service._observe is not None:
                 name = self._transaction.name if self._transaction is not None else ""
                 self._service._observe(name, self._outcome, time.perf_counter() - began)
+
+    def _carry_on_trace(self) -> None:
+        """Keep the trace id (32 hex digits) that one of our own services sends; nobody else may choose it."""
+        given, is_ours = self._environ.get("HTTP_X_TRACE_ID", ""), self._service._is_ours
+        if given and is_ours is not None and _TRACE.fullmatch(given) and is_ours(self._peer):
+            self._trace_id = given
 
     def _process(self) -> Reply:
         """From the first byte of the body to the reply of the transaction."""
@@ -271,12 +280,6 @@ class _Post:
         """Type and place of an unexpected error: never its text, which may quote the message."""
         name = self._transaction.name if self._transaction is not None else "a request not understood"
         _LOG.error("%s in %s, trace %s, at %s", type(error).__name__, name, self._trace_id, place_of(error))
-
-
-def trace_of(environ: WSGIEnvironment) -> str:
-    """The trace id a request carries on from another of our services (32 hex digits), else a new one."""
-    given = environ.get("HTTP_X_TRACE_ID", "")
-    return given if _TRACE.fullmatch(given) else uuid4().hex
 
 
 def peer_from_environ(environ: WSGIEnvironment) -> Peer:

@@ -1,0 +1,265 @@
+"""Documents as files."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from repository.store import Staged
+from storage import FileDocumentStore, open_documents, upload
+from storage.upload import BLOCK, BLOCKS, SMALL
+
+SIZES = [0, 1, 20_000, SMALL - 1, SMALL, SMALL + 1, SMALL + BLOCK, 3 * BLOCK * BLOCKS + 17]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FileDocumentStore:
+    return FileDocumentStore(tmp_path / "documents")
+
+
+def put(store: FileDocumentStore, data: bytes, chunk: int = 65_536) -> Staged:
+    incoming = store.begin()
+    for start in range(0, len(data), chunk):
+        incoming.write(memoryview(data)[start : start + chunk])
+    return incoming.finish()
+
+
+def kept(store: FileDocumentStore, data: bytes) -> Staged:
+    staged = put(store, data)
+    store.keep([staged])
+    return staged
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bytes_come_back_unchanged(store: FileDocumentStore, size: int) -> None:
+    """Size and SHA-1 are of the exact bytes, whatever the way they took. Clause: ITI TF-3 4.2.3.2.10"""
+    data = random.Random(size).randbytes(size)
+    staged = kept(store, data)
+    assert (staged.size, staged.sha1) == (size, hashlib.sha1(data).hexdigest())
+    assert b"".join(store.open(staged.key)) == data
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(chunks=st.lists(st.integers(0, 2 * BLOCK), max_size=8))
+def test_chunks_of_any_size(store: FileDocumentStore, chunks: list[int]) -> None:
+    """How the bytes are cut does not matter, and a buffer may be used again once write has returned."""
+    source = random.Random(1)
+    incoming, digest = store.begin(), hashlib.sha1()
+    for size in chunks:
+        buffer = bytearray(source.randbytes(size))
+        digest.update(buffer)
+        incoming.write(memoryview(buffer))
+        buffer[:] = bytes(size)
+    staged = incoming.finish()
+    assert (staged.size, staged.sha1) == (sum(chunks), digest.hexdigest())
+    store.keep([staged])
+    assert hashlib.sha1(b"".join(store.open(staged.key))).hexdigest() == staged.sha1
+    store.discard([staged.key])
+
+
+def test_staged_bytes_are_not_readable(store: FileDocumentStore) -> None:
+    """Until they are kept, and keeping may be repeated; keeping what is gone is an error."""
+    staged = put(store, b"abc")
+    assert incoming_is_final(store, staged) is False
+    store.keep([staged])
+    store.keep([staged])
+    assert incoming_is_final(store, staged) is True
+    store.discard([staged.key])
+    store.discard([staged.key])
+    with pytest.raises(FileNotFoundError):
+        store.keep([staged])
+
+
+def incoming_is_final(store: FileDocumentStore, staged: Staged) -> bool:
+    try:
+        return b"".join(store.open(staged.key)) == b"abc"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("size", [10, 3 * SMALL])
+def test_an_aborted_upload_leaves_no_file(store: FileDocumentStore, tmp_path: Path, size: int) -> None:
+    """Before the end, after it, twice, and without a first byte."""
+    store.begin().abort()
+    half = store.begin()
+    half.write(bytes(size))
+    half.abort()
+    half.abort()
+    whole = store.begin()
+    whole.write(bytes(size))
+    whole.finish()
+    whole.abort()
+    whole.abort()
+    assert files(tmp_path) == []
+
+
+def test_abort_after_keep_keeps(store: FileDocumentStore) -> None:
+    """A late abort does not take back what was kept."""
+    incoming = store.begin()
+    incoming.write(b"abc")
+    staged = incoming.finish()
+    assert incoming.finish() == staged
+    store.keep([staged])
+    incoming.abort()
+    assert b"".join(store.open(staged.key)) == b"abc"
+
+
+@pytest.mark.parametrize("key", ["", "../../etc/passwd", "a" * 31, "A" * 32, "a" * 32 + "\n", "/etc/passwd", "a/" * 16])
+def test_a_key_that_is_not_ours_names_no_file(store: FileDocumentStore, tmp_path: Path, key: str) -> None:
+    """Reading fails at the call and removing does nothing. Attack: path-traversal"""
+    outside = tmp_path / "passwd"
+    outside.write_bytes(b"x")
+    with pytest.raises(FileNotFoundError):
+        store.open(key)
+    with pytest.raises(FileNotFoundError):
+        store.keep([Staged(key, 1, "")])
+    store.discard([key])
+    assert outside.exists()
+
+
+def test_reading_fails_at_the_call(store: FileDocumentStore) -> None:
+    """A document that is not there is known before an answer is begun."""
+    with pytest.raises(FileNotFoundError):
+        store.open("0" * 32)
+
+
+def test_a_reading_closes_its_file(store: FileDocumentStore) -> None:
+    """At its end, and when it is given up half way or before the first chunk."""
+    staged = kept(store, bytes(1000))
+    before = len(os.listdir("/proc/self/fd"))
+    chunks = list(store.open(staged.key, chunk=300))
+    assert [len(chunk) for chunk in chunks] == [300, 300, 300, 100]
+    for steps in (0, 1):
+        reading = store.open(staged.key, chunk=300)
+        for _ in range(steps):
+            next(reading)
+        reading.close()
+        assert list(reading) == []
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_kept_documents_are_listed(store: FileDocumentStore) -> None:
+    """Key, size and age of everything permanent; staged bytes are not listed."""
+    wanted = {kept(store, bytes(size)).key: size for size in (0, 5, 3 * SMALL)}
+    put(store, b"staged")
+    listed = list(store.kept())
+    assert {key: size for key, size, _ in listed} == wanted
+    assert all(-1 < age < 60 for _, _, age in listed)
+
+
+def test_old_staging_is_cleared(store: FileDocumentStore, tmp_path: Path) -> None:
+    """Only what is older than asked; what is kept stays."""
+    old, new, permanent = put(store, b"old"), put(store, b"new"), kept(store, b"kept")
+    past = time.time() - 100
+    os.utime(tmp_path / "documents" / "staging" / old.key, (past, past))
+    assert store.clear_staging(50) == 1
+    assert store.clear_staging(50) == 0
+    store.keep([new])
+    assert {key for key, _, _ in store.kept()} == {new.key, permanent.key}
+
+
+def test_another_process_finds_the_documents(tmp_path: Path) -> None:
+    """By path and by file URL."""
+    staged = kept(FileDocumentStore(tmp_path / "d"), b"abc")
+    assert b"".join(open_documents(str(tmp_path / "d")).open(staged.key)) == b"abc"
+    assert b"".join(open_documents(f"file://{tmp_path}/d").open(staged.key)) == b"abc"
+
+
+def test_documents_are_for_this_account_only(store: FileDocumentStore, tmp_path: Path) -> None:
+    """Files and folders carry no rights for others."""
+    kept(store, b"abc")
+    for path in (tmp_path / "documents").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0
+
+
+def full_disk(after: int) -> Callable[..., int]:
+    """os.write on a disk with room for so many bytes; it then writes a part, and fails at the next call."""
+    real, left = os.write, after
+
+    def write(descriptor: int, data: Any) -> int:
+        nonlocal left
+        if left == 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        count = real(descriptor, data[:left])
+        left -= count
+        return count
+
+    return write
+
+
+@pytest.mark.parametrize("room", [0, 10, SMALL + 5])
+@pytest.mark.parametrize("size", [100, 20 * SMALL])
+def test_a_full_disk_is_told_and_leaves_no_file(
+    store: FileDocumentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, size: int
+) -> None:
+    """ENOSPC comes out of write or finish, the sender is never stuck, and the store works once there is room."""
+    if size < room:
+        pytest.skip("fits")
+    monkeypatch.setattr(upload.os, "write", full_disk(room))
+    incoming = store.begin()
+    with pytest.raises(OSError, match="No space") as caught:
+        for _ in range(size // 100):
+            incoming.write(bytes(100))
+        incoming.finish()
+    assert caught.value.errno == errno.ENOSPC
+    incoming.abort()
+    assert files(tmp_path) == []
+    monkeypatch.undo()
+    assert kept(store, b"abc").size == 3
+
+
+def test_a_failing_sync_is_told(store: FileDocumentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes that could not be made durable are not staged."""
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(upload.os, "fsync", fail)
+    for size in (10, 3 * SMALL):
+        with pytest.raises(OSError, match="Input/output"):
+            put(store, bytes(size))
+    assert files(tmp_path) == []
+
+
+def test_memory_stays_flat(store: FileDocumentStore) -> None:
+    """A document many times the size of the blocks passes through them."""
+    import tracemalloc
+
+    chunk = bytes(BLOCK)
+    tracemalloc.start()
+    try:
+        incoming = store.begin()
+        for _ in range(200):
+            incoming.write(chunk)
+        staged = incoming.finish()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    store.discard([staged.key])
+    assert staged.size == 200 * BLOCK
+    assert peak < (BLOCKS + 4) * BLOCK
+
+
+def test_a_half_made_store_is_completed(tmp_path: Path) -> None:
+    """A first start that was interrupted while folders were made is repaired by the next."""
+    store = FileDocumentStore(tmp_path / "d")
+    for name in ("f/f", "f/e", "3/7"):
+        (tmp_path / "d" / "kept" / name).rmdir()
+    store = FileDocumentStore(tmp_path / "d")
+    for _ in range(3):
+        kept(store, b"abc")
+    assert len(list((tmp_path / "d" / "kept").glob("*/*"))) >= 256
+    assert len(list(store.kept())) == 3
