@@ -46,8 +46,8 @@ class Meter:
         self._seconds.labels(transaction or "none").observe(seconds)
 
 
-def serve(port: int, meter: Meter, ready: Callable[[], str]) -> None:
-    """Listen on 127.0.0.1 in a thread of its own. ``ready`` returns "" or what is wrong."""
+def serve(port: int, meter: Meter, ready: Callable[[], str]) -> Callable[[], None]:
+    """Listen on 127.0.0.1 in a thread of its own. ``ready`` returns "" or what is wrong. Returns how to stop it."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -78,3 +78,9 @@ def serve(port: int, meter: Meter, ready: Callable[[], str]) -> None:
     server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()
+
+    def stop() -> None:
+        server.shutdown()
+        server.server_close()
+
+    return stop

@@ -59,38 +59,51 @@ class Report:
 
 
 def compare(registry: RegistryActor, repository: RepositoryActor, *, full: bool) -> Report:
-    """Hold the three against each other; ``full`` reads every byte. Changes nothing."""
+    """Hold the three against each other; ``full`` reads every byte. Changes nothing.
+
+    Deposits may go on meanwhile: the registry is read first and the files last, because a deposit is complete
+    in the opposite order.
+    """
     report = Report()
-    kept = {key: size for key, size, _ in repository.documents.kept()}
-    held: dict[tuple[str, str], list[HeldDocument]] = defaultdict(list)
-    with repository.database.read() as unit:
-        for row in unit.documents.every():
-            report.documents += 1
-            whole = kept.pop(row.key, None) == row.size and (not full or _sha1(repository, row.key) == row.sha1)
-            if whole:
-                held[row.unique_id, row.sha1].append(row)
-            else:
-                report.damaged.append(row.unique_id)
-    report.orphans = len(kept)
-    registered: set[tuple[str, str]] = set()
+    registered: dict[tuple[str, str], int | None] = {}
     with registry.database.read() as registry_unit:
         for entry in registry_unit.registry.every_entry():
-            if entry.repository_unique_id != repository.unique_id:
-                continue
-            report.entries += 1
-            pair = (entry.unique_id, entry.hash.lower())
-            registered.add(pair)
-            if not any(row.size == entry.size for row in held.get(pair, ())):
-                report.missing.append(entry.unique_id)
-    for pair, rows in held.items():
+            if entry.repository_unique_id == repository.unique_id:
+                report.entries += 1
+                registered[entry.unique_id, entry.hash.lower()] = entry.size
+    with repository.database.read() as unit:
+        rows = {row.key: row for row in unit.documents.every()}
+    report.documents = len(rows)
+    held: dict[tuple[str, str], list[HeldDocument]] = defaultdict(list)
+    kept = {key: size for key, size, _ in repository.documents.kept()}
+    for row in rows.values():
+        if kept.pop(row.key, None) == row.size and (not full or _sha1(repository, row.key) == row.sha1):
+            held[row.unique_id, row.sha1].append(row)
+        elif _is_still_there(repository, row):
+            report.damaged.append(row.unique_id)
+    report.orphans = len(kept)
+    report.missing = [
+        pair[0] for pair, size in registered.items() if not any(row.size == size for row in held.get(pair, ()))
+    ]
+    for pair, same in held.items():
         if pair not in registered:
-            report.unfinished += sum(not row.settled for row in rows)
-            report.unknown += [row.unique_id for row in rows if row.settled]
+            report.unfinished += sum(not row.settled for row in same)
+            report.unknown += [row.unique_id for row in same if row.settled]
     return report
 
 
+def _is_still_there(repository: RepositoryActor, row: HeldDocument) -> bool:
+    """False when the row was withdrawn while we looked for its bytes."""
+    with repository.database.read() as unit:
+        return any(other.key == row.key for other in unit.documents.find(row.unique_id))
+
+
 def _sha1(repository: RepositoryActor, key: str) -> str:
+    """Of the bytes as they are; "" when they have just been withdrawn."""
     digest = hashlib.sha1(usedforsecurity=False)
-    for chunk in repository.documents.open(key):
-        digest.update(chunk)
+    try:
+        for chunk in repository.documents.open(key):
+            digest.update(chunk)
+    except FileNotFoundError:
+        return ""
     return digest.hexdigest()

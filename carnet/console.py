@@ -19,6 +19,7 @@ from carnet.settings import Settings
 from conformance.client import Client
 from guard.credentials import vihf
 from guard.credentials.cards import Card, CardError
+from guard.credentials.identity import Kind
 from xds.model import Code
 
 DATA = click.option(
@@ -29,6 +30,8 @@ DATA = click.option(
     show_default=True,
     help="Folder of the installation.",
 )
+AUTOMATE = Code("AUTOMATE", "1.2.250.1.213.1.1.4.6", "Automate")
+STAFF = Code("SECRETARIAT_MEDICAL", "1.2.250.1.213.1.1.4.6", "Secrétariat médical")
 JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
 
 
@@ -157,4 +160,12 @@ def client_of(
         ca_file=ca,
         structure_id=structure_id,
         purpose=Code(purpose, vihf.PURPOSES),
+        roles=default_roles(card),
     )
+
+
+def default_roles(card: Card) -> tuple[Code, ...]:
+    """The role of a card that states no profession; () where the card states one. Clause: DMP VIHF role (TRE_A00)"""
+    if card.kind is not Kind.PERSON:
+        return (AUTOMATE,)
+    return () if vihf.card_roles(card) else (STAFF,)

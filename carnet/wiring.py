@@ -9,7 +9,7 @@ import logging
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,10 +32,10 @@ from repository.registry_link import RegistryUnavailable, SoapRegistryLink
 from repository.sweep import sweep
 from xds import domain as domains
 from xds.ebxml import schema
-from xds.errors import Actor
+from xds.errors import Actor, Finding
 from xds.limits import Limits
 from xds.wire.client import LocalTransport, SoapClient
-from xds.wire.exchange import Exchange, Peer
+from xds.wire.exchange import Exchange, Peer, Transaction
 from xds.wire.faults import FAILED_AUTHENTICATION, SoapFault, security_fault
 from xds.wire.service import SoapService
 
@@ -162,10 +162,12 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         transactions=registry.app.transactions(actor),
         paths=registry.app.PATHS,
         authenticate=authenticate,
+        admit=lambda peer: verifier.admit(peer.certificate),
         begin_part=None,
         limits=limits_of(settings),
         validate=schema.validate,
         on_fault=fault_logger(actor.database, "registry"),
+        on_refused=refusal_logger(actor.database),
         describe=describer(Actor.REGISTRY, settings.registry_url),
         title="Carnet document registry",
         is_ours=partial(_is_node, verifier),
@@ -242,10 +244,12 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         transactions=repository.app.transactions(actor),
         paths=repository.app.PATHS,
         authenticate=authenticate,
+        admit=lambda peer: verifier.admit(peer.certificate),
         begin_part=actor.documents.begin,
         limits=limits_of(settings),
         validate=schema.validate,
         on_fault=fault_logger(actor.database, "repository"),
+        on_refused=refusal_logger(actor.database),
         describe=describer(Actor.REPOSITORY, settings.repository_url),
         title="Carnet document repository",
         peer_of=peer_of,
@@ -298,7 +302,7 @@ def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Pee
 
     def on_fault(trace_id: str, peer: Peer, fault: SoapFault, exchange: Exchange | None) -> None:
         log.info("fault %s %s %s: %s", trace_id, fault.code[1], fault.subcode and fault.subcode[1], fault.detail)
-        if fault.is_security:
+        if fault.is_security and (exchange is None or exchange.caller is None):
             line = access_log.login_refused(
                 trace_id=trace_id,
                 event=actor_name,
@@ -308,8 +312,29 @@ def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Pee
             )
             with database.write() as unit:
                 unit.audit.append(line)
+        elif exchange is not None and exchange.caller is not None:
+            refused(database, exchange, actor_name, fault.detail, "ITI TF-2 Appendix V 3.2")
 
     return on_fault
+
+
+def refusal_logger(database: AuditDatabase) -> Callable[[Exchange, Transaction, Sequence[Finding]], None]:
+    """Write the access-log line of a request its transaction never saw, or failed on."""
+
+    def on_refused(exchange: Exchange, transaction: Transaction, findings: Sequence[Finding]) -> None:
+        refused(database, exchange, transaction.name, str(findings[0].code), findings[0].clause)
+
+    return on_refused
+
+
+def refused(database: AuditDatabase, exchange: Exchange, event: str, reason: str, clause: str) -> None:
+    """One line: a known caller's request came to nothing. It names the patient of the assertion only."""
+    line = access_log.refusal(
+        exchange.caller, trace_id=exchange.trace_id, event=event, action=event, patient_key=None,
+        patient_id=exchange.caller.patient_id, reason=reason, clause=clause, peer=exchange.peer.address,
+    )
+    with database.write() as unit:
+        unit.audit.append(line)
 
 
 def _step(step: str) -> str:

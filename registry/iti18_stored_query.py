@@ -18,7 +18,7 @@ from guard.audit import access_log
 from guard.policy.facts import Action, RecordFacts, RecordStatus
 from registry.actor import RegistryActor
 from registry.queries import OBJECT_REF, Answer, QueryContext
-from xds.check.query_params import parse_params
+from xds.check.query_params import Value, parse_params
 from xds.ebxml.read import read_adhoc_query
 from xds.ebxml.write import adhoc_query_response
 from xds.errors import ErrorCode, Finding, Refused, has_errors
@@ -100,7 +100,7 @@ def _run(
 ) -> None:
     values, problems = parse_params(query, module.PARAMS)
     findings += problems
-    findings += _exactly_one(query, getattr(module, "EXACTLY_ONE", ()))
+    findings += _exactly_one(query, values, getattr(module, "EXACTLY_ONE", ()), problems)
     if has_errors(findings):
         raise Refused(findings)
     with actor.database.read() as unit:
@@ -127,9 +127,15 @@ def _action(actor: RegistryActor, exchange: Exchange, query: AdhocQuery, module:
     return Action.SEARCH
 
 
-def _exactly_one(query: AdhocQuery, names: Sequence[str]) -> list[Finding]:
-    """Of alternative identifiers one must be given, and no more. Clause: ITI TF-2 3.18.4.1.2.3.7"""
-    given = {name for name, values in query.slots if name in names and any(values)}
+def _exactly_one(
+    query: AdhocQuery, values: dict[str, Value], names: Sequence[str], problems: Sequence[Finding]
+) -> list[Finding]:
+    """Of alternative identifiers one must be given, and no more; an empty one is not given (Q-12).
+
+    Clause: ITI TF-2 3.18.4.1.2.3.7
+    """
+    faulty = {f.field for f in problems}
+    given = {name for name in names if name in values or name in faulty}
     if not names or len(given) == 1:
         return []
     return [
@@ -148,19 +154,41 @@ def _write_lines(
     actor: RegistryActor, exchange: Exchange, name: str, answer: Answer, refused_by: Finding | None
 ) -> None:
     """One line for each record looked into, or one without a record. Clause: ITI TF-2 3.18.5.1"""
-    patients: list[tuple[int | None, str]] = [*answer.patients.items()] or [(None, answer.unknown_patient_id)]
-    with actor.database.write() as unit:
-        for patient_key, patient_id in patients:
-            unit.audit.append(
-                access_log.query(
-                    exchange.caller,
-                    trace_id=exchange.trace_id,
-                    event=NAME,
-                    query=name,
-                    patient_key=patient_key,
-                    patient_id=patient_id,
-                    results=len(answer.objects),
-                    peer=exchange.peer.address,
-                    refused_by=refused_by,
-                )
+    common = {"trace_id": exchange.trace_id, "event": NAME, "peer": exchange.peer.address}
+    lines = []
+    for patient_key, patient_id in answer.patients.items():
+        if denied := answer.denied.get(patient_key):
+            line = access_log.refusal(
+                exchange.caller,
+                action=access_log.SEARCH,
+                patient_key=patient_key,
+                patient_id=patient_id,
+                reason=denied.reason,
+                clause=denied.clause,
+                **common,
             )
+        else:
+            line = access_log.query(
+                exchange.caller,
+                query=name,
+                patient_key=patient_key,
+                patient_id=patient_id,
+                results=answer.counts[patient_key],
+                refused_by=refused_by,
+                **common,
+            )
+        lines.append(line)
+    lines = lines or [
+        access_log.query(
+            exchange.caller,
+            query=name,
+            patient_key=None,
+            patient_id=answer.unknown_patient_id,
+            results=0,
+            refused_by=refused_by,
+            **common,
+        )
+    ]
+    with actor.database.write() as unit:
+        for line in lines:
+            unit.audit.append(line)

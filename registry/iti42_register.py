@@ -9,6 +9,7 @@ Clause: ITI TF-2 3.42
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from guard.audit import access_log
 from guard.credentials.caller import Caller
@@ -61,63 +62,85 @@ def register(actor: RegistryActor, exchange: Exchange) -> Reply:
         submission, actor.domain, Actor.REGISTRY, stage=Stage.REGISTER, repositories=actor.repositories
     )
     with actor.database.write() as unit:
-        record = unit.record.find(submission.submission_set.patient_id)
-        findings += _patient(actor, caller, record, submission)
-        if record is not None:
-            unit.record.lock(record.patient_key)
-            if not has_errors(findings):
-                findings += rules.StateCheck.of(submission, unit.registry, record.patient_key).findings()
-        if record is None or has_errors(findings):
-            _write_line(unit, exchange, record, submission, findings)
-        else:
+        record = _locked(unit, submission.submission_set.patient_id)
+        refusal = _refusal(actor, caller, record, submission.submission_set.patient_id)
+        if refusal is not None:
+            findings.append(refusal.told)
+        elif record is not None:
+            findings += _state(submission, unit, record, findings)
+        if record is not None and not has_errors(findings):
             rules.apply(submission, unit.registry, record.patient_key, actor.clock().strftime("%Y%m%d%H%M%S"))
-            _write_line(unit, exchange, record, submission, findings)
+        reason = refusal.logged if refusal else next((f for f in findings if f.is_error), None)
+        _write_line(unit, exchange, record, submission, reason)
     if has_errors(findings):
         raise Refused(findings)
     return Reply([registry_response(RESPONSE_SUCCESS, findings, exchange.trace_id)])
 
 
-def _patient(actor: RegistryActor, caller: Caller, record: Record | None, submission: Submission) -> list[Finding]:
+def _locked(unit: RegistryUnit, patient_id: str) -> Record | None:
+    """The patient's record as it stands once no other writer is at it."""
+    record = unit.record.find(patient_id) if patient_id else None
+    if record is None:
+        return None
+    unit.record.lock(record.patient_key)
+    return unit.record.get(record.patient_key)
+
+
+def _state(
+    submission: Submission, unit: RegistryUnit, record: Record, found: Sequence[Finding]
+) -> list[Finding]:
+    """What the stored objects forbid, also of a submission that is refused anyway; nothing is said twice (A-8)."""
+    said = {(f.subject, f.field) for f in found if f.is_error}
+    state = rules.StateCheck.of(submission, unit.registry, record.patient_key).findings()
+    return [f for f in state if (f.subject, f.field) not in said]
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why this caller may not feed this record: what he is told, and what the access log keeps."""
+
+    told: Finding
+    logged: Finding
+
+
+def _refusal(actor: RegistryActor, caller: Caller, record: Record | None, patient_id: str) -> _Refusal | None:
     """Is the patient known, the record open, and may this caller feed it?
 
     What no record would allow is said in words; what this record's patient has settled looks like an unknown
     patient or a closed record. Clause: ITI TF-2 3.42.4.1.3.3.1
     """
-    patient_id = submission.submission_set.patient_id
     if not patient_id:
-        return []
+        return None
     nobody = RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id)
     decision = actor.policy.decide(caller, Action.FEED, nobody)
     if not decision.allowed:
-        return [
-            Finding(
-                code=ErrorCode.XDSRegistryError,
-                subject="SubmissionSet",
-                field="access right",
-                found=f"{caller.mode} caller {caller.identifier}",
-                expected=f"a right: {decision.reason}",
-                clause=decision.clause,
-            )
-        ]
-    if record is not None and actor.policy.decide(caller, Action.FEED, facts_for(record, caller)).allowed:
-        return []
-    return [
-        Finding(
-            code=ErrorCode.XDSUnknownPatientId,
+        told = Finding(
+            code=ErrorCode.XDSRegistryError,
             subject="SubmissionSet",
-            field="patientId",
-            found=patient_id,
-            expected="the identifier of a patient whose record is open",
-            clause="ITI TF-2 3.42.4.1.3.3.1",
-            rule="R-090",
+            field="access right",
+            found=f"{caller.mode} caller {caller.identifier}",
+            expected=f"a caller who may do this: {decision.reason}",
+            clause=decision.clause,
         )
-    ]
+        return _Refusal(told, told)
+    told = Finding(
+        code=ErrorCode.XDSUnknownPatientId,
+        subject="SubmissionSet",
+        field="patientId",
+        found=patient_id,
+        expected="the identifier of a patient whose record is open",
+        clause="ITI TF-2 3.42.4.1.3.3.1",
+        rule="R-090",
+    )
+    if record is None:
+        return _Refusal(told, told)
+    decision = actor.policy.decide(caller, Action.FEED, facts_for(record, caller))
+    return None if decision.allowed else _Refusal(told, replace(told, clause=decision.clause))
 
 
 def _write_line(
-    unit: RegistryUnit, exchange: Exchange, record: Record | None, submission: Submission, findings: Sequence[Finding]
+    unit: RegistryUnit, exchange: Exchange, record: Record | None, submission: Submission, refused_by: Finding | None
 ) -> None:
-    errors = [f for f in findings if f.is_error]
     unit.audit.append(
         access_log.deposit(
             exchange.caller,
@@ -128,6 +151,6 @@ def _write_line(
             documents=[e.unique_id for e in submission.entries],
             submission_unique_id=submission.submission_set.unique_id,
             peer=exchange.peer.address,
-            refused_by=errors[0] if errors else None,
+            refused_by=refused_by,
         )
     )

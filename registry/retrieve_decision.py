@@ -100,10 +100,14 @@ def _verdict(actor: RegistryActor, unit: RegistryUnit, caller: Caller, repositor
         where = EntryCriteria(unique_ids=frozenset({unique_id}))
         for entry in unit.registry.entries(patient_key, where, EVERYTHING):
             decision = actor.policy.decide(caller, Action.READ, facts, entry_facts(entry))
-            on_demand_ended = entry.object_type == ON_DEMAND and entry.status == DEPRECATED
-            if decision.allowed and entry.repository_unique_id == repository and not on_demand_ended:
-                return Verdict(unique_id, entry, patient_key, record.patient_id, decision.reason, decision.clause)
-            denied = Verdict(unique_id, None, patient_key, record.patient_id, decision.reason, decision.clause)
+            reason, clause = decision.reason, decision.clause
+            if decision.allowed and entry.repository_unique_id != repository:
+                reason, clause = "the document is held by another repository", "ITI TF-2 3.43.4.1.3"
+            elif decision.allowed and entry.object_type == ON_DEMAND and entry.status == DEPRECATED:
+                reason, clause = "the on-demand document is no longer offered", "ITI TF-2 3.43.4.1.3"
+            elif decision.allowed:
+                return Verdict(unique_id, entry, patient_key, record.patient_id, reason, clause)
+            denied = Verdict(unique_id, None, patient_key, record.patient_id, reason, clause)
     return denied
 
 

@@ -164,16 +164,25 @@ class StateCheck:
                 )
         if source is None or target is None:
             return
-        if any(e.kind == "SubmissionSet" and e.is_stored for e in (source, target)):
+        sets = [
+            (field, value)
+            for field, value, end in (
+                ("sourceObject", association.source, source),
+                ("targetObject", association.target, target),
+            )
+            if end.kind == "SubmissionSet" and end.is_stored
+        ]
+        for field, value in sets:
             yield Finding(
                 code=METADATA,
                 subject=subject,
-                field="sourceObject",
-                found=association.source,
+                field=field,
+                found=value,
                 expected="no association to or from a stored SubmissionSet: it is permanent",
                 clause="ITI TF-3 4.1.4",
                 rule="R-066",
             )
+        if sets:
             return
         if association.type in RELATIONSHIPS:
             yield from self._relationship(association, subject, source, target)

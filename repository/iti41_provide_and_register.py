@@ -183,11 +183,11 @@ def _compare(entry: DocumentEntry, staged: Staged) -> Iterator[Finding]:
 def _keep(
     actor: RepositoryActor, exchange: Exchange, submission: Submission, documents: Sequence[Document]
 ) -> list[HeldDocument]:
-    """Make the bytes permanent, then their rows and the log line in one transaction (A-4)."""
+    """Make the bytes permanent, then their rows and the log line in one transaction (A-4).
+
+    On any failure none of the bytes stays.
+    """
     entries = {e.entry_uuid: e for e in submission.entries}
-    actor.documents.keep([d.staged for d in documents])
-    for document in documents:
-        document.part.claimed = True
     held = []
     for document in documents:
         entry = entries[document.document_id]
@@ -203,7 +203,10 @@ def _keep(
                 received_at=actor.clock(),
             )
         )
+    for document in documents:
+        document.part.claimed = True
     try:
+        actor.documents.keep([d.staged for d in documents])
         with actor.database.write() as unit:
             unit.documents.add(held)
             unit.audit.append(_line(exchange, submission, None))

@@ -6,7 +6,7 @@ share one SQL text, so a condition is built by SQLAlchemy once and only its valu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, and_, bindparam, false, not_, or_, select, true
@@ -59,14 +59,13 @@ class Conditions:
         """The object carries one of the values in the side table."""
         self.add(*self._has_value(owner, kind, values))
 
-    def has_author(self, owner: Column[str], patterns: Iterable[str]) -> None:
-        names = [self.bind(self._flavour.pattern(pattern)) for pattern in patterns]
-
-        def build() -> ColumnElement[bool]:
-            matches = or_(*(self._flavour.is_like(entry_value.c.value, name) for name in names))
-            return owner.in_(_owners(tables.AUTHOR, matches))
-
-        self.add(f"{owner.key} author like {','.join(names)}", build)
+    def has_author(self, owner: Column[str], patterns: Collection[str]) -> None:
+        """An authorPerson matches one of the LIKE patterns. Clause: ITI TF-2 3.18.4.1.2.3.5"""
+        name = self.bind(self._flavour.patterns(patterns))
+        self.add(
+            f"{owner.key} author like {name}",
+            lambda: owner.in_(_owners(tables.AUTHOR, self._flavour.is_like(entry_value.c.value, name))),
+        )
 
     def between(self, column: Column[str], start: str, end: str, absent: Callable[[], ColumnElement[bool]]) -> None:
         """``start <= column < end``, each end only when given; ``absent`` says which rows without a time are kept."""

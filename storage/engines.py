@@ -26,6 +26,7 @@ from sqlalchemy import (
     bindparam,
     create_engine,
     event,
+    exists,
     func,
     make_url,
     select,
@@ -38,6 +39,8 @@ from storage.turnstile import Turnstile
 
 BUSY_SECONDS = 15
 """Longest wait for another process (SQLite) or for another transaction's lock (PostgreSQL)."""
+STATEMENTS = 1_000
+"""Statements kept ready; a sender who invents ever new shapes of query makes the engine start again, not grow."""
 LOCK_SPACE = 4271
 """Our advisory locks on PostgreSQL, apart from those of other programs on the same database."""
 IDENTIFIER_LOCKS = 256
@@ -62,6 +65,7 @@ class Engine(ABC):
         self.sqlalchemy = engine
         self._statements: dict[Hashable, Statement] = {}
         self._process = os.getpid()
+        self._of_parent: list[Any] = []
 
     begin_schema_change: tuple[str, ...]
     """Statements that begin a transaction no other schema change runs beside."""
@@ -84,6 +88,8 @@ class Engine(ABC):
     def statement(self, key: Hashable, build: Build) -> Statement:
         found = self._statements.get(key)
         if found is None:
+            if len(self._statements) >= STATEMENTS:
+                self._statements.clear()
             compiled = build().compile(dialect=self.sqlalchemy.dialect)
             constants = {name: value for name, value in compiled.params.items() if value is not None}
             found = self._statements[key] = Statement(str(compiled), constants)
@@ -94,9 +100,10 @@ class Engine(ABC):
         self.sqlalchemy.dispose()
 
     def _follow_fork(self) -> None:
-        """A connection must not be shared with the parent process: leave it to the parent and open new ones."""
+        """A connection must not be shared with the parent process, nor closed here: it is left alone, new ones open."""
         if self._process != os.getpid():
             self._process = os.getpid()
+            self._of_parent.append((self.sqlalchemy.pool, getattr(self, "_writer", None)))
             self.sqlalchemy.dispose(close=False)
             self._after_fork()
 
@@ -124,7 +131,7 @@ class SqliteEngine(Engine):
     def _configure(connection: Any, _: object) -> None:
         for pragma in (
             f"busy_timeout={BUSY_SECONDS * 1000}", "page_size=8192", "journal_mode=WAL", "synchronous=FULL",
-            "foreign_keys=ON", "cache_size=-32768", "mmap_size=268435456", "temp_store=MEMORY",
+            "foreign_keys=ON", "cache_size=-8192", "mmap_size=1073741824", "temp_store=MEMORY",
             "journal_size_limit=67108864", "wal_autocheckpoint=4000",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
@@ -211,11 +218,12 @@ class SqliteEngine(Engine):
         return json.dumps(list(values))
 
     def is_like(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-        return column.op("GLOB")(bindparam(name))
+        pattern = func.json_each(bindparam(name)).table_valued("value").c.value
+        return exists(select(pattern).where(column.op("GLOB")(pattern)))
 
-    def pattern(self, like: str) -> str:
+    def patterns(self, likes: Collection[str]) -> str:
         """LIKE ignores case here and GLOB does not: the wildcards are translated, GLOB's own are set in brackets."""
-        return like.translate(_GLOB)
+        return self.listed([like.translate(_GLOB) for like in likes])
 
     def streaming_cursor(self, connection: Any) -> Any:
         return connection.cursor()
@@ -309,10 +317,11 @@ class PostgresqlEngine(Engine):
         return list(values)
 
     def is_like(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-        return column.like(bindparam(name), escape="")
+        return column.op("LIKE")(func.any(bindparam(name)))
 
-    def pattern(self, like: str) -> str:
-        return like
+    def patterns(self, likes: Collection[str]) -> list[str]:
+        """The backslash escapes here: doubled, it stands for itself."""
+        return [like.replace("\\", "\\\\") for like in likes]
 
     def streaming_cursor(self, connection: Any) -> Any:
         return connection.cursor(name=f"rows_{os.urandom(6).hex()}")

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from repository.store import Staged
 from storage.upload import FileUpload
@@ -28,6 +29,7 @@ class FileDocumentStore:
     def __init__(self, folder: str | Path) -> None:
         self._staging = Path(folder) / "staging"
         self._kept = Path(folder) / "kept"
+        self._under_way: WeakValueDictionary[str, FileUpload] = WeakValueDictionary()
         make_folder(Path(folder))
         make_folder(self._staging)
         if not (self._kept / "f" / "f").is_dir():
@@ -35,15 +37,20 @@ class FileDocumentStore:
 
     def begin(self) -> FileUpload:
         key = os.urandom(16).hex()
-        return FileUpload(self._staging / key, key)
+        upload = self._under_way[key] = FileUpload(self._staging / key, key)
+        return upload
 
     def keep(self, staged: Iterable[Staged]) -> None:
-        """Raises FileNotFoundError when the bytes are neither staged nor kept."""
+        """Raises FileNotFoundError when the bytes are neither staged nor kept.
+
+        Their age counts from here: a document that waited long for the rest of its message is no orphan yet.
+        """
         folders = set()
         for one in staged:
             target = self._path(one.key)
             folders.add(target.parent)
             try:
+                os.utime(self._staging / one.key)
                 os.rename(self._staging / one.key, target)
             except FileNotFoundError:
                 if not target.exists():
@@ -70,12 +77,13 @@ class FileDocumentStore:
                         yield file.name, state.st_size, now - state.st_mtime
 
     def clear_staging(self, older_than: float) -> int:
+        """Leaves what this process is still receiving: the rest of a large message may take longer than any limit."""
         limit = time.time() - older_than
         count = 0
         with os.scandir(self._staging) as files:
             for file in files:
                 with suppress(FileNotFoundError):
-                    if file.stat().st_mtime < limit:
+                    if file.name not in self._under_way and file.stat().st_mtime < limit:
                         os.unlink(file.path)
                         count += 1
         return count

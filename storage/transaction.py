@@ -7,6 +7,7 @@ building and compiling them anew for every call costs more than SQLite needs to 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Hashable, Iterator
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import ClauseElement, ColumnElement, Table
@@ -47,11 +48,11 @@ class Flavour(Protocol):
         ...
 
     def is_like(self, column: ColumnElement[str], name: str) -> ColumnElement[bool]:
-        """Condition: the column matches the pattern bound under ``name`` with ``pattern``."""
+        """Condition: the column matches one of the patterns bound under ``name`` with ``patterns``."""
         ...
 
-    def pattern(self, like: str) -> str:
-        """The bound form of a case-sensitive SQL LIKE pattern without escape character."""
+    def patterns(self, likes: Collection[str]) -> Any:
+        """The bound form of case-sensitive SQL LIKE patterns without escape character."""
         ...
 
     def streaming_cursor(self, connection: Any) -> Any:
@@ -100,7 +101,8 @@ class Transaction:
         except Exception as error:
             raise self.flavour.translated(error) from None
         finally:
-            cursor.close()
+            with suppress(Exception):  # the transaction may have ended before the reader gave up
+                cursor.close()
 
     def change(self, key: Hashable, build: Build, /, **values: Any) -> int:
         """Number of rows changed."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from conformance import frames
-from conformance.client import Outcome
+from conformance.client import Found, Outcome
 from tests.world import GET_DOCUMENTS, World
 from xds.check.query_params import quote, quote_list
 from xds.errors import Severity
@@ -157,4 +157,28 @@ def the(errors: list[ReceivedError] | Outcome, code: str, rule: str, subject: st
     assert error.context.startswith(f"{subject}, {field}: found "), error.context
     assert f"[{rule}])" in error.context and "(ITI TF-" in error.context, error.context
     assert error.location == f"{subject}/{field}"
+    return error
+
+
+def ask(
+    desk: Desk, query_id: str, *slots: tuple[str, str | list[str]], return_type: str = "LeafClass", who: str = "physician"
+) -> Found:
+    """A stored query with raw slots; a string is the one Value of its slot."""
+    given = [(name, [value] if isinstance(value, str) else value) for name, value in slots]
+    return desk.world.client(who).query(query_id, given, patient_id=desk.patient_id, return_type=return_type)
+
+
+def ids(found: Found) -> list[str]:
+    """entryUUIDs of an answer of either return type, in its order; it must be a success."""
+    assert found.outcome.is_success and not found.outcome.errors, found.outcome
+    return found.references or [o.entry_uuid for o in found.objects]
+
+
+def refused(found: Found, code: str, *words: str) -> ReceivedError:
+    """The one error of a query; nothing comes with it."""
+    assert found.outcome.status == RESPONSE_FAILURE and not found.objects and not found.references
+    assert [e.code for e in found.outcome.errors] == [code], found.outcome
+    (error,) = found.outcome.errors
+    assert error.severity == Severity.ERROR and TRACE.search(error.context) and error.location
+    assert all(word in error.context for word in words), error.context
     return error

@@ -1,4 +1,4 @@
-"""Both services as processes of their own, to be measured, starved and killed; every process by the id it was started with.
+"""Both services as processes of their own, to be measured, starved and killed.
 
 ``Live`` holds a ``World`` whose services run apart, so that each can be stopped and started again alone. What they
 write to their error output is kept in ``world.folder/logs`` for the scan of the logs.
@@ -15,7 +15,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,10 +118,8 @@ class Service:
             return
         if self._process.poll() is None:
             self._process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                pass
         self.end_at_once()
 
     def _reap(self) -> None:
@@ -130,10 +128,8 @@ class Service:
 
 
 def _kill(pid: int) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 @dataclass

@@ -35,14 +35,14 @@ ONLY_IN = {
     "sqlalchemy": ("storage",),
     "alembic": ("storage",),
     "psycopg": ("storage",),
-    "sqlite3": ("storage",),
+    "sqlite3": ("storage", "carnet.bench.floors"),
     "gunicorn": ("carnet",),
     "pydantic": ("carnet",),
     "pydantic_settings": ("carnet",),
     "prometheus_client": ("carnet",),
     "click": ("carnet", "conformance"),
 }
-"""Libraries that belong to one place."""
+"""Libraries that belong to one place; a floor is measured with the bare library on purpose."""
 
 IMPORTERS = ("importlib.import_module", "import_module", "__import__")
 WIRE_CLIENT, LINK = "xds.wire.client", "repository.registry_link"

@@ -41,7 +41,10 @@ FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
 GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 PHYSICIAN, COLLEAGUE, NURSE = "899700000018", "899700000034", "899700000026"
 OPERATOR = Caller(identifier="operator", mode=Mode.NODE)
-AUTOMATE = Code("AUTOMATE", "1.2.250.1.213.1.1.4.6", "Automate")
+ROLES = {
+    "laboratory": (Code("AUTOMATE", "1.2.250.1.213.1.1.4.6", "Automate"),),
+    "staff": (Code("SECRETARIAT_MEDICAL", "1.2.250.1.213.1.1.4.6", "Secrétariat médical"),),
+}
 _numbers = itertools.count(1)
 
 
@@ -88,6 +91,7 @@ class World:
             "physician": pki.issue_person(PHYSICIAN, "ESSAI", "Anne", specialties=("SM26",), key=KeyKind.EC),
             "colleague": pki.issue_person(COLLEAGUE, "EXEMPLE", "Luc", specialties=("SM26",), key=KeyKind.EC),
             "nurse": pki.issue_person(NURSE, "FICTIF", "Paul", profession=60, label="Infirmier", key=KeyKind.EC),
+            "staff": pki.issue_person("3100000017/77", "ACCUEIL", "Ana", profession=None, label="", key=KeyKind.EC),
             "laboratory": pki.issue_structure(STRUCTURE, "LABORATOIRE FICTIF", "Automate", key=KeyKind.EC),
         }
         return cls(folder, settings_module.load(folder), cards)
@@ -116,9 +120,7 @@ class World:
         if not changes and who in self._clients:
             return self._clients[who]
         card = self.cards[who]
-        values: dict[str, Any] = {"card": card, "structure_id": STRUCTURE}
-        if who == "laboratory":
-            values["roles"] = (AUTOMATE,)
+        values: dict[str, Any] = {"card": card, "structure_id": STRUCTURE, "roles": ROLES.get(who, ())}
         if self.registry is not None and self.repository is not None:
             peer = Peer("127.0.0.1", card.authentication.certificate.public_bytes(Encoding.DER))
             values["repository"] = LocalTransport(self.repository.app, peer, "https://localhost/services/repository")

@@ -39,6 +39,7 @@ class Generator:
         card = Card.open(order["card"], os.environ[PIN_VARIABLE])
         sender = Sender(card, order["structure"], order["patient"])
         self._context = card.tls_context(order["ca"])
+        self._kept: dict[int, list[Connection]] = {}
         self._expected = int(order.get("documents", 0))
         self._verb = str(order["verb"])
         self.requests = [self._build(sender, order, number) for number in range(order["count"])]
@@ -66,9 +67,10 @@ class Generator:
             raise Refusal("retrieve: the answer does not hold the document")
 
     def run(self, port: int, start: int, stop: int, threads: int, seconds: float) -> dict[str, Any]:
-        """Send; connections are made and their handshakes done before the clock starts."""
-        one = _Run(self, [connect(port, self._context) for _ in range(threads)], start, stop, seconds)
-        return one.result()
+        """Send, over the connections of the last run: a handshake is no part of what is measured."""
+        kept = self._kept.setdefault(port, [])
+        kept += [connect(port, self._context) for _ in range(threads - len(kept))]
+        return _Run(self, kept, start, stop, seconds).result()
 
 
 class _Run:
@@ -95,8 +97,6 @@ class _Run:
         for thread in threads:
             thread.join()
         spent, used = time.perf_counter() - began, time.process_time() - used
-        for connection in self._connections:
-            connection.close()
         if self._failure:
             return {"error": self._failure}
         return {"seconds": spent, "cpu": used, "latencies": self._latencies}

@@ -72,7 +72,7 @@ class Bench:
         plan = self.plan
         order = self.order(self.stages[0], "query", QUERIED, plan.queries, documents=DOCUMENTS)
         orders = [{**self.floor(one, "query"), "database": _path(one), "patient": QUERIED} for one in self.stages]
-        names = [f"query, {DOCUMENTS} documents of {one.entries:,}".replace(",", " ", 1) for one in self.stages]
+        names = [f"query, {DOCUMENTS} documents of {_spaced(one.entries)}" for one in self.stages]
         with ExitStack() as stack:
             # every stage has a card of its own, so every stage has a load generator of its own
             rivals = []
@@ -199,7 +199,7 @@ class _Large:
         megabytes = plan.size / 1e6
         for figures in (floor, deposits, retrieves):
             figures.scale = megabytes
-        label = f"{megabytes:,.0f} MB document".replace(",", " ")
+        label = f"{_spaced(round(megabytes))} MB document"
         return [
             Result(f"deposit, {label}", "MB/s", deposits, floor, Mark(0.7)),
             Result(f"retrieve, {label}", "MB/s", retrieves, floor, Mark(0.7)),
@@ -226,3 +226,7 @@ def _path(one: Stage) -> str:
 
 def _file(url: str) -> str:
     return url.removeprefix("sqlite:///")
+
+
+def _spaced(number: int) -> str:
+    return f"{number:,}".replace(",", " ")

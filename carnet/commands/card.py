@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from carnet.console import DATA, JSON, Misuse, Refused, emit, open_card, settings_of
+from carnet.console import DATA, JSON, Misuse, Refused, default_roles, emit, open_card, settings_of
 from guard.credentials import vihf
 from guard.credentials.cards import Card, CardError
 from guard.credentials.identity import CardType
@@ -174,7 +174,13 @@ def make_assertion(card_file: Path, pin_file: Path | None, patient: str, structu
       carnet card assert --card anne.p12 --structure 10B0000001 --patient "279...^^^&1.2.250.1.213.1.4.10&ISO^NH"
     """
     card = open_card(card_file, pin_file)
-    content = vihf.for_card(card, structure_id=structure_id, patient_id=patient, purpose=Code(purpose, vihf.PURPOSES))
+    content = vihf.for_card(
+        card,
+        structure_id=structure_id,
+        patient_id=patient,
+        purpose=Code(purpose, vihf.PURPOSES),
+        roles=default_roles(card),
+    )
     try:
         click.echo(vihf.issue(content, card.signature))
     except CardError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -102,12 +103,17 @@ def serve_one(settings: Settings, name: str) -> None:
     opener = storage.open_registry if name == "registry" else storage.open_repository
     certificate, key = wiring.node_files(settings, name)
     built: list[wiring.Service] = []
+    stop_admin: list[Callable[[], None]] = []
 
     def make() -> Any:
         built.append(build(settings))
         if section.admin_port:
-            admin.serve(section.admin_port, built[0].meter, built[0].ready)
+            stop_admin.append(admin.serve(section.admin_port, built[0].meter, built[0].ready))
         return built[0].app
+
+    def abandoned() -> None:
+        for stop in stop_admin:
+            stop()
 
     listener = Listener(
         name=name,
@@ -118,6 +124,7 @@ def serve_one(settings: Settings, name: str) -> None:
         key=key,
         client_anchors=settings.pki / "trust" / "ca.pem",
         idle=settings.limits.body_idle,
+        rate=settings.limits.body_rate,
         on_handshake_failure=wiring.handshake_logger(lambda: opener(url), name),
     )
-    Server(listener, make, lambda: built[0].background()).run()  # noqa: PLW0108 - built exists only in the worker
+    Server(listener, make, lambda: built[0].background(), abandoned).run()  # noqa: PLW0108 - built exists only in the worker

@@ -58,6 +58,8 @@ class _Verified:
     until: datetime
     one_time: bool
     generation: int
+    sha256: str
+    """Of the signed bytes."""
 
 
 class Verifier:
@@ -106,13 +108,21 @@ class Verifier:
         known = self._recall(key, now)
         if known is not None:
             seen = (known.caller.issuer, known.caller.assertion_id)
-            self._check_replay(seen, key[0], known.until, now, one_time=known.one_time)
+            self._check_replay(seen, known.sha256, known.until, now, one_time=known.one_time)
             return known.caller
         generation = self._trust.generation
-        verified = self._verify(data, key[0], peer, now, generation)
+        verified = self._verify(data, peer, now, generation)
         if rule.remember:
             self._store(key, verified)
         return verified.caller
+
+    def admit(self, peer_certificate: bytes | None) -> None:
+        """Refuse a peer that no message could make acceptable, before anything it sends is stored.
+
+        Raises SoapFault as ``authenticate`` does for a connection without an acceptable certificate.
+        """
+        if self._rule.required is not Required.OFF:
+            self._peer(peer_certificate)
 
     def authenticate_node(self, peer_certificate: bytes | None) -> Caller:
         """One of our own systems, for internal transactions. Raises SoapFault for anybody else."""
@@ -140,7 +150,7 @@ class Verifier:
         by_name = peer.kind is Kind.ORGANISATION and peer.is_server and peer.identity.common_name in self._nodes
         return by_name or peer.sha256 in self._nodes
 
-    def _verify(self, data: bytes, sha256: str, peer: Accepted, now: datetime, generation: int) -> _Verified:
+    def _verify(self, data: bytes, peer: Accepted, now: datetime, generation: int) -> _Verified:
         """Steps d to o over an assertion seen for the first time."""
         rule, times = self._rule, Times(now, timedelta(seconds=self._rule.clock_skew))
         tree = token.reparse(data)
@@ -155,7 +165,7 @@ class Verifier:
         if confirmed_until is not None:
             until = min(until, confirmed_until)
         assertion_id = str(root.get("ID"))
-        self._check_replay((issuer, assertion_id), sha256, until, now, one_time=validity.one_time)
+        self._check_replay((issuer, assertion_id), signed.sha256, until, now, one_time=validity.one_time)
         said = attributes.read(root, rule)
         if rule.vihf:
             _check_binding(name_id, said, signer)
@@ -163,7 +173,7 @@ class Verifier:
                 _check_peer(said, signer, peer)
         caller = _caller(name_id, said, signer, issuer)
         caller = replace(caller, assertion_id=assertion_id, assertion=data)
-        return _Verified(caller, until, validity.one_time, generation)
+        return _Verified(caller, until, validity.one_time, generation, signed.sha256)
 
     def _check_issuer(self, root: etree._Element, signer: Accepted) -> str:
         """The issuer named is the one that signed. Steps i and g."""

@@ -36,7 +36,8 @@ class ReplayMemory:
     def show(self, key: ReplayKey, sha256: str, until: datetime, now: datetime) -> int | None:
         """How many times this assertion has been shown, this time included.
 
-        0 when the same issuer gave the ID to different bytes before; None when the memory is full.
+        ``sha256`` is of the signed bytes: a toolkit may write one assertion down in several ways. 0 when the same
+        issuer gave the ID to other content before; None when the memory is full.
         """
         with self._lock:
             while self._ends and self._ends[0][0] <= now:

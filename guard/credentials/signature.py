@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import hashlib
 import logging
 from dataclasses import dataclass
 from datetime import datetime
@@ -47,6 +48,8 @@ class Signed:
 
     root: etree._Element
     signer: Accepted
+    sha256: str
+    """Of the signed bytes: the same however the assertion was written down, in whatever envelope."""
 
 
 def verify(root: etree._Element, trust: TrustStore, use: Use, now: datetime) -> Signed:
@@ -63,7 +66,8 @@ def verify(root: etree._Element, trust: TrustStore, use: Use, now: datetime) -> 
         signer = trust.check(der, use)
     except CertificateRefused as error:
         raise security_fault(FAILED_AUTHENTICATION, f"signing certificate: {error}", "g") from error
-    return Signed(_signed_copy(root, signer, now), signer)
+    copy, data = _signed_copy(root, signer, now)
+    return Signed(copy, signer, hashlib.sha256(data).hexdigest())
 
 
 def _only_signature(root: etree._Element) -> etree._Element:
@@ -113,8 +117,8 @@ def _certificate(signature: etree._Element) -> bytes:
         raise security_fault(FAILED_AUTHENTICATION, "signing certificate: not base64", "g") from error
 
 
-def _signed_copy(root: etree._Element, signer: Accepted, now: datetime) -> etree._Element:
-    """Step f, and the copy that step h reads: the parsed form of the very bytes whose digest was signed."""
+def _signed_copy(root: etree._Element, signer: Accepted, now: datetime) -> tuple[etree._Element, bytes]:
+    """Step f, and the copy that step h reads: the parsed form of the very bytes whose digest was signed; and these."""
     configuration = SignatureConfiguration(
         location="./",
         expect_references=1,
@@ -134,9 +138,9 @@ def _signed_copy(root: etree._Element, signer: Accepted, now: datetime) -> etree
     except (SignXMLException, etree.LxmlError, ValueError, TypeError, AttributeError, AssertionError) as error:
         raise security_fault(FAILED_CHECK, f"signature: {type(error).__name__}: {error}", "f") from error
     signed = None if isinstance(result, list) else result.signed_xml
-    if signed is None or signed.tag != ASSERTION or signed.get("ID") != root.get("ID"):
+    if isinstance(result, list) or signed is None or signed.tag != ASSERTION or signed.get("ID") != root.get("ID"):
         raise security_fault(FAILED_CHECK, "what was signed is not the assertion", "f")
-    return signed
+    return signed, result.signed_data
 
 
 def _ds(name: str) -> str:

@@ -30,6 +30,7 @@ _BESIDE = {f"{{{WSU}}}Timestamp", f"{{{DS}}}Signature"}
 """What may stand beside the assertion: a time stamp and an endorsing signature, neither of which is used."""
 
 _identifiers = etree.XPath("//@ID | //@Id | //@wsu:Id | //@xml:id", namespaces={"wsu": WSU})
+_whole_text = etree.XPath("string()")
 
 
 def locate(envelope: etree._Element, security: etree._Element | None) -> etree._Element:
@@ -119,4 +120,4 @@ def text(element: etree._Element | None) -> str:
     """The whole text of an element, every text node joined; never ``.text``, which stops at the first child."""
     if element is None:
         return ""
-    return str(element.xpath("string()")).strip()
+    return str(_whole_text(element)).strip()

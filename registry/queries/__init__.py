@@ -9,12 +9,13 @@ Clause: ITI TF-2 3.18.4.1.2
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from guard.credentials.caller import Caller
 from guard.policy.decision import Policy
-from guard.policy.facts import Action, EntryFilter, RecordFacts, RecordStatus
+from guard.policy.facts import Action, Decision, EntryFilter, RecordFacts, RecordStatus
 from record.facts import facts_for
 from record.store import Record
 from registry.store import EntryCriteria, RegistryUnit, SetCriteria
@@ -33,11 +34,17 @@ WRITERS: dict[str, Callable[..., bytes]] = {
 
 @dataclass(slots=True)
 class Answer:
-    """What a query found, already written for the wire; ``patients`` names whose records were looked into."""
+    """What a query found, already written for the wire; the rest is for the access log alone.
+
+    ``patients`` names whose records were looked into, ``counts`` how many objects each of them gave, ``denied`` why
+    a record gave nothing: the caller is not told.
+    """
 
     objects: list[bytes] = field(default_factory=list)
     patients: dict[int, str] = field(default_factory=dict)
     unknown_patient_id: str = ""
+    counts: Counter[int] = field(default_factory=Counter)
+    denied: dict[int, Decision] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -51,7 +58,6 @@ class QueryContext:
     action: Action
     max_results: int
     answer: Answer
-    _owners: set[int] = field(default_factory=set)
 
     # -- what is asked for by patient ----------------------------------------------------------------
     def find_entries(self, patient_id: str, where: EntryCriteria) -> Answer:
@@ -70,6 +76,7 @@ class QueryContext:
     # -- what is asked for by identifier -------------------------------------------------------------
     def get_entries(self, where: EntryCriteria, association_statuses: frozenset[str] | None = None) -> Answer:
         """DocumentEntries of any patient; with ``association_statuses`` also the Associations that touch them."""
+        self._require(self.caller.patient_id)
         owners = self.unit.registry.locate(
             entry_uuids=where.entry_uuids or (), unique_ids=where.unique_ids or (), logical_ids=where.logical_ids or ()
         )
@@ -85,6 +92,7 @@ class QueryContext:
 
     def get_associations(self, entry_uuids: frozenset[str], statuses: frozenset[str]) -> Answer:
         """Associations with source or target among ``entry_uuids``."""
+        self._require(self.caller.patient_id)
         for patient_key in sorted(self.unit.registry.locate(entry_uuids=entry_uuids)):
             visible = self._by_key(patient_key)
             self._add(
@@ -95,24 +103,33 @@ class QueryContext:
     # -- shared --------------------------------------------------------------------------------------
     def _by_identifier(self, patient_id: str) -> tuple[Record | None, EntryFilter]:
         record = self.unit.record.find(patient_id)
-        facts = replace(facts_for(record, self.caller), patient_id=patient_id)
-        self._require(replace(facts, status=RecordStatus.ACTIVE, is_blocked=False, objected_purposes=frozenset()))
         if record is None:
             self.answer.unknown_patient_id = patient_id
         else:
             self.answer.patients[record.patient_key] = record.patient_id
-        return record, self.policy.visible(self.caller, self.action, facts)
+        self._require(patient_id)
+        return record, self._visible(record)
 
     def _by_key(self, patient_key: int) -> EntryFilter:
         record = self.unit.record.get(patient_key)
         if record is not None:
             self.answer.patients[patient_key] = record.patient_id
-        return self.policy.visible(self.caller, self.action, facts_for(record, self.caller))
+        return self._visible(record)
 
-    def _require(self, facts: RecordFacts) -> None:
-        """Refuse in plain words what no record would allow this caller; what depends on the record is hidden."""
+    def _visible(self, record: Record | None) -> EntryFilter:
+        facts = facts_for(record, self.caller)
         decision = self.policy.decide(self.caller, self.action, facts, None)
+        if record is not None and not decision.allowed:
+            self.answer.denied[record.patient_key] = decision
+        return self.policy.visible(self.caller, self.action, facts)
+
+    def _require(self, patient_id: str) -> None:
+        """Refuse in plain words what no record would allow this caller; what depends on the record is hidden."""
+        decision = self.policy.decide(
+            self.caller, self.action, RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id), None
+        )
         if not decision.allowed:
+            self.answer.denied = dict.fromkeys(self.answer.patients, decision)
             raise Refused(
                 [
                     Finding(
@@ -120,7 +137,7 @@ class QueryContext:
                         subject="AdhocQuery",
                         field="access right",
                         found=f"{self.caller.mode} caller {self.caller.identifier}",
-                        expected=decision.reason,
+                        expected=f"a caller who may do this: {decision.reason}",
                         clause=decision.clause,
                     )
                 ]
@@ -131,6 +148,7 @@ class QueryContext:
         if self.return_type == OBJECT_REF:
             found = self.unit.registry.entry_uuids(patient_key, where, visible)
             self.answer.objects += map(write.object_ref, found)
+            self.answer.counts[patient_key] += len(found)
             return found
         entries = list(self.unit.registry.entries(patient_key, where, visible))
         self._add(patient_key, entries)
@@ -143,10 +161,10 @@ class QueryContext:
         if not written:
             return
         self.answer.objects += written
-        self._owners.add(patient_key)
+        self.answer.counts[patient_key] += len(written)
         if self.return_type == OBJECT_REF:
             return
-        if len(self._owners) > 1:
+        if len(self.answer.counts) > 1:
             raise Refused(
                 [
                     Finding(

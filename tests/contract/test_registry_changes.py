@@ -239,6 +239,19 @@ def test_every_entry_is_streamed(registry: SqlRegistryDatabase) -> None:
     assert found == {e.entry_uuid: e for e in wanted}
 
 
+def test_a_stream_may_be_left_half_read(registry: SqlRegistryDatabase) -> None:
+    """The unit ends, the connection serves the next one."""
+    key = make.opened(registry)
+    make.stored(registry, key, make.submission(*(make.entry() for _ in range(700))))
+    for _ in range(2):
+        with registry.read() as unit:
+            stream = unit.registry.every_entry()
+            next(stream)
+        del stream
+    with registry.read() as unit:
+        assert len(unit.registry.entry_uuids(key, EntryCriteria(), EVERYTHING)) == 700
+
+
 def test_a_read_unit_writes_nothing(registry: SqlRegistryDatabase) -> None:
     """The engine itself refuses a change in a read unit."""
     key = make.opened(registry)

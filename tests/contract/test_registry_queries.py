@@ -8,7 +8,7 @@ import pytest
 
 from guard.policy.facts import EVERYTHING, NOTHING
 from registry.store import EntryCriteria, SetCriteria
-from storage import SqlRegistryDatabase
+from storage import SqlRegistryDatabase, engines
 from tests.contract import store_objects as make
 from tests.contract.store_objects import SCHEME
 from xds import namespaces as ns
@@ -191,10 +191,31 @@ def test_any_author_may_match_any_pattern(registry: SqlRegistryDatabase) -> None
     assert ids(registry, key, author_patterns=("%Smith%", "%Jones")) == []
 
 
+def test_thousands_of_patterns_in_one_query(registry: SqlRegistryDatabase) -> None:
+    """A long list of names is one condition, not a deep expression. Attack: expression-depth"""
+    one = make.entry()
+    key = filled(registry, one, make.entry(authors=[]))
+    names = tuple(f"%Nobody{n}%" for n in range(3000))
+    assert ids(registry, key, author_patterns=(*names, "%Dupont%")) == [one.entry_uuid]
+    assert ids(registry, key, author_patterns=names) == []
+
+
 def test_a_costly_pattern_ends(registry: SqlRegistryDatabase) -> None:
     """Many wildcards over a long name do not hold the engine. Attack: like-backtracking"""
     key = filled(registry, make.entry(authors=[Author(person=["1^" + "a" * 200])]))
     assert ids(registry, key, author_patterns=("%a" * 100 + "%b",)) == []
+
+
+def test_ever_new_shapes_of_query_take_no_memory(
+    registry: SqlRegistryDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statements kept ready are bounded, and those of a full store are made again. Attack: statement-cache"""
+    monkeypatch.setattr(engines, "STATEMENTS", 20)
+    one = make.entry(event_codes=[Code("a", "b")])
+    key = filled(registry, one)
+    for count in range(1, 60):
+        assert ids(registry, key, all_codes={"event_codes": (frozenset({"a^^b"}),) * count}) == [one.entry_uuid]
+        assert len(registry.engine._statements) <= 20
 
 
 def test_thousands_of_identifiers_in_one_query(registry: SqlRegistryDatabase) -> None:

@@ -245,3 +245,14 @@ def test_every_deposit_is_in_the_patients_log(world: World) -> None:
         ("refused", (bad.entries[0].unique_id,)),
     ]
     assert all(line.caller_id == "899700000018" and line.trace_id for line in lines)
+
+
+def test_a_request_the_schema_refuses_is_in_the_log_too(here: World) -> None:
+    """No refusal of a known caller goes without its line."""
+    patient_id = here.patient()
+    sent = submission(here, patient_id)
+    sent.entries[0].title = [frames.LocalizedString("x" * 1025, "fr-FR")]
+    outcome = here.deposit(sent)
+    assert codes(outcome) == {"XDSRepositoryMetadataError"} and "R-001" in outcome.errors[0].context
+    line = here.last_lines(1)[-1]
+    assert (line.outcome, line.event, line.caller_id, line.patient_id) == ("refused", "ITI-41", "899700000018", patient_id)

@@ -50,8 +50,8 @@ def test_a_killed_writer_leaves_whole_units(url: str) -> None:
     for number in range(1, 4):
         patient = f"{number}^^^&1.2&ISO"
         with subprocess.Popen(
-            [sys.executable, "-c", textwrap.dedent(WRITER), url, patient, str(number)], stdout=subprocess.PIPE, text=True, cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            [sys.executable, "-c", textwrap.dedent(WRITER), url, patient, str(number)], stdout=subprocess.PIPE,
+            text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
         ) as writer:
             assert writer.stdout is not None
             acknowledged = [writer.stdout.readline().strip() for _ in range(40)]

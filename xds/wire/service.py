@@ -40,6 +40,7 @@ _REASONS = {
 }
 
 OnFault = Callable[[str, Peer, SoapFault, Exchange | None], None]
+OnRefused = Callable[[Exchange, Transaction, Sequence[Finding]], None]
 Observe = Callable[[str, str, float], None]
 """Transaction name or "", outcome (``answered``, ``refused``, ``fault``, ``http``, ``error``), seconds."""
 
@@ -48,11 +49,13 @@ class SoapService:
     """One actor behind HTTP: finds the transaction by ``wsa:Action``, checks, authenticates, answers.
 
     ``paths``         path to the names of the transactions it serves, None for all of them
+    ``admit``         told of the peer before a byte of its request is read; raises SoapFault to read nothing
     ``authenticate``  turns an exchange into its caller, or raises SoapFault
     ``begin_part``    a sink for one attachment; None when no transaction takes any (then they are dropped)
     ``validate``      messages, one per schema error of a body element; None to leave the schema alone
     ``on_fault``      told of every fault; the exchange is None when the request was not understood
     ``describe``      (path, query) to (content type, bytes) for ``?wsdl`` and ``?xsd=name``
+    ``on_refused``    told of a refusal that no transaction has seen: schema errors, unexpected failures
     ``is_ours``       tells our own services, whose trace ids are carried on
     ``strict_mtom``   refuse an MTOM transaction that arrives without MTOM (M-14)
 
@@ -67,6 +70,7 @@ class SoapService:
         on_fault: OnFault | None = None, peer_of: Callable[[WSGIEnvironment], Peer] | None = None,
         observe: Observe | None = None, describe: Describe | None = None, strict_mtom: bool = True,
         title: str = "SOAP service", is_ours: Callable[[Peer], bool] | None = None,
+        on_refused: OnRefused | None = None, admit: Callable[[Peer], None] | None = None,
     ) -> None:
         served = tuple(transactions)
         self._by_path: dict[str, dict[str, Transaction]] = {
@@ -84,6 +88,8 @@ class SoapService:
         self._strict_mtom = strict_mtom
         self._title = title
         self._is_ours = is_ours
+        self._on_refused = on_refused
+        self._admit = admit
 
     @property
     def paths(self) -> frozenset[str]:
@@ -172,6 +178,8 @@ class _Post:
         environ, limits = self._environ, service._limits
         if environ.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
             raise HttpError(415, "Compressed requests are not accepted", (("Accept-Encoding", "identity"),))
+        if service._admit is not None:
+            service._admit(self._peer)
         body = BodyReader(source_of(environ, limits.body_idle), _content_length(environ), limits)
         message = receive(body, environ.get("CONTENT_TYPE", ""), limits, service._begin_part)
         self._message = message
@@ -188,7 +196,7 @@ class _Post:
                 raise message.failure
             findings = self._schema_findings(transaction, exchange)
             if findings:
-                raise Refused(findings)
+                return self._refuse(transaction, exchange, "refused", findings)
             return transaction.handle(exchange)
         except Refused as refused:
             self._outcome = "refused"
@@ -196,9 +204,18 @@ class _Post:
         except (SoapFault, HttpError):
             raise
         except Exception as error:
-            self._outcome = "error"
             self._log(error)
-            return transaction.refuse(exchange, [refusal_for(error, transaction)])
+            return self._refuse(transaction, exchange, "error", [refusal_for(error, transaction)])
+
+    def _refuse(self, transaction: Transaction, exchange: Exchange, outcome: str, findings: list[Finding]) -> Reply:
+        """Refuse what the transaction itself never saw, or failed on; it has not told anybody."""
+        self._outcome = outcome
+        if self._service._on_refused is not None:
+            try:
+                self._service._on_refused(exchange, transaction, findings)
+            except Exception as error:
+                self._log(error)
+        return transaction.refuse(exchange, findings)
 
     def _understand(self, message: Message) -> Exchange:
         """Envelope, addressing and dispatch. Rule: T-01 to T-10, R-002"""

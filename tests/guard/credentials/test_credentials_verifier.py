@@ -290,6 +290,21 @@ def test_one_id_names_one_assertion(kit: Kit, pki: Pki) -> None:
     assert refused(who, kit.sign(second), kit.card).step == "n"
 
 
+def test_one_assertion_may_be_written_down_in_two_ways(kit: Kit, pki: Pki) -> None:
+    """Its ID is not taken for reused when another toolkit declares other namespaces around it. Step: n
+
+    What was signed is the same, and counts as shown twice: where reuse is forbidden it is refused.
+    """
+    signed = kit.good()
+    other = signed.replace(b"<saml2:Assertion ", b'<saml2:Assertion xmlns:essai="urn:essai" ', 1)
+    assert other != signed
+    counting, strict = verifier(pki), verifier(pki, replace(kit_rule(), replay=Replay.STRICT))
+    for who in (counting, strict):
+        ask(who, signed, kit.card)
+    assert ask(counting, other, kit.card).assertion_id == ask(counting, signed, kit.card).assertion_id
+    assert refused(strict, other, kit.card).step == "n"
+
+
 def test_full_replay_memory_fails_closed_where_reuse_is_forbidden(kit: Kit, pki: Pki) -> None:
     """When nothing more can be remembered, strict mode refuses and counting goes on. Step: n"""
     rule = replace(kit_rule(), replay=Replay.STRICT)
