@@ -59,7 +59,7 @@ def settings_of(data: Path, **flags: Any) -> Settings:
     except FileNotFoundError as error:
         raise Misuse(str(error)) from error
     except ValueError as error:
-        raise Misuse(f"settings of {data}: {error}") from error
+        raise Misuse(f"{data / settings_module.FILE_NAME}, or CARNET__ in the environment: {error}") from error
 
 
 def emit(as_json: bool, value: Any, text: str) -> None:
@@ -120,10 +120,18 @@ def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
+def first_line(pin_file: Path) -> str:
+    """The PIN a file holds, "" when it holds none."""
+    try:
+        return next(iter(pin_file.read_text("utf-8").splitlines()), "").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Misuse(f"{pin_file} cannot be read as text") from error
+
+
 def open_card(file: Path, pin_file: Path | None) -> Card:
     """Open a card; the PIN comes from a file, CARNET_PIN or, on a terminal, a prompt. Never from an argument."""
     if pin_file is not None:
-        pin = pin_file.read_text("utf-8").splitlines()[0].strip() if pin_file.stat().st_size else ""
+        pin = first_line(pin_file)
     elif "CARNET_PIN" in os.environ:
         pin = os.environ["CARNET_PIN"]
     elif sys.stdin.isatty():

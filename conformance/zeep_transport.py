@@ -22,6 +22,7 @@ from lxml import etree
 from requests.adapters import HTTPAdapter
 from zeep.transports import Transport
 
+from conformance.client import bytes_part
 from guard.credentials.cards import Card
 from xds.limits import DEFAULT, Limits
 from xds.namespaces import SOAP12, WSA, XDS
@@ -109,7 +110,7 @@ def _detached(body: etree._Element) -> Iterator[OutgoingPart]:
         content_id = f"document{number}@carnet"
         element.text = None
         element.append(etree.fromstring(include(content_id)))
-        yield OutgoingPart(content_id, "application/octet-stream", len(data), lambda data=data: iter((data,)))
+        yield bytes_part(data, content_id, "application/octet-stream")
 
 
 class _CardAdapter(HTTPAdapter):

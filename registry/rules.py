@@ -99,6 +99,7 @@ class StateCheck:
 
     @staticmethod
     def _against(item: RegistryObject, stored: StoredObject) -> Iterator[Finding]:
+        """Says that the stored object differs, never how: the caller may have no right to know it."""
         subject = f"{item.kind} {item.entry_uuid}"
         if not isinstance(item, DocumentEntry) or stored.kind != "DocumentEntry":
             yield Finding(
@@ -130,7 +131,7 @@ class StateCheck:
                 subject=subject,
                 field="hash",
                 found=f"{item.unique_id} with hash {item.hash}",
-                expected=f"the hash already registered for this uniqueId, {stored.hash}",
+                expected="the hash registered for this uniqueId before",
                 clause="ITI TF-2 3.42.4.1.3.3.3",
                 rule="R-082",
             )
@@ -140,7 +141,7 @@ class StateCheck:
                 subject=subject,
                 field="size",
                 found=f"{item.unique_id} with size {item.size}",
-                expected=f"the size already registered for this uniqueId, {stored.size}",
+                expected="the size registered for this uniqueId before",
                 clause="ITI TF-2 3.42.4.1.3.3.3",
                 rule="R-083",
             )

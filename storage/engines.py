@@ -130,7 +130,7 @@ class SqliteEngine(Engine):
     @staticmethod
     def _configure(connection: Any, _: object) -> None:
         for pragma in (
-            f"busy_timeout={BUSY_SECONDS * 1000}", "page_size=8192", "journal_mode=WAL", "synchronous=FULL",
+            f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL",
             "foreign_keys=ON", "cache_size=-8192", "mmap_size=1073741824", "temp_store=MEMORY",
             "journal_size_limit=67108864", "wal_autocheckpoint=4000",
         ):

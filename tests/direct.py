@@ -161,7 +161,11 @@ def the(errors: list[ReceivedError] | Outcome, code: str, rule: str, subject: st
 
 
 def ask(
-    desk: Desk, query_id: str, *slots: tuple[str, str | list[str]], return_type: str = "LeafClass", who: str = "physician"
+    desk: Desk,
+    query_id: str,
+    *slots: tuple[str, str | list[str]],
+    return_type: str = "LeafClass",
+    who: str = "physician",
 ) -> Found:
     """A stored query with raw slots; a string is the one Value of its slot."""
     given = [(name, [value] if isinstance(value, str) else value) for name, value in slots]

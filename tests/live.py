@@ -269,6 +269,11 @@ class Memory:
         return {pid: _status(pid, "VmHWM") - before for pid, before in self._before.items()}
 
 
+def memory_of(pid: int) -> int:
+    """Bytes a process has in memory now."""
+    return _status(pid, "VmRSS")
+
+
 def _status(pid: int, name: str) -> int:
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(f"{name}:"):

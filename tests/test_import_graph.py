@@ -125,7 +125,7 @@ def _why_not(one: Import) -> Iterator[str]:
             yield f"the rooms of the guard share {OPEN_TO_ROOMS} only"
     if target == "lxml" and inside(one.source, *WITHOUT_LXML):
         yield "this module works on plain values, without XML"
-    if target in ONLY_IN and home not in ONLY_IN[target]:
+    if target in ONLY_IN and not inside(one.source, *ONLY_IN[target]):
         yield f"{target} belongs to {' and '.join(ONLY_IN[target])}"
     if home == "repository" and inside(one.target, WIRE_CLIENT) and one.source != LINK:
         yield f"only {LINK} reaches a registry"

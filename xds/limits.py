@@ -21,7 +21,7 @@ class Limits:
     """All headers of one part together."""
     boundary: int = 70
     """Characters of a multipart boundary (RFC 2046 5.1.1)."""
-    elements: int = 200_000
+    elements: int = 100_000
     """Elements of one XML part; memory of the tree follows this number."""
     body_idle: float = 20.0
     """Longest silence of a sender inside one request."""

@@ -35,7 +35,7 @@ from guard.credentials.certificates import TrustStore, Use
 from guard.credentials.token import hardened_parser
 from storage.rows import ENTRY_COLUMNS, entry_from
 from xds.ebxml import schema, write
-from xds.namespaces import RESPONSE_SUCCESS, SAML, SOAP12, XDS
+from xds.namespaces import RESPONSE_SUCCESS, RS, SAML, SOAP12, XDS, XOP
 from xds.wire.soap12 import write_envelope
 from xds.wire.xml import parse
 
@@ -79,9 +79,7 @@ class DepositFloor(Floor):
         self._database = _open(str(folder / "floor.sqlite"))
         self._database.execute("CREATE TABLE message (key TEXT PRIMARY KEY, sha1 TEXT, size INTEGER, message BLOB)")
         self._turn = threading.Lock()
-        self._done = _envelope(
-            f'<rs:RegistryResponse xmlns:rs="urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0" status="{RESPONSE_SUCCESS}"/>'.encode()
-        )
+        self._done = _envelope(f'<rs:RegistryResponse xmlns:rs="{RS}" status="{RESPONSE_SUCCESS}"/>'.encode())
 
     def answer(self, body: bytes | bytearray) -> Answer:
         envelope, document = _two_parts(body)
@@ -138,12 +136,13 @@ class RetrieveFloor(Floor):
         self._here = threading.local()
         response = (
             f'<xds:RetrieveDocumentSetResponse xmlns:xds="{XDS}"><rs:RegistryResponse '
-            f'xmlns:rs="urn:oasis:names:tc:ebxml-regrep:xsd:rs:3.0" status="{RESPONSE_SUCCESS}"/>'
-            '<xds:DocumentResponse><xds:Document><xop:Include xmlns:xop="http://www.w3.org/2004/08/xop/include" '
+            f'xmlns:rs="{RS}" status="{RESPONSE_SUCCESS}"/>'
+            f'<xds:DocumentResponse><xds:Document><xop:Include xmlns:xop="{XOP}" '
             'href="cid:document@floor"/></xds:Document></xds:DocumentResponse></xds:RetrieveDocumentSetResponse>'
         )
         self._before = (
-            b"--floor\r\nContent-Type: application/xop+xml\r\nContent-ID: <root@floor>\r\n\r\n" + _envelope(response.encode())
+            b"--floor\r\nContent-Type: application/xop+xml\r\nContent-ID: <root@floor>\r\n\r\n"
+            + _envelope(response.encode())
             + b"\r\n--floor\r\nContent-Type: text/xml\r\nContent-ID: <document@floor>\r\n\r\n"
         )
 
@@ -209,7 +208,9 @@ def _envelope(*body: bytes) -> bytes:
 def _open(path: str) -> sqlite3.Connection:
     """As durable and as much cache as the product's."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "cache_size=-32768", "mmap_size=268435456", "wal_autocheckpoint=4000"):
+    for pragma in (
+        "journal_mode=WAL", "synchronous=FULL", "cache_size=-32768", "mmap_size=268435456", "wal_autocheckpoint=4000",
+    ):
         connection.execute(f"PRAGMA {pragma}").close()
     return connection
 

@@ -57,10 +57,10 @@ class Bulky:
             raise Refusal(f"deposit: {answer and bytes(answer[1][-600:])!r}")
         return {"seconds": seconds, "cpu": used}
 
-    def _blocks(self) -> Iterator[memoryview]:
-        block, left = memoryview(self._pattern), self._size
+    def _blocks(self) -> Iterator[bytes]:
+        left = self._size
         while left:
-            piece = block[:left]
+            piece = self._pattern if left >= len(self._pattern) else self._pattern[:left]
             left -= len(piece)
             yield piece
 
@@ -84,27 +84,24 @@ class Bulky:
         return {"seconds": seconds, "cpu": used}
 
     def _compare(self, sock: Any, begun: bytes) -> None:
-        """Read the rest of the document into one buffer, over and over. Raises Refusal at a byte that differs."""
-        twice = memoryview(self._pattern * 2)
+        """Read the rest of the document into one buffer, over and over. Raises Refusal at a block that differs."""
         period = len(self._pattern)
         buffer = bytearray(period)
         view = memoryview(buffer)
-        buffer[: len(begun)] = begun
-        place, have = 0, len(begun)
-        while True:
-            start = place % period
-            if view[:have] != twice[start : start + have]:
-                raise Refusal(f"retrieve: bytes differ near {place}")
-            place += have
-            if place >= self._size:
-                return
-            have = 0
-            want = min(period, self._size - place)
+        have = len(begun)
+        buffer[:have] = begun
+        left = self._size
+        while left:
+            want = min(period, left)
             while have < want:
                 got = sock.recv_into(view[have:want])
                 if not got:
                     raise Refusal("retrieve: closed inside the document")
                 have += got
+            if buffer != self._pattern and buffer[:want] != self._pattern[:want]:
+                raise Refusal(f"retrieve: bytes differ in the last {left}")
+            left -= want
+            have = 0
 
 
 def main() -> None:
@@ -118,7 +115,8 @@ def main() -> None:
                 answer: dict[str, Any] = {}
             else:
                 assert client is not None
-                answer = client.deposit(**order["deposit"]) if "deposit" in order else client.retrieve(**order["retrieve"])
+                ((verb, wanted),) = order.items()
+                answer = client.deposit(**wanted) if verb == "deposit" else client.retrieve(**wanted)
         except (Refusal, OSError) as error:
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), flush=True)

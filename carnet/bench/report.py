@@ -166,10 +166,11 @@ def _uses(results: Sequence[Result]) -> list[tuple[str, ...]]:
             if isinstance(figures, Figures) and figures.cpu:
                 facts = figures.facts()
                 shown = (facts["cpu_ms_per_request"], facts["memory_mib"], facts["growth_mib"])
-                lines.append((label, *(", ".join(f"{name} {value:g}" for name, value in part.items()) for part in shown)))
+                lines.append((label, *(", ".join(f"{name} {value:g}" for name, value in p.items()) for p in shown)))
     return lines
 
 
 def _columns(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows)
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]
+    return "\n".join(line.rstrip() for line in lines)

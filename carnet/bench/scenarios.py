@@ -108,16 +108,16 @@ class Bench:
         stored = order["count"]
         with ExitStack() as stack:
             retrieve = stack.enter_context(processes.child("carnet.bench.load", stage.PIN))
-            repository = one.settings.repository.unique_id
-            order = self.order(one, "retrieve", DEPOSITED, plan.retrieves, first=first, stored=stored, repository=repository)
+            known = {"first": first, "stored": stored, "repository": one.settings.repository.unique_id}
+            order = self.order(one, "retrieve", DEPOSITED, plan.retrieves, **known)
             self.tell(f"signing {order['count']} retrieves")
             retrieve.ask({"prepare": order})
             held = {"database": _file(one.settings.repository_database), "documents": one.settings.documents}
             floor = stack.enter_context(self.serving({**self.floor(one, "retrieve"), **held}))
             retrieves = self._rounds("retrieve", [(retrieve, [product, floor])], plan.retrieves)[0]
         return [
-            Result("deposit, 20 kB", "requests/s", *deposits, Mark(0.4)),
-            Result("retrieve, 20 kB", "requests/s", *retrieves, Mark(0.5)),
+            Result("deposit, 20 kB", "requests/s", deposits[0], deposits[1], Mark(0.4)),
+            Result("retrieve, 20 kB", "requests/s", retrieves[0], retrieves[1], Mark(0.5)),
         ]
 
     def _rounds(self, verb: str, rivals: Sequence[tuple[Child, list[Side]]], count: int) -> list[list[Figures]]:
@@ -194,8 +194,9 @@ class _Large:
                 name = f"2.25.{random.SystemRandom().getrandbits(110)}"
                 least = thread.ask({"floor": "large", "size": plan.size, "folder": str(bench.work)})
                 floor.add(least["seconds"], [], {})
-                self._transfer(client, {"deposit": {"port": port, "document_id": name, "sha1": least["sha1"]}}, deposits)
-                self._transfer(client, {"retrieve": {"port": port, "document_id": name}}, retrieves)
+                where = {"port": port, "document_id": name}
+                self._transfer(client, {"deposit": {**where, "sha1": least["sha1"]}}, deposits)
+                self._transfer(client, {"retrieve": where}, retrieves)
         megabytes = plan.size / 1e6
         for figures in (floor, deposits, retrieves):
             figures.scale = megabytes

@@ -66,7 +66,8 @@ def prepare(folder: Path, entries: int, progress: Progress) -> Stage:
         done.write_text(f"{entries}\n", "ascii")
     ports = _free_ports(4)
     (folder / settings_module.FILE_NAME).write_text(
-        f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n[repository]\nport = {ports[2]}\nadmin_port = {ports[3]}\n",
+        f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n"
+        f"[repository]\nport = {ports[2]}\nadmin_port = {ports[3]}\n",
         "utf-8",
     )
     return Stage(folder, entries, settings_module.load(folder))
@@ -78,7 +79,8 @@ def running(stage: Stage, names: tuple[str, ...]) -> Iterator[dict[str, int]]:
     supervisor = Supervisor(stage.folder, names)
     supervisor.start()
     try:
-        supervisor.wait_ready({name: address for name, address in admin_addresses(stage.settings).items() if name in names})
+        addresses = admin_addresses(stage.settings)
+        supervisor.wait_ready({name: addresses[name] for name in names})
         yield supervisor.pids()
     finally:
         supervisor.stop()
@@ -97,9 +99,10 @@ def _free_ports(count: int) -> list[int]:
 
 
 def fill(url: str, entries: int, progress: Progress) -> None:
-    """``entries`` documents of patients who have about thirty each; those of the queried patient lie far apart.
+    """``entries`` documents of patients who have about thirty each, a hundred of them of the queried patient.
 
-    Patients come in random order, as in life, so the rows of one are spread over the whole file.
+    Patients come in random order, as in life, and the loader sorts 5 000 submissions at a time: the rows of one
+    patient lie together within a batch, and in as many places of a large file as there were batches.
     """
     storage.upgrade_registry(url)
     bulk_load(url, _submissions(entries, random.Random(entries), progress))  # noqa: S311 - test data

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,13 +11,16 @@ from typing import Any
 
 import click
 
+from carnet.bench import processes, report, stage
+from carnet.bench.scenarios import Bench, Plan
 from carnet.console import JSON, Misuse, Refused
 
 
 @click.command("bench")
 @click.option("--entries", default="10000,1000000", show_default=True,
               help="Sizes of the registries that are queried; deposits go to the first.")
-@click.option("--size", default=1024, show_default=True, type=click.IntRange(0), help="Large document, MiB; 0 for none.")
+@click.option("--size", default=1024, show_default=True, type=click.IntRange(0),
+              help="Large document, MiB; 0 for none.")
 @click.option("--rounds", default=7, show_default=True, type=click.IntRange(1, 50), help="Rounds of each scenario.")
 @click.option("--quick", is_flag=True, help="Small and soon done: 2 000 entries, 64 MiB, 3 rounds of 50 requests.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False),
@@ -36,15 +40,14 @@ def command(
       carnet bench --quick --json
       carnet bench --work bench-data --out figures.json
     """
-    from carnet.bench.scenarios import Plan  # heavy imports, for this verb alone
-
     try:
         sizes = tuple(int(part) for part in entries.split(","))
     except ValueError as error:
         raise Misuse(f"--entries {entries!r}: numbers separated by commas") from error
     plan = Plan(entries=sizes, rounds=rounds, size=size << 20)
     if quick:
-        plan = Plan(entries=(2_000,), rounds=3, deposits=50, queries=50, retrieves=50, size=64 << 20, transfers=1, warm=10)
+        counts = {"rounds": 3, "deposits": 50, "queries": 50, "retrieves": 50, "warm": 10}
+        plan = Plan(entries=(2_000,), size=64 << 20, transfers=1, **counts)
     if min(plan.entries) < 1000:
         raise Misuse("--entries: at least 1000")
     with ExitStack() as stack:
@@ -58,19 +61,16 @@ def command(
         raise SystemExit(1)
 
 
-def _measure(plan: Any, work: Path) -> tuple[dict[str, Any], str]:
+def _measure(plan: Plan, work: Path) -> tuple[dict[str, Any], str]:
     """Prepare, measure; the facts and the table. Raises Refused when a request was not answered as it must be."""
-    from carnet.bench import processes, report, stage
-    from carnet.bench.scenarios import Bench
 
     def tell(text: str) -> None:
         click.echo(text, err=True)
 
     stages = []
     for count in plan.entries:
-        with click.progressbar(
-            length=count, label=f"registry of {count} entries", file=click.get_text_stream("stderr"), update_min_steps=1000
-        ) as bar:
+        label = f"registry of {count} entries"
+        with click.progressbar(length=count, label=label, file=sys.stderr, update_min_steps=1000) as bar:
             stages.append(stage.prepare(work / f"entries-{count}", count, bar.update))
     machine = processes.machine()
     try:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from carnet.console import DATA, JSON, Misuse, Refused, default_roles, emit, open_card, settings_of
+from carnet.console import DATA, JSON, Misuse, Refused, default_roles, emit, first_line, open_card, settings_of
 from guard.credentials import vihf
-from guard.credentials.cards import Card, CardError
+from guard.credentials.cards import Card, CardError, signature_path
 from guard.credentials.identity import CardType
 from guard.credentials.pki import Pki
 from xds.model import Code
@@ -20,6 +22,26 @@ PIN_FILE = click.option(
     "--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File whose first line is the PIN."
 )
 OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="Card file to write (.p12).")
+
+
+FORMS = {
+    "identifier": (
+        re.compile(r"8[0-9]{11}|0[0-9A-Z]{9}|[1-6][0-9A-Z]{8,14}/[!-.0-~]{1,40}"),
+        "PS_IdNat: 8 and the 11 digits of the RPPS, 0 and the ADELI number, or structure/internal identifier",
+    ),
+    "structure_id": (
+        re.compile(r"[0-9][0-9A-Z]{8,15}"),
+        "Struct_IdNat: 1 and the FINESS, 2 and the SIREN, 3 and the SIRET, 4 and the RPPS with its rank",
+    ),
+}
+"""Form of a national identifier, and its name in words. Clause: DMP PS_IdNat, Struct_IdNat"""
+
+
+def _national(_context: click.Context, parameter: click.Parameter, value: str) -> str:
+    form, words = FORMS[str(parameter.name)]
+    if not form.fullmatch(value):
+        raise click.BadParameter(f"{value!r} is not an identifier of the form {words}")
+    return value
 
 
 @click.group("card")
@@ -34,21 +56,33 @@ def issue() -> None:
 
 def _new_pin(pin_file: Path | None) -> str:
     if pin_file is not None:
-        return pin_file.read_text("utf-8").splitlines()[0].strip()
-    if "CARNET_PIN" in os.environ:
-        return os.environ["CARNET_PIN"]
-    if sys.stdin.isatty():
-        return str(click.prompt("PIN of the new card", hide_input=True, confirmation_prompt=True))
-    raise Misuse("no PIN: use --pin-file, or set CARNET_PIN")
+        pin = first_line(pin_file)
+    elif "CARNET_PIN" in os.environ:
+        pin = os.environ["CARNET_PIN"]
+    elif sys.stdin.isatty():
+        pin = str(click.prompt("PIN of the new card", hide_input=True, confirmation_prompt=True))
+    else:
+        raise Misuse("no PIN: use --pin-file, or set CARNET_PIN")
+    if not pin:
+        raise Misuse("a card needs a PIN: this one is empty")
+    return pin
 
 
-def _save(card: Card, out: Path, pin: str, as_json: bool) -> None:
+def _issue(out: Path, pin_file: Path | None, as_json: bool, make: Callable[[], Card]) -> None:
+    """Everything that could stop the card is looked at before a certificate is issued that nobody would hold."""
+    pin = _new_pin(pin_file)
+    for file in (out, signature_path(out)):
+        if file.exists():
+            raise Refused(f"{file} already exists")
+    if not out.absolute().parent.is_dir():
+        raise Misuse(f"there is no folder {out.absolute().parent}")
     try:
+        card = make()
         card.save(out, pin)
     except FileExistsError as error:
         raise Refused(str(error)) from error
-    except CardError as error:
-        raise Misuse(str(error)) from error
+    except (CardError, ValueError) as error:
+        raise Misuse(f"the card cannot be made: {error}") from error
     emit(
         as_json,
         {"card": str(out), **_facts(card)},
@@ -72,7 +106,7 @@ def _facts(card: Card) -> dict[str, Any]:
 
 
 @issue.command("person")
-@click.argument("identifier")
+@click.argument("identifier", callback=_national)
 @click.option("--surname", required=True)
 @click.option("--given", required=True, help="Given name.")
 @click.option(
@@ -106,20 +140,25 @@ def person(
     Example:
       CARNET_PIN=0000 carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out anne.p12
     """
-    card = Pki.open(settings_of(data).pki).issue_person(
-        identifier,
-        surname,
-        given,
-        profession=profession or None,
-        label=label,
-        specialties=specialties,
-        card_type=CardType.CPS if profession else CardType.CPE,
+    pki = Pki.open(settings_of(data).pki)
+    _issue(
+        out,
+        pin_file,
+        as_json,
+        lambda: pki.issue_person(
+            identifier,
+            surname,
+            given,
+            profession=profession or None,
+            label=label,
+            specialties=specialties,
+            card_type=CardType.CPS if profession else CardType.CPE,
+        ),
     )
-    _save(card, out, _new_pin(pin_file), as_json)
 
 
 @issue.command("structure")
-@click.argument("structure_id")
+@click.argument("structure_id", callback=_national)
 @click.option("--organisation", required=True, help="Name of the structure.")
 @click.option("--service", default="Service informatique", show_default=True, help="System or department.")
 @OUT
@@ -135,8 +174,8 @@ def structure(
     Example:
       CARNET_PIN=0000 carnet card issue structure 10B0000001 --organisation "Laboratoire ESSAI" --out lab.p12
     """
-    card = Pki.open(settings_of(data).pki).issue_structure(structure_id, organisation, service)
-    _save(card, out, _new_pin(pin_file), as_json)
+    pki = Pki.open(settings_of(data).pki)
+    _issue(out, pin_file, as_json, lambda: pki.issue_structure(structure_id, organisation, service))
 
 
 @command.command("show")

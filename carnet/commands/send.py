@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -79,7 +80,7 @@ def _send(source: Source, files: list[Path], as_json: bool) -> int:
     reports: list[Deposit] = []
     quiet = as_json or len(files) == 1
     with click.progressbar(
-        length=len(files), label="depositing", hidden=quiet, file=click.get_text_stream("stderr")
+        length=len(files), label="depositing", hidden=quiet, file=sys.stderr
     ) as bar:
         for file in files:
             report = source.deposit(file)

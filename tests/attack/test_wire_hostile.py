@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import http.server
 import random
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from tests.attack.wire_kit import (
+    GROWTH,
     REGISTRY,
-    REPOSITORY,
     Said,
     Wire,
     assert_clean,
@@ -27,7 +28,7 @@ from tests.attack.wire_kit import (
     post,
     say,
 )
-from tests.live import a_document, served
+from tests.live import a_document, memory_of, served
 
 SOAP = "application/soap+xml; charset=UTF-8"
 RELATED = 'multipart/related; boundary="b"; type="application/xop+xml"; start="<r>"; start-info="application/soap+xml"'
@@ -102,11 +103,14 @@ def _laughs() -> str:
 
 XML: dict[str, Callable[[Canary], str | bytes]] = {
     "billion laughs": lambda c: _laughs(),
-    "quadratic blow-up": lambda c: f'<!DOCTYPE a [<!ENTITY a "{"a" * 50_000}">]>' + ENVELOPE % f"<x>{'&a;' * 50_000}</x>",
-    "external entity, file": lambda c: f'<!DOCTYPE a [<!ENTITY e SYSTEM "{c.file.as_uri()}">]>' + ENVELOPE % "<x>&e;</x>",
+    "quadratic blow-up": lambda c: f'<!DOCTYPE a [<!ENTITY a "{"a" * 50_000}">]>'
+    + ENVELOPE % f"<x>{'&a;' * 50_000}</x>",
+    "external entity, file": lambda c: f'<!DOCTYPE a [<!ENTITY e SYSTEM "{c.file.as_uri()}">]>'
+    + ENVELOPE % "<x>&e;</x>",
     "external entity, http": lambda c: f'<!DOCTYPE a [<!ENTITY e SYSTEM "{c.url}">]>' + ENVELOPE % "<x>&e;</x>",
     "external DTD": lambda c: f'<!DOCTYPE s:Envelope SYSTEM "{c.url}">' + ENVELOPE % "<x/>",
-    "parameter entity": lambda c: f'<!DOCTYPE a [<!ENTITY % p SYSTEM "{c.url}"> %p;]>' + ENVELOPE.replace("%s", "<x>&x;</x>"),
+    "parameter entity": lambda c: f'<!DOCTYPE a [<!ENTITY % p SYSTEM "{c.url}"> %p;]>'
+    + ENVELOPE.replace("%s", "<x>&x;</x>"),
     "DTD without entities": lambda c: "<!DOCTYPE a>" + ENVELOPE % "<x/>",
     "DTD behind comments": lambda c: "<!-- -->" * 1000 + "<!DOCTYPE a>" + ENVELOPE % "<x/>",
     "schema location": lambda c: ENVELOPE
@@ -135,8 +139,7 @@ XML: dict[str, Callable[[Canary], str | bytes]] = {
     "nothing": lambda c: b"",
     "no XML": lambda c: "%PDF-1.7",
     "two roots": lambda c: ENVELOPE % "" + ENVELOPE % "",
-    "SOAP 1.1": lambda c: ENVELOPE.replace("http://www.w3.org/2003/05/soap-envelope", "http://schemas.xmlsoap.org/soap/envelope/")
-    % "<x/>",
+    "SOAP 1.1": lambda c: '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body/></s:Envelope>',
     "no body": lambda c: '<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"/>',
 }
 
@@ -171,6 +174,7 @@ def _head(*lines: str) -> bytes:
     return "\r\n".join((*lines, "", "")).encode("latin-1")
 
 
+CHUNKED = "Transfer-Encoding: chunked\r\n"
 LINE = f"POST {REGISTRY} HTTP/1.1"
 HTTP: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "one header of 100 kB": (post(BODY, SOAP, REGISTRY, extra=f"X-A: {'a' * 100_000}\r\n"), (400, 431)),
@@ -183,7 +187,7 @@ HTTP: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "quotes in Content-Type": (post(BODY, 'application/soap+xml; a="' + '\\"' * 2_000, REGISTRY), (400, 415)),
     "semicolons in Content-Type": (post(BODY, "application/soap+xml" + ";" * 4_000, REGISTRY), (400, 200)),
     "two lengths": (post(BODY, SOAP, REGISTRY, extra="Content-Length: 5\r\n"), (400,)),
-    "length and chunks": (post(BODY, SOAP, REGISTRY, extra="Transfer-Encoding: chunked\r\n"), (400,)),
+    "length and chunks": (post(BODY, SOAP, REGISTRY, extra=CHUNKED), (400,)),
     "negative length": (post(BODY, SOAP, REGISTRY, length="-1"), (400,)),
     "length with sign": (post(BODY, SOAP, REGISTRY, length="+5"), (400,)),
     "length in words": (post(BODY, SOAP, REGISTRY, length="many"), (400,)),
@@ -204,25 +208,28 @@ HTTP: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "gzip bomb": (
         post(gzip.compress(b" " * (1 << 24)), SOAP, REGISTRY, extra="Content-Encoding: gzip\r\n"), (415,),
     ),
-    "gzip transfer": (post(BODY, SOAP, REGISTRY, length=None, extra="Transfer-Encoding: gzip, chunked\r\n"), (400, 501)),
+    "gzip transfer": (
+        post(b"2\r\n\x1f\x8b\r\n0\r\n\r\n", SOAP, REGISTRY, length=None, extra="Transfer-Encoding: gzip, chunked\r\n"),
+        (400, 501),
+    ),
     "chunked twice": (
         post(b"0\r\n\r\n", SOAP, REGISTRY, length=None, extra="Transfer-Encoding: chunked, chunked\r\n"), (400, 501),
     ),
     "chunk size in words": (
-        post(b"zz\r\n\r\n", SOAP, REGISTRY, length=None, extra="Transfer-Encoding: chunked\r\n"), (400,),
+        post(b"zz\r\n\r\n", SOAP, REGISTRY, length=None, extra=CHUNKED), (400,),
     ),
-    "negative chunk": (post(b"-5\r\nabcde", SOAP, REGISTRY, length=None, extra="Transfer-Encoding: chunked\r\n"), (400,)),
+    "negative chunk": (post(b"-5\r\nabcde", SOAP, REGISTRY, length=None, extra=CHUNKED), (400,)),
     "endless chunk": (
-        post(b"f" * 40 + b"\r\nab", SOAP, REGISTRY, length=None, extra="Transfer-Encoding: chunked\r\n"), (400, 408, 413),
+        post(b"f" * 40 + b"\r\nab", SOAP, REGISTRY, length=None, extra=CHUNKED), (400, 408, 413),
     ),
     "chunk size of 100 kB": (
-        post(b"0" * 100_000 + b"5\r\nab", SOAP, REGISTRY, length=None, extra="Transfer-Encoding: chunked\r\n"), (400, 413),
+        post(b"0" * 100_000 + b"5\r\nab", SOAP, REGISTRY, length=None, extra=CHUNKED), (400, 413),
     ),
     "chunk extension of 1 MB": (
-        post(b"5;" + b"a" * 1_000_000, SOAP, REGISTRY, length=None, extra="Transfer-Encoding: chunked\r\n"), (400, 408),
+        post(b"5;" + b"a" * 1_000_000, SOAP, REGISTRY, length=None, extra=CHUNKED), (400, 408),
     ),
     "chunk without end": (
-        post(b"5\r\nabcdefgh\r\n", SOAP, REGISTRY, length=None, extra="Transfer-Encoding: chunked\r\n"), (400,),
+        post(b"5\r\nabcdefgh\r\n", SOAP, REGISTRY, length=None, extra=CHUNKED), (400,),
     ),
     "folded header": (_head(LINE, "Host: x", "X-A: b", " c", "Content-Length: 0"), (400,)),
     "header without colon": (_head(LINE, "Host: x", "nothing"), (400,)),
@@ -236,7 +243,10 @@ HTTP: dict[str, tuple[bytes, tuple[int, ...]]] = {
     "HTTP/3.7": (_head(f"GET {REGISTRY} HTTP/3.7", "Host: x"), (400, 505)),
     "HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 404, 405)),
     "upgrade to h2c": (
-        _head(f"GET {REGISTRY} HTTP/1.1", "Host: x", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AA"),
+        _head(
+            f"GET {REGISTRY} HTTP/1.1", "Host: x", "Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c",
+            "HTTP2-Settings: AA",
+        ),
         (200, 400),
     ),
     "proxy line": (b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n" + post(BODY, SOAP, REGISTRY), (400,)),
@@ -272,7 +282,8 @@ def test_garbage_behind_a_request(wire: Wire) -> None:
     """The request is answered, the garbage refused, and nothing of it becomes a request. Attack: request-smuggling"""
     content_type, body = wire.query_message()
     with wire.unharmed(), wire.connect("registry") as connection:
-        connection.sendall(post(body, content_type, REGISTRY) + b"\x00\x01garbage\r\n\r\n" + post(body, content_type, REGISTRY))
+        request = post(body, content_type, REGISTRY)
+        connection.sendall(request + b"\x00\x01garbage\r\n\r\n" + request)
         first = listen(connection)
         assert first.status == 200 and b"ResponseStatusType:Success" in first.body
         refused(listen(connection), 400)
@@ -285,7 +296,7 @@ def test_a_body_longer_than_announced(wire: Wire) -> None:
     with wire.unharmed(), wire.connect("registry") as connection:
         connection.sendall(post(body, content_type, REGISTRY, length=str(len(body) - 5)))
         refused(listen(connection), 400)
-        refused(listen(connection), 0, 400)
+        refused(listen(connection), 0, 400, 408)
 
 
 # -- MIME ---------------------------------------------------------------------------------------------------
@@ -297,7 +308,9 @@ MIME: dict[str, tuple[bytes, str]] = {
     "10 000 empty parts": (ROOT + b"\r\n--b\r\n\r\n" * 10_000 + b"\r\n--b--\r\n", RELATED),
     "100 000 boundaries": (b"--b\r\n" * 100_000, RELATED),
     "one part header of 1 MB": (b"--b\r\nX-A: " + b"a" * 1_000_000 + b"\r\n\r\n\r\n--b--\r\n", RELATED),
-    "10 000 part headers": (b"--b\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(10_000)) + b"\r\n\r\n--b--\r\n", RELATED),
+    "10 000 part headers": (
+        b"--b\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(10_000)) + b"\r\n\r\n--b--\r\n", RELATED,
+    ),
     "no closing boundary": (ROOT + PART % 1, RELATED),
     "no boundary in the body": (b"x" * 300_000, RELATED),
     "boundary missing in the type": (ROOT + b"\r\n--b--\r\n", "multipart/related; type=\"application/xop+xml\""),
@@ -349,7 +362,7 @@ def test_random_bytes(wire: Wire) -> None:
     """Inside TLS, instead of TLS, and as the body of a request. Attack: random-bytes"""
     chance = random.Random(20260105)
     with wire.unharmed():
-        for _ in range(25):
+        for _ in range(8):
             noise = chance.randbytes(chance.randrange(1, 3000))
             assert wire.say(noise + b"\r\n\r\n", "registry").status in (0, 400)
             for data in (post(noise, SOAP), post(noise, RELATED), post(b"--b\r\n" + noise + b"\r\n--b--", RELATED)):
@@ -374,7 +387,7 @@ def test_mutated_deposits(wire: Wire) -> None:
     """A valid deposit with some bytes changed is stored or refused, and never half. Attack: random-bytes"""
     chance = random.Random(20260106)
     with wire.unharmed():
-        for _ in range(40):
+        for _ in range(20):
             content_type, body = wire.deposit_message()
             spoiled = bytearray(body)
             for _ in range(chance.randrange(1, 6)):
@@ -386,73 +399,57 @@ def test_mutated_deposits(wire: Wire) -> None:
 # -- slowness -------------------------------------------------------------------------------------------------
 
 
-def _trickle(data: bytes, over: threading.Event, pause: float = 0.1) -> Iterator[bytes]:
-    for start in range(len(data)):
-        if over.wait(pause):
-            return
-        yield data[start : start + 1]
-
-
 def _slow(wire: Wire, form: str, over: threading.Event) -> Said:
     """One slow client, until it is told to go or ``over``."""
-    content_type, body = wire.query_message()
-    message = post(body, content_type, REGISTRY)
-    head, _, rest = message.partition(b"\r\n\r\n")
     if form == "silent before the handshake":
         with wire.plain("registry") as connection:
             return listen_raw(connection)
     if form == "slow handshake":
         with wire.plain("registry") as connection:
-            try:
-                for piece in _trickle(b"\x16\x03\x01\x02\x00" + b"\x01" * 600, over):
-                    connection.sendall(piece)
-            except OSError:
-                pass
-            return listen_raw(connection)
-    with wire.connect("registry") as connection:
-        data: dict[str, Iterator[bytes]] = {
-            "silent": iter(()),
-            "slow head": _trickle(message, over),
-            "slow head of a kept connection": _trickle(message, over),
-            "slow body": iter((head + b"\r\n\r\n", *_trickle(rest, over))),
-            "silent body": iter((head + b"\r\n\r\n", rest[:10])),
-            "slow chunk size": iter((_chunk_head(content_type), *_trickle(b"0" * 10_000, over))),
-            "slow trailers": iter((_chunk_head(content_type), b"0\r\n", *_trickle(b"X: a" * 10_000, over))),
-        }
-        if form == "slow head of a kept connection":
-            assert say(connection, message).status == 200
-        began = time.perf_counter()
-        said = say(connection, data[form]) if form not in _LAZY else _drip(connection, form, wire, over)
-        return Said(said.status, said.head, said.body, time.perf_counter() - began)
-
-
-_LAZY = ("slow body", "slow chunk size", "slow trailers")
-
-
-def _chunk_head(content_type: str) -> bytes:
-    return post(b"", content_type, REGISTRY, length=None, extra="Transfer-Encoding: chunked\r\n")
-
-
-def _drip(connection: object, form: str, wire: Wire, over: threading.Event) -> Said:
-    """Head at once, the rest byte by byte until an answer comes."""
+            return _drip(connection, b"\x16\x03\x01\x02\x00", b"\x01" * 600, over)
     content_type, body = wire.query_message()
+    whole = post(body, content_type, REGISTRY)
+    head = post(b"", content_type, REGISTRY, length=str(len(body)))
+    chunks = post(b"", content_type, REGISTRY, length=None, extra=CHUNKED)
     first, rest = {
-        "slow body": (post(b"", content_type, REGISTRY, length=str(len(body))), body),
-        "slow chunk size": (_chunk_head(content_type), b"0" * 10_000),
-        "slow trailers": (_chunk_head(content_type) + b"0\r\n", b"X: a" * 10_000),
+        "silent": (b"", b""),
+        "slow head": (b"", whole),
+        "slow head of a kept connection": (b"", whole),
+        "slow body": (head, body),
+        "silent body": (head + body[:10], b""),
+        "slow chunk size": (chunks, b"0" * 10_000),
+        "slow trailers": (chunks + b"0\r\n", b"X: a" * 10_000),
     }[form]
-    connection.sendall(first)  # type: ignore[attr-defined]
-    connection.settimeout(0.1)  # type: ignore[attr-defined]
-    for position in range(len(rest)):
-        try:
-            connection.sendall(rest[position : position + 1])  # type: ignore[attr-defined]
-            return listen(connection)  # type: ignore[arg-type]
-        except AssertionError:
-            if over.is_set():
-                break
-        except OSError:
-            return Said(0)
-    return Said(0)
+    with wire.connect("registry") as connection:
+        if "kept" in form:
+            assert say(connection, whole).status == 200
+        return _drip(connection, first, rest, over)
+
+
+def _drip(connection: socket.socket, first: bytes, rest: bytes, over: threading.Event) -> Said:
+    """``first`` at once, ``rest`` byte by byte, until there is an answer or an end."""
+    began = time.perf_counter()
+    try:
+        connection.sendall(first)
+        connection.settimeout(0.1)
+        for position in range(len(rest)):
+            connection.sendall(rest[position : position + 1])
+            try:
+                data = connection.recv(65536)
+            except TimeoutError:
+                if over.is_set():
+                    break
+                continue
+            return Said(_status(data), b"", data, time.perf_counter() - began)
+        connection.settimeout(BOUND)
+        data = connection.recv(65536)
+    except OSError:
+        data = b""
+    return Said(_status(data), b"", data, time.perf_counter() - began)
+
+
+def _status(data: bytes) -> int:
+    return int(data[9:12]) if data.startswith(b"HTTP/1.1 ") else 0
 
 
 FORMS = (
@@ -493,7 +490,7 @@ def test_an_upload_without_certificate_is_not_received(wire: Wire, framing: str)
     if framing == "length":
         head = post(b"", content_type, length=str(len(body)))
     else:
-        head = post(b"", content_type, length=None, extra="Transfer-Encoding: chunked\r\n")
+        head = post(b"", content_type, length=None, extra=CHUNKED)
 
     def endless() -> Iterator[bytes]:
         yield head
@@ -515,19 +512,25 @@ def test_an_upload_without_certificate_is_not_received(wire: Wire, framing: str)
 def test_many_at_once(wire: Wire) -> None:
     """Forty hostile requests side by side with honest ones. Attack: xml-bomb, part-flood"""
     bomb = post(_laughs().encode(), SOAP, REGISTRY)
-    soup = post((ENVELOPE % ("<a/>" * 190_000)).encode(), SOAP, REGISTRY)
+    soup = post((ENVELOPE % ("<a/>" * 95_000)).encode(), SOAP, REGISTRY)
     flood = post(*MIME["10 000 parts"])
-    with wire.unharmed(), ThreadPoolExecutor(8) as pool:
-        hostile = [pool.submit(wire.say, data, "registry") for data in (bomb, soup) * 13]
-        hostile += [pool.submit(wire.say, flood) for _ in range(14)]
-        for _ in range(5):
-            _, outcome = wire.live.deposit(a_document(100))
-            assert outcome.is_success
-        for each in hostile:
-            refused(each.result(timeout=60), 400)
+    before = max(map(memory_of, wire.pids()))
+    for _ in range(2):  # eight trees at once are large for a moment, and leave nothing
+        with wire.unharmed(3 * GROWTH), ThreadPoolExecutor(8) as pool:
+            _all_at_once(wire, pool, (bomb, soup) * 13, flood)
+    assert max(map(memory_of, wire.pids())) - before < GROWTH
+
+
+def _all_at_once(wire: Wire, pool: ThreadPoolExecutor, to_registry: tuple[bytes, ...], flood: bytes) -> None:
+    hostile = [pool.submit(wire.say, data, "registry") for data in to_registry]
+    hostile += [pool.submit(wire.say, flood) for _ in range(14)]
+    for _ in range(5):
+        _, outcome = wire.live.deposit(a_document(100))
+        assert outcome.is_success
+    for each in hostile:
+        refused(each.result(timeout=60), 400)
 
 
 def test_the_services_held_nothing_of_all_that(wire: Wire) -> None:
     """After every attack of this file registry, repository and files agree."""
     wire.live.assert_agreement()
-    assert REPOSITORY

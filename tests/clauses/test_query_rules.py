@@ -70,6 +70,7 @@ REFUSED = [
     ("Q-04-not-closed", SEVERAL, [(P, ["('a'"])], OTHER),
     ("Q-04-text-after", SEVERAL, [(P, ["('a') 'b'"])], OTHER),
     ("Q-06-repeated-slot", SEVERAL, [(P, ["('a')"]), (P, ["('b')"])], NUMBER),
+    ("Q-06-too-many-slots", EVENTS, [(P, [f"('a{n}^^1')"]) for n in range(51)], NUMBER),
     ("Q-08-no-scheme", CODES, [(P, ["('Dialysis')"])], OTHER),
     ("Q-08-empty-scheme", CODES, [(P, ["('a^^')"])], OTHER),
     ("Q-08-empty-code", CODES, [(P, ["('^^1.2')"])], OTHER),

@@ -14,6 +14,7 @@ from lxml import etree
 
 from carnet import wiring
 from conformance import frames
+from conformance.client import Found
 from tests.direct import (
     FIND_SUBMISSION_SETS,
     GET_ASSOCIATIONS,
@@ -99,7 +100,10 @@ def test_metadata_come_back_exactly_as_submitted(desk: Desk) -> None:
 
 @pytest.mark.parametrize("return_type", ["LeafClass", "ObjectRef"])
 def test_answers_satisfy_the_published_schema(desk: Desk, published: etree.XMLSchema, return_type: str) -> None:
-    """Each query, with everything in it, and the refusals. Clause: ITI TF-2 Appendix V"""
+    """Each query, with everything in it, and a refusal, whose list of objects is there and empty.
+
+    Rule: I-09
+    """
     made = desk.submission(folder=True)
     made.entries[0] = replace(full(desk), entry_uuid=made.entries[0].entry_uuid)
     desk.register(made)
@@ -173,7 +177,7 @@ def test_too_large_an_answer_is_refused_and_references_are_not(desk: Desk) -> No
     client = desk.world.client("physician", registry=LocalTransport(app, peer, "https://localhost/services/registry"))
     made = desk.new(3)
 
-    def found(query: str, *slots: tuple[str, str], return_type: str = "LeafClass"):  # noqa: ANN202
+    def found(query: str, *slots: tuple[str, str], return_type: str = "LeafClass") -> Found:
         return client.query(
             query, [(n, [v]) for n, v in slots], patient_id=desk.patient_id, return_type=return_type
         )

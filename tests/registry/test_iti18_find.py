@@ -266,7 +266,9 @@ PATIENT, STATUS = f"{ENTRY}PatientId", f"{ENTRY}Status"
     ],
     ids=str,
 )  # fmt: skip
-def test_wrong_parameters_are_named(shelf: Shelf, change: dict[str, list[object] | None], expected: str, rule: str) -> None:
+def test_wrong_parameters_are_named(
+    shelf: Shelf, change: dict[str, list[object] | None], expected: str, rule: str
+) -> None:
     """Each with its own code, the parameter's name and our rule; nothing is answered.
 
     Rule: Q-06, Q-08, Q-09, Q-12, Q-14, Q-17, C-07, E-03, E-04

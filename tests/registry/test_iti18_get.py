@@ -113,12 +113,12 @@ def test_associations_are_got_from_either_end(desk: Desk, return_type: str) -> N
     old = desk.new(folder=True)
     made = desk.register(desk.related(APND, old.entries[0].entry_uuid))
     relation = made.associations[-1]
-    expected = {a.entry_uuid for a in (*old.associations, relation) if old.entries[0].entry_uuid in (a.source, a.target)}
+    touching = [a for a in (*old.associations, relation) if old.entries[0].entry_uuid in (a.source, a.target)]
 
     def got(*wanted: str) -> list[str]:
         return ids(ask(desk, GET_ASSOCIATIONS, ("$uuid", quote_list(wanted)), return_type=return_type))
 
-    assert set(got(old.entries[0].entry_uuid)) == expected
+    assert set(got(old.entries[0].entry_uuid)) == {a.entry_uuid for a in touching}
     assert relation.entry_uuid in got(made.entries[0].entry_uuid)
     assert set(got(old.submission_set.entry_uuid)) == {
         a.entry_uuid for a in old.associations if a.source == old.submission_set.entry_uuid
@@ -166,8 +166,8 @@ def test_documents_come_with_their_associations(desk: Desk, parameter: str, retu
 
     assert count(desk.new().entries[0]) == (1, 1)
     two = desk.submission(2, folder=True)
-    dropped = two.associations.pop(next(i for i, a in enumerate(two.associations) if a.source == two.folders[0].entry_uuid))
-    two.associations[:] = [a for a in two.associations if a.target != dropped.entry_uuid]
+    dropped = next(a for a in two.associations if a.source == two.folders[0].entry_uuid)
+    two.associations[:] = [a for a in two.associations if dropped.entry_uuid not in (a.entry_uuid, a.target)]
     desk.register(two)
     assert count(*two.entries) == (2, 3)
 

@@ -84,6 +84,7 @@ def test_the_same_unique_id_with_other_content_is_refused(
         subject = f"DocumentEntry {made.entries[0].entry_uuid}"
         assert [(e.code, e.location) for e in errors] == [(code, f"{subject}/{field}") for code, _, field in expected]
         assert all(f"[{rule}]" in e.context for e, (_, rule, _) in zip(errors, expected, strict=True))
+        assert not any(old.hash in e.context or f" {old.size}" in e.context for e in errors), "tells what is stored"
 
 
 @pytest.mark.parametrize("owner", ["entry", "folder", "set"])

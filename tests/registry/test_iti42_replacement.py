@@ -144,9 +144,9 @@ def test_a_chain_of_replacements_keeps_one_document_current(desk: Desk) -> None:
 
 
 def test_a_folder_receives_stored_and_new_documents(desk: Desk) -> None:
-    """The four ways to put a document in a folder; each dates the folder.
+    """A stored document needs no Reference of its own to enter a folder; each arrival dates the folder.
 
-    Rule: R-104; Clause: ITI TF-3 4.1
+    Rule: R-104, E-19
     """
     first = desk.new(folder=True)
     folder, stored = first.folders[0].entry_uuid, entry(desk)

@@ -13,6 +13,7 @@ import pytest
 from lxml import etree
 
 from conformance import frames
+from conformance.client import bytes_part
 from guard.credentials import vihf
 from record import lifecycle
 from tests.direct import (
@@ -29,12 +30,15 @@ from xds.check.query_params import quote, quote_list
 from xds.ebxml import write
 from xds.model import Association, Code, Submission
 from xds.namespaces import APPROVED, DEPRECATED, RPLC
+from xds.wire.exchange import OutgoingPart
 
 MASKED = Code("MASQUE_PS", "1.2.250.1.213.1.1.4.13", "Masqué aux professionnels")
 LOINC = "2.16.840.1.113883.6.1"
 AUTHOR = f"{PHYSICIAN}^ESSAI^Anne^^^^^^&1.2.250.1.71.4.2.1&ISO^D^^^IDNPS"
 RETURN_TYPES = ("LeafClass", "ObjectRef")
 HIDDEN_FROM = ("colleague", "nurse")
+Question = tuple[str, list[tuple[str, str]]]
+"""Query id and slots."""
 
 
 def submission(patient_id: str, *, masked: bool = False, **changes: object) -> Submission:
@@ -84,7 +88,7 @@ def hidden(here: World) -> Hidden:
     return Hidden(here, patient_id, unique_id, entry.entry_uuid, own.entry_uuid, [a.entry_uuid for a in links], folder)
 
 
-def questions(patient_id: str, entry: str, unique_id: str, of_set: str, link: str) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+def questions(patient_id: str, entry: str, unique_id: str, of_set: str, link: str) -> Iterator[Question]:
     """Every query of this stage about these objects."""
     statuses = quote_list([APPROVED, DEPRECATED])
     yield FIND_DOCUMENTS, [("$XDSDocumentEntryPatientId", quote(patient_id)), ("$XDSDocumentEntryStatus", statuses)]
@@ -298,9 +302,7 @@ def test_an_assertion_for_one_patient_opens_no_other(here: World) -> None:
     assert here.log_of(mine)[1:] == []
 
 
-def _parts(made: Submission):  # noqa: ANN202
-    from conformance.client import bytes_part
-
+def _parts(made: Submission) -> list[tuple[str, OutgoingPart]]:
     return [(name, bytes_part(data, f"{name}@test", "text/xml")) for name, data in contents(made).items()]
 
 
@@ -356,7 +358,7 @@ def test_an_emergency_the_patient_objected_to_is_refused(here: World, purpose: s
     again = submission(patient_id)
     assert codes(client.provide(again, _parts(again))) == {"XDSUnknownPatientId"}
     lines = here.log_of(patient_id)[seen:]
-    assert {(line.outcome, line.clause, line.purpose) for line in lines} == {("refused", "emergency-objection", purpose)}
+    assert {(n.outcome, n.clause, n.purpose) for n in lines} == {("refused", "emergency-objection", purpose)}
     assert [line.action for line in lines[-2:]] == ["read", "deposit"]
     assert here.read(patient_id, [unique_id], "colleague")[0].is_success
 

@@ -25,6 +25,10 @@ _SPACE = " \t\r\n"
 _STOP = _SPACE + ",()'"
 
 
+MOST_SLOTS = 50
+"""Repetitions of one parameter that are joined by AND; a bound of ours on the cost of one query."""
+
+
 class Kind(StrEnum):
     """What the strings of a parameter are."""
 
@@ -148,6 +152,10 @@ class _Reader:
         if not groups:
             if self.spec.required:
                 self._add("Q-12", ErrorCode.XDSStoredQueryMissingParam, "", "a value: the parameter is required")
+            return None
+        if len(groups) > MOST_SLOTS:
+            self._add("Q-06", ErrorCode.XDSStoredQueryParamNumber, f"{len(groups)} slots of this name",
+                      f"at most {MOST_SLOTS}")
             return None
         if len(groups) > 1 and not self.spec.and_slots:
             self._add("Q-06", ErrorCode.XDSStoredQueryParamNumber, f"{len(groups)} slots of this name", "one slot")

@@ -380,13 +380,17 @@ def test_closed_record_gives_nothing(caller: Caller, record: RecordFacts, entry:
 
 @MANY
 @given(callers, records, entries, st.sampled_from(list(Action)))
-def test_open_policy_allows_everything(
+def test_open_policy_allows_everything_in_an_open_record(
     caller: Caller, record: RecordFacts, entry: EntryFacts, action: Action
 ) -> None:
-    """A domain that names no policy sets no rule: no clause, no limit, nothing to explain."""
-    assert ANYONE.decide(caller, action, record, entry).allowed
-    assert ANYONE.visible(caller, action, record) == EVERYTHING
-    assert ANYONE.explain(caller, action, record, entry) == []
+    """A domain that names no policy has one rule: the record is open. A closed one is closed in every domain.
+
+    Rule: R-090
+    """
+    is_open = record.status is RecordStatus.ACTIVE
+    assert ANYONE.decide(caller, action, record, entry).allowed is (is_open or action is Action.ADMINISTER)
+    assert (ANYONE.visible(caller, Action.SEARCH, record) == EVERYTHING) is is_open
+    assert [told.clause for told in ANYONE.explain(caller, action, record, entry)] == ["record-open"]
 
 
 # -- explanations, names, speed ---------------------------------------------------------------------------------------
