@@ -10,8 +10,8 @@ Clause: ITI TF-2 3.19 (node authentication)
 
 from __future__ import annotations
 
-import gc
 import ctypes
+import gc
 import logging
 import ssl
 import threading

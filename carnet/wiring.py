@@ -330,8 +330,15 @@ def refusal_logger(database: AuditDatabase) -> Callable[[Exchange, Transaction, 
 def refused(database: AuditDatabase, exchange: Exchange, event: str, reason: str, clause: str) -> None:
     """One line: a known caller's request came to nothing. It names the patient of the assertion only."""
     line = access_log.refusal(
-        exchange.caller, trace_id=exchange.trace_id, event=event, action=event, patient_key=None,
-        patient_id=exchange.caller.patient_id, reason=reason, clause=clause, peer=exchange.peer.address,
+        exchange.caller,
+        trace_id=exchange.trace_id,
+        event=event,
+        action=event,
+        patient_key=None,
+        patient_id=exchange.caller.patient_id,
+        reason=reason,
+        clause=clause,
+        peer=exchange.peer.address,
     )
     with database.write() as unit:
         unit.audit.append(line)

@@ -96,7 +96,10 @@ def _permits(actor: RepositoryActor, exchange: Exchange, mine: Sequence[Document
         return {}
     try:
         return actor.registry.decide(
-            actor.unique_id, list(dict.fromkeys(r.document_unique_id for r in mine)), exchange.caller.assertion, exchange.trace_id
+            actor.unique_id,
+            list(dict.fromkeys(r.document_unique_id for r in mine)),
+            exchange.caller.assertion,
+            exchange.trace_id,
         )
     except RegistryUnavailable as unavailable:
         raise Refused(

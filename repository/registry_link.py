@@ -59,7 +59,9 @@ class RegistryLink(Protocol):
         """``trace_id`` is that of the request being served. Raises RegistryUnavailable."""
         ...
 
-    def decide(self, repository_unique_id: str, unique_ids: Sequence[str], assertion: bytes, trace_id: str) -> dict[str, Permit]:
+    def decide(
+        self, repository_unique_id: str, unique_ids: Sequence[str], assertion: bytes, trace_id: str
+    ) -> dict[str, Permit]:
         """Permits by uniqueId; what is not in it is denied. Raises RegistryUnavailable."""
         ...
 
@@ -77,11 +79,18 @@ class SoapRegistryLink:
 
     def register(self, submission: Submission, assertion: bytes, trace_id: str) -> Registered:
         answer = _call(
-            self._register, "urn:ihe:iti:2007:RegisterDocumentSet-b", [submit_objects_request(submission)], assertion, trace_id)
+            self._register,
+            "urn:ihe:iti:2007:RegisterDocumentSet-b",
+            [submit_objects_request(submission)],
+            assertion,
+            trace_id,
+        )
         status, errors = read_registry_response(answer.body)
         return Registered(status == RESPONSE_SUCCESS, tuple(errors))
 
-    def decide(self, repository_unique_id: str, unique_ids: Sequence[str], assertion: bytes, trace_id: str) -> dict[str, Permit]:
+    def decide(
+        self, repository_unique_id: str, unique_ids: Sequence[str], assertion: bytes, trace_id: str
+    ) -> dict[str, Permit]:
         asked = "".join(f"<DocumentUniqueId>{escape(u)}</DocumentUniqueId>" for u in unique_ids)
         body = (
             f'<RetrieveDecisionRequest xmlns="{INTERNAL}"><RepositoryUniqueId>{escape(repository_unique_id)}'
@@ -106,7 +115,9 @@ class SoapRegistryLink:
 def _call(transport: Transport, action: str, body: Sequence[bytes], assertion: bytes, trace_id: str) -> Answer:
     """A fault of the registry is "not available" too: it has refused us, not our caller's documents."""
     try:
-        return transport.call(action, body, security=security_header(assertion) if assertion else b"", trace_id=trace_id)
+        return transport.call(
+            action, body, security=security_header(assertion) if assertion else b"", trace_id=trace_id
+        )
     except PeerUnreachable as error:
         raise RegistryUnavailable(str(error), outcome_unknown=error.sent) from error
     except BadAnswer as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,11 @@ from xds.model import Submission
 from xds.wire.exchange import OutgoingPart
 
 ROOT = Path(__file__).resolve().parent.parent
+INDISCREET = re.compile(
+    r"2790599\d{8}|ESSAI-DUPONT|CAMILLE|19790514|FICTIF|Document d'essai|Alix|<saml|PRIVATE KEY|Traceback|SELECT |"
+    r"INSERT |canary-7c1d"
+)
+"""What a log never holds: patients of these tests, their traits, names, titles, assertions, keys, SQL, stack traces."""
 NAMES = ("registry", "repository")
 
 
@@ -54,13 +60,12 @@ class Service:
         assert self._process is not None
         return self._process.pid
 
-    def start(self, prefix: tuple[str, ...] = (), **environment: str) -> Service:
-        """Start it; ``prefix`` is a command that runs it, such as ``prlimit``. Returns at once."""
-        command = [*prefix, sys.executable, "-m", "carnet", "serve", self.name, "--data", str(self._world.folder)]
+    def start(self, *flags: str) -> Service:
+        """Start it with these flags of ``carnet serve``. Returns at once."""
+        command = [sys.executable, "-m", "carnet", "serve", self.name, "--data", str(self._world.folder), *flags]
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                command, cwd=ROOT, stderr=log, stdout=log, start_new_session=True,
-                env=clean_environment() | environment,
+                command, cwd=ROOT, stderr=log, stdout=log, start_new_session=True, env=clean_environment()
             )
         return self
 
@@ -112,12 +117,17 @@ class Service:
             os.killpg(self.master, signal.SIGKILL)  # a session of its own: its group holds only what it started
             self._reap()
 
+    def end(self) -> None:
+        """Ask it to end; see ``stop``."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.terminate()
+
     def stop(self) -> None:
         """SIGTERM, and SIGKILL when that is not enough."""
         if self._process is None:
             return
         if self._process.poll() is None:
-            self._process.terminate()
+            self.end()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(20)
         self.end_at_once()
@@ -145,9 +155,9 @@ class Live:
         world = World.prepare(folder, toml)
         return cls(world, {name: Service(name, world) for name in NAMES})
 
-    def start(self) -> Live:
+    def start(self, *flags: str) -> Live:
         for service in self.services.values():
-            service.start()
+            service.start(*flags)
         return self.wait_ready()
 
     def wait_ready(self) -> Live:
@@ -156,6 +166,8 @@ class Live:
         return self
 
     def stop(self) -> None:
+        for service in self.services.values():
+            service.end()
         for service in self.services.values():
             service.stop()
 
@@ -211,14 +223,22 @@ class Live:
         return "".join(s.log.read_text("utf-8", "replace") for s in self.services.values() if s.log.exists())
 
 
+    def assert_discreet_logs(self) -> None:
+        """No patient, no name, no secret, no statement and no stack trace in anything the services have written."""
+        for number, line in enumerate(self.logs().splitlines(), 1):
+            found = INDISCREET.search(line)
+            assert found is None, f"line {number} of the logs holds {found.group()!r}: {line[:300]}"
+
+
 @contextmanager
-def served(folder: Path, toml: str = "") -> Iterator[Live]:
-    """An installation with both services ready, stopped at the end."""
+def served(folder: Path, toml: str = "", *flags: str) -> Iterator[Live]:
+    """An installation with both services ready, stopped at the end; then its logs are read."""
     live = Live.prepare(folder, toml)
     try:
-        yield live.start()
+        yield live.start(*flags)
     finally:
         live.stop()
+    live.assert_discreet_logs()
 
 
 class Bytes:

@@ -306,7 +306,9 @@ SECTIONS = {
     "confidentiality": {
         "hidden_from_professionals", "hidden_from_patient", "hidden_from_representatives", "base", "conflicting",
     },
-    "credentials": {"required", "mode", "profile", "audiences", "max_age", "clock_skew", "roles", "purposes", "sectors"},
+    "credentials": {
+        "required", "mode", "profile", "audiences", "max_age", "clock_skew", "roles", "purposes", "sectors",
+    },
 }  # fmt: skip
 
 

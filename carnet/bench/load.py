@@ -70,7 +70,7 @@ class Generator:
         """Send, over the connections of the last run: a handshake is no part of what is measured."""
         kept = self._kept.setdefault(port, [])
         kept += [connect(port, self._context) for _ in range(threads - len(kept))]
-        return _Run(self, kept, start, stop, seconds).result()
+        return _Run(self, kept[:threads], start, stop, seconds).result()
 
 
 class _Run:

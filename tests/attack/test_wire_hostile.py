@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gzip
 import http.server
+import os
 import random
 import socket
 import threading
@@ -53,14 +54,15 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
 
 
 class Canary:
-    """A file and a loopback web server that nobody may touch."""
+    """A file and a loopback web server that nobody may touch. The file is a pipe, so that its being opened shows."""
 
     SECRET = "canary-7c1d"
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / "canary.txt"
-        self.file.write_text(self.SECRET)
+        os.mkfifo(self.file)
         self.asked: list[str] = []
+        threading.Thread(target=self._watch, daemon=True).start()
         canary = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -76,6 +78,11 @@ class Canary:
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}/canary"
+
+    def _watch(self) -> None:
+        with self.file.open("wb") as pipe:  # waits for somebody to open it for reading
+            self.asked.append("the file")
+            pipe.write(self.SECRET.encode())
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +168,7 @@ def test_hostile_xml(wire: Wire, canary: Canary, name: str) -> None:
             refused(said, 400, 413, 500)
             assert said.is_fault or said.status == 413
             assert canary.SECRET.encode() not in said.body
+            assert b"<!DOCTYPE" not in data or b"document type declaration is not accepted" in said.body
             assert said.status != 500 or name == "SOAP 1.1"  # VersionMismatch is a 500 by the SOAP binding
     assert canary.asked == []
 

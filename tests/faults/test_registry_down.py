@@ -1,4 +1,4 @@
-"""A registry that is away, or that hears and never answers: the source is told so, nothing is lost, a repeat succeeds."""
+"""A registry that is away, or hears and never answers: the source is told so, nothing is lost, a repeat succeeds."""
 
 from __future__ import annotations
 
@@ -64,6 +64,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield made.start()
     finally:
         made.stop()
+    made.assert_discreet_logs()
 
 
 def held(live: Live) -> list[str]:

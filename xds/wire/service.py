@@ -227,7 +227,7 @@ class _Post:
         if transaction is None:
             raise SoapFault(
                 SENDER, "The action is not served at this address", subcode=ACTION_NOT_SUPPORTED,
-                detail=f"action {addressing.action[:200]!r} not served at {self._path}",
+                detail=f"an action that is not served at {self._path}",
             )
         self._transaction = transaction
         if envelope.body.tag != transaction.body:
