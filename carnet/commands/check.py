@@ -18,7 +18,10 @@ from repository.sweep import sweep
 @DATA
 @click.option("--full", is_flag=True, help="Read every document and compute its SHA-1 again.")
 @click.option("--repair", is_flag=True, help="Sweep unfinished deposits older than the grace period first.")
-@click.option("--grace", type=float, help="Seconds to use in place of the configured grace period with --repair.")
+@click.option(
+    "--grace", type=float,
+    help="Seconds in place of the configured grace period with --repair; below it only while nothing is deposited.",
+)
 @JSON
 def command(data: Path, full: bool, repair: bool, grace: float | None, as_json: bool) -> None:
     """Do registry, repository and documents agree? Reports; repairs only leftovers, and only when asked.

@@ -97,7 +97,7 @@ def test_the_check_may_run_while_deposits_go_on(apart: Live) -> None:
     with ThreadPoolExecutor(3) as pool:
         running = [pool.submit(deposit) for _ in range(3)]
         try:
-            for _ in range(3):
+            for _ in range(2):
                 report = apart.check("--full")
                 assert report["agree"], report
         finally:

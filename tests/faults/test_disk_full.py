@@ -98,15 +98,14 @@ def works_again(live: Live) -> None:
     live.assert_agreement()
 
 
-@pytest.mark.parametrize("size", [200_000, 5_000_000])
-def test_no_room_for_documents(tmp_path: Path, size: int) -> None:
+def test_no_room_for_documents(tmp_path: Path) -> None:
     """XDSRepositoryOutOfResources, for a document that waits in memory and for one that is written as it comes."""
     with running(tmp_path / "data", "repository/documents") as (live, disk):
-        works_again(live)
-        with full(disk, left=16_384 if size < 1_000_000 else 2_000_000):
-            for _ in range(3):
-                refused_for_room(live, "XDSRepositoryOutOfResources", size)
-        works_again(live)
+        for size, left in ((200_000, 16_384), (5_000_000, 2_000_000)):
+            with full(disk, left):
+                for _ in range(3):
+                    refused_for_room(live, "XDSRepositoryOutOfResources", size)
+            works_again(live)
 
 
 def test_no_room_for_the_repository_index(tmp_path: Path) -> None:
