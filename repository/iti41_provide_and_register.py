@@ -21,6 +21,7 @@ from repository.store import HeldDocument, Staged
 from xds.check.context import Stage
 from xds.check.submission import check_submission
 from xds.ebxml.read import read_submission
+from xds.ebxml.tree import reference
 from xds.ebxml.write import Problem, registry_response
 from xds.errors import Actor, ErrorCode, Finding, Refused, has_errors
 from xds.model import DocumentEntry, Submission
@@ -73,8 +74,9 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     submission, findings = read_submission(request, Actor.REPOSITORY)
     findings += check_submission(submission, actor.domain, Actor.REPOSITORY, stage=Stage.PROVIDE)
     documents: list[Document] = []
-    findings += _receive(actor, exchange, documents)
-    findings += _match(submission, documents)
+    unreadable: set[str] = set()
+    findings += _receive(actor, exchange, documents, unreadable)
+    findings += _match(submission, documents, unreadable)
     if has_errors(findings):
         _log(actor, exchange, submission, next(f for f in findings if f.is_error))
         raise Refused(findings)
@@ -82,11 +84,17 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     return _register(actor, exchange, submission, held, findings)
 
 
-def _receive(actor: RepositoryActor, exchange: Exchange, documents: list[Document]) -> Iterator[Finding]:
-    """Find the bytes of each xds:Document: an attached part, or base64 in place. Clause: ITI TF-2 V.3.6"""
+def _receive(
+    actor: RepositoryActor, exchange: Exchange, documents: list[Document], unreadable: set[str]
+) -> Iterator[Finding]:
+    """Find the bytes of each xds:Document: an attached part, or base64 in place. Clause: ITI TF-2 V.3.6
+
+    ``unreadable`` gets the ids of those reported here, so that nothing is said of them twice.
+    """
     taken: set[int] = set()
     for element in exchange.body.iterfind(f"{{{XDS}}}Document"):
-        document_id = element.get("id", "")
+        document_id = reference(element.get("id"))
+        unreadable.add(document_id)
         if len(element) == 0 and not (element.text or "").strip():
             yield _missing(document_id, "an empty Document", "the bytes of the document, by xop:Include or base64")
             continue
@@ -99,6 +107,7 @@ def _receive(actor: RepositoryActor, exchange: Exchange, documents: list[Documen
             yield _missing(document_id, "the part of another Document", "a part of its own")
             continue
         taken.add(id(part))
+        unreadable.discard(document_id)
         documents.append(Document(document_id, part))
 
 
@@ -114,7 +123,7 @@ def _missing(document_id: str, found: str, expected: str) -> Finding:
     )
 
 
-def _match(submission: Submission, documents: Sequence[Document]) -> Iterator[Finding]:
+def _match(submission: Submission, documents: Sequence[Document], unreadable: set[str]) -> Iterator[Finding]:
     """One document for each entry and one entry for each document; claimed hash and size must be true."""
     received: dict[str, Document] = {}
     for document in documents:
@@ -141,6 +150,8 @@ def _match(submission: Submission, documents: Sequence[Document]) -> Iterator[Fi
             rule="R-041",
         )
     for identifier, entry in entries.items():
+        if identifier in unreadable:
+            continue
         if identifier not in received:
             yield Finding(
                 code=ErrorCode.XDSMissingDocument,

@@ -99,7 +99,10 @@ def works_again(live: Live) -> None:
 
 
 def test_no_room_for_documents(tmp_path: Path) -> None:
-    """XDSRepositoryOutOfResources, for a document that waits in memory and for one that is written as it comes."""
+    """XDSRepositoryOutOfResources, for a document that waits in memory and for one that is written as it comes.
+
+    Rule: R-054
+    """
     with running(tmp_path / "data", "repository/documents") as (live, disk):
         for size, left in ((200_000, 16_384), (5_000_000, 2_000_000)):
             with full(disk, left):

@@ -63,7 +63,10 @@ def clause(caller: Caller, action: Action, record: RecordFacts, entry: EntryFact
 @pytest.mark.parametrize("status", [RecordStatus.CLOSED, RecordStatus.ABSENT])
 @pytest.mark.parametrize("action", [Action.FEED, Action.SEARCH, Action.SEARCH_ID, Action.READ])
 def test_record_must_be_open(status: RecordStatus, action: Action) -> None:
-    """A closed record and an absent one refuse everybody with the same words, and show nothing."""
+    """A closed record and an absent one refuse everybody with the same words, and show nothing.
+
+    Step: p
+    """
     record = replace(OPEN, status=status)
     assert clause(PHYSICIAN, action, record, DOCUMENT) == "record-open"
     absent = replace(OPEN, status=RecordStatus.ABSENT)

@@ -122,7 +122,10 @@ def test_french_actors_are_read() -> None:
 
 
 def test_other_values_are_read() -> None:
-    """One valid example of each remaining type."""
+    """One valid example of each remaining type.
+
+    Rule: E-23
+    """
     assert dt.Xtn.parse("^^Internet^essai@example.org").address == "essai@example.org"
     assert dt.Xtn.parse("^PRN^PH^^33^1^02030405").local == "02030405"
     assert dt.Xon.parse("H^^^^^^^^^1.2.250.1").id == "1.2.250.1"
@@ -137,7 +140,10 @@ def test_other_values_are_read() -> None:
     (["a.xml"], "a.xml"), (["1|a.xml"], "a.xml"), (["2|b", "1|a"], "ab"), (["a|b"], "a|b"),
 ])
 def test_a_uri_is_joined(values: list[str], uri: str) -> None:
-    """One value, or numbered parts in any order. Clause: ITI TF-3 4.2.3.2.27"""
+    """One value, or numbered parts in any order. Clause: ITI TF-3 4.2.3.2.27
+
+    Rule: E-05
+    """
     assert dt.join_uri(values) == uri
 
 
@@ -161,7 +167,7 @@ def test_a_uri_with_gaps_is_refused(values: list[str]) -> None:
 def test_identifiers(accepts: Callable[[str], bool], good: list[str], bad: list[str]) -> None:
     """Accepted and refused spellings.
 
-    Rule: R-030, R-031, R-032
+    Rule: R-030, R-031, R-032, I-17, I-18
     """
     assert [t for t in good if not accepts(t)] == []
     assert [t for t in bad if accepts(t)] == []

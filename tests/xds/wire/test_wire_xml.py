@@ -43,7 +43,10 @@ ATTACKS = {
 
 @pytest.mark.parametrize("data", ATTACKS.values(), ids=ATTACKS.keys())
 def test_hostile_xml_is_a_sender_fault_at_once(data):
-    """Rule: T-12, C-24. Attack: entity-bomb, external-entity, deep-nesting, doctype, encoding-confusion"""
+    """Rule: T-12, C-24. Attack: entity-bomb, external-entity, deep-nesting, doctype, encoding-confusion
+
+    Step: a
+    """
     began = time.perf_counter()
     with pytest.raises(SoapFault) as caught:
         parse(data)
