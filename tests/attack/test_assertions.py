@@ -158,8 +158,8 @@ def test_spoiled_credential_is_refused_at_its_step(name: str, kit: Kit) -> None:
     """Each spoiled credential gets the fault of the table, at the step meant for it.
 
     Step: b, c, d, e, f, g, i, j, k, l, m, o
-        Attack: forged-before-signed, original-in-other-header, original-in-signature-object,
-    same-id-original-in-body, two-identical-copies
+        Attack: forged-before-signed, original-in-other-header, original-in-signature-object
+    Attack: same-id-original-in-body, two-identical-copies
     """
     case = CASES[name]
     with pytest.raises(SoapFault) as refused:
