@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -80,6 +81,8 @@ def admin_addresses(settings: Settings) -> dict[str, str]:
 def endpoints(settings: Settings) -> str:
     """What a person needs to know once both services answer."""
     data = os.path.relpath(settings.data)
+    here = os.path.relpath(Path(sys.executable).parent)
+    path = "" if shutil.which("carnet") else f'  export PATH="$PWD/{here}:$PATH"\n'
     return f"""
 Carnet serves the affinity domain {settings.domain.name!r}:
   repository  {settings.repository_url}/services/repository   (ITI-41, ITI-43; ?wsdl)
@@ -87,7 +90,7 @@ Carnet serves the affinity domain {settings.domain.name!r}:
   operator    {"   ".join(admin_addresses(settings).values())}   (/livez /readyz /metrics)
 
 A deposit, in another terminal (test card, fictive patient):
-  export CARNET_DATA={data} CARNET_PIN=0000
+{path}  export CARNET_DATA={data} CARNET_PIN=0000
   carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out {data}/anne.p12
   carnet patient open "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" --consent
   carnet send fixtures/cda/cr-bio-v1.xml --card {data}/anne.p12 --structure 10B0000001
