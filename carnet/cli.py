@@ -6,8 +6,6 @@ import importlib
 
 import click
 
-from carnet import console
-
 OPERATOR = ("init", "serve", "check", "patient", "log")
 CREDENTIALS = ("pki", "card")
 PROFESSIONAL = ("send", "query", "retrieve")
@@ -55,5 +53,3 @@ def main() -> None:
       carnet serve all --data data
     """
 
-
-__all__ = ["console", "main"]

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from xml.sax.saxutils import quoteattr
 
 from registry.actor import RegistryActor
-from registry.retrieve_decision import NAMESPACE
 from xds.errors import ErrorCode, Finding
+from xds.namespaces import INTERNAL
 from xds.wire.exchange import Exchange, Reply, Transaction
 
 NAME = "reconcile"
@@ -24,9 +24,9 @@ def transaction(actor: RegistryActor) -> Transaction:
     """The verb, bound to one registry. Its caller is a node, never a person."""
     return Transaction(
         name=NAME,
-        action=f"{NAMESPACE}:Reconcile",
-        response_action=f"{NAMESPACE}:ReconcileResponse",
-        body=f"{{{NAMESPACE}}}ReconcileRequest",
+        action=f"{INTERNAL}:Reconcile",
+        response_action=f"{INTERNAL}:ReconcileResponse",
+        body=f"{{{INTERNAL}}}ReconcileRequest",
         mtom=False,
         handle=lambda exchange: reconcile(actor, exchange),
         refuse=refuse,
@@ -42,7 +42,7 @@ def refuse(exchange: Exchange, findings: Sequence[Finding]) -> Reply:
 def reconcile(actor: RegistryActor, exchange: Exchange) -> Reply:
     """Answer with the (uniqueId, hash) pairs that are registered."""
     asked = {
-        (e.get("uniqueId", ""), e.get("hash", "").lower()) for e in exchange.body.iterfind(f"{{{NAMESPACE}}}Document")
+        (e.get("uniqueId", ""), e.get("hash", "").lower()) for e in exchange.body.iterfind(f"{{{INTERNAL}}}Document")
     }
     with actor.database.read() as unit:
         known = {
@@ -51,4 +51,4 @@ def reconcile(actor: RegistryActor, exchange: Exchange) -> Reply:
     lines = "".join(
         f"<Known uniqueId={quoteattr(unique_id)} hash={quoteattr(sha1)}/>" for unique_id, sha1 in sorted(asked & known)
     )
-    return Reply([f'<ReconcileResponse xmlns="{NAMESPACE}">{lines}</ReconcileResponse>'.encode()])
+    return Reply([f'<ReconcileResponse xmlns="{INTERNAL}">{lines}</ReconcileResponse>'.encode()])

@@ -23,11 +23,10 @@ from registry.actor import RegistryActor
 from registry.store import EntryCriteria, RegistryUnit
 from xds.errors import ErrorCode, Finding
 from xds.model import DocumentEntry
-from xds.namespaces import DEPRECATED, ON_DEMAND
+from xds.namespaces import DEPRECATED, INTERNAL, ON_DEMAND
 from xds.wire.exchange import Exchange, Reply, Transaction
 
 NAME = "retrieve decision"
-NAMESPACE = "urn:carnet:internal:2026"
 MAX_DOCUMENTS = 1000
 
 
@@ -35,9 +34,9 @@ def transaction(actor: RegistryActor) -> Transaction:
     """The verb, bound to one registry."""
     return Transaction(
         name=NAME,
-        action=f"{NAMESPACE}:RetrieveDecision",
-        response_action=f"{NAMESPACE}:RetrieveDecisionResponse",
-        body=f"{{{NAMESPACE}}}RetrieveDecisionRequest",
+        action=f"{INTERNAL}:RetrieveDecision",
+        response_action=f"{INTERNAL}:RetrieveDecisionResponse",
+        body=f"{{{INTERNAL}}}RetrieveDecisionRequest",
         mtom=False,
         handle=lambda exchange: decide(actor, exchange),
         refuse=refuse,
@@ -48,7 +47,7 @@ def transaction(actor: RegistryActor) -> Transaction:
 
 def refuse(exchange: Exchange, findings: Sequence[Finding]) -> Reply:
     """Deny all; the repository answers as for documents that do not exist."""
-    return Reply([f'<RetrieveDecisionResponse xmlns="{NAMESPACE}"/>'.encode()])
+    return Reply([f'<RetrieveDecisionResponse xmlns="{INTERNAL}"/>'.encode()])
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +64,8 @@ class Verdict:
 
 def decide(actor: RegistryActor, exchange: Exchange) -> Reply:
     """Permit or deny each document of one retrieve, and log each."""
-    repository = exchange.body.findtext(f"{{{NAMESPACE}}}RepositoryUniqueId", "")
-    wanted = [e.text or "" for e in exchange.body.iterfind(f"{{{NAMESPACE}}}DocumentUniqueId")][:MAX_DOCUMENTS]
+    repository = exchange.body.findtext(f"{{{INTERNAL}}}RepositoryUniqueId", "")
+    wanted = [e.text or "" for e in exchange.body.iterfind(f"{{{INTERNAL}}}DocumentUniqueId")][:MAX_DOCUMENTS]
     with actor.database.read() as unit:
         verdicts = [_verdict(actor, unit, exchange.caller, repository, unique_id) for unique_id in wanted]
     with actor.database.write() as unit:
@@ -86,7 +85,7 @@ def decide(actor: RegistryActor, exchange: Exchange) -> Reply:
                 )
             )
     lines = "".join(map(_decision, verdicts))
-    return Reply([f'<RetrieveDecisionResponse xmlns="{NAMESPACE}">{lines}</RetrieveDecisionResponse>'.encode()])
+    return Reply([f'<RetrieveDecisionResponse xmlns="{INTERNAL}">{lines}</RetrieveDecisionResponse>'.encode()])
 
 
 def _verdict(actor: RegistryActor, unit: RegistryUnit, caller: Caller, repository: str, unique_id: str) -> Verdict:

@@ -19,10 +19,8 @@ from xds.ebxml.read import read_registry_response
 from xds.ebxml.write import submit_objects_request
 from xds.model import Submission
 from xds.model.messages import ReceivedError
-from xds.namespaces import RESPONSE_SUCCESS
+from xds.namespaces import INTERNAL, RESPONSE_SUCCESS
 from xds.wire.client import Answer, BadAnswer, FaultReceived, PeerUnreachable, Transport
-
-INTERNAL = "urn:carnet:internal:2026"
 
 
 class RegistryUnavailable(Exception):
