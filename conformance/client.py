@@ -11,12 +11,13 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from guard.credentials import vihf
 from guard.credentials.cards import Card
 from xds.ebxml import read, write
+from xds.limits import DEFAULT
 from xds.model import Code, RegistryObject, Submission
 from xds.model.messages import ReceivedError
 from xds.namespaces import RESPONSE_SUCCESS
@@ -24,6 +25,8 @@ from xds.wire.client import Answer, SoapClient, Transport
 from xds.wire.exchange import OutgoingPart, PartSink
 
 CHUNK = 1 << 18
+ANSWERS = replace(DEFAULT, xml_part=64 << 20, elements=2_000_000)
+"""Bounds on what a registry answers: room for the full objects of several thousand documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Client:
     def _https(self, base: str, path: str) -> SoapClient:
         if self.tls is None:
             self.tls = self.card.tls_context(self.ca_file)
-        return SoapClient(base + path, self.tls, timeout=self.timeout)
+        return SoapClient(base + path, self.tls, timeout=self.timeout, limits=ANSWERS)
 
     def assertion(self, patient_id: str) -> bytes:
         """A signed assertion for this patient, exact bytes."""
