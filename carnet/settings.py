@@ -59,7 +59,9 @@ class Repository(Section):
     registry_url: str = Field("", description="base address of the registry; empty: the one configured here")
     registry_timeout: float = Field(30.0, description="longest wait for the registry, seconds", gt=0)
     max_documents: int = Field(100, description="documents in one ITI-43 request", ge=1)
-    grace: float = Field(600.0, description="age at which an unfinished deposit is swept, seconds", gt=0)
+    grace: float = Field(
+        900.0, description="age at which an unfinished deposit is swept, seconds; above the life of an assertion", gt=0
+    )
     sweep_every: float = Field(60.0, description="pause between sweeps, seconds", gt=0)
 
 
