@@ -23,7 +23,7 @@ from click.testing import CliRunner, Result
 from carnet.cli import main
 from tests.world import STRUCTURE, World
 
-PIN = "7391"
+PIN = "pin-7391"  # no number issued to a card can hold it
 CAMILLE, LUC, INES, ANGE = (
     f"{number}^^^&1.2.250.1.213.1.4.10&ISO^NH"
     for number in ("279059999900134", "151119999900296", "215039999900332", "168072A99900496")
