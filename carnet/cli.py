@@ -28,7 +28,7 @@ class Commands(click.Group):
         if cmd_name not in self.list_commands(ctx):
             return None
         module = importlib.import_module(f"carnet.commands.{cmd_name}")
-        command = getattr(module, "command")  # noqa: B009 - the one name every verb's module has
+        command = module.command
         return command if isinstance(command, click.Command) else None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -7,7 +7,6 @@ Everything is real: the commands' own code, the servers' own processes, the data
 
 from __future__ import annotations
 
-import socket
 import ssl
 import tempfile
 import time
@@ -27,7 +26,7 @@ from carnet.commands.patient import operator
 from carnet.commands.retrieve import fetch
 from carnet.commands.serve import admin_addresses
 from carnet.settings import Settings
-from carnet.supervisor import Supervisor
+from carnet.supervisor import Supervisor, free_ports
 from carnet.wiring import domain_of
 from conformance.cda import CdaError, Overrides
 from conformance.client import Client, Found, Outcome
@@ -115,7 +114,7 @@ def _prepare(story: Story) -> None:
         lambda: init.create(story.folder),
         lambda _: "authorities, certificates, databases",
     )
-    ports = _free_ports(4)
+    ports = free_ports(4)
     (story.folder / settings_module.FILE_NAME).write_text(
         f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n"
         f"[repository]\nport = {ports[2]}\nadmin_port = {ports[3]}\n",
@@ -137,17 +136,6 @@ def _prepare(story: Story) -> None:
             roles=(vihf.Code("AUTOMATE", "1.2.250.1.213.1.1.4.6", "Automate"),) if name == "laboratory" else (),
         )
 
-
-def _free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def _cards(story: Story) -> dict[str, Card]:

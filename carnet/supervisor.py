@@ -9,6 +9,7 @@ import ctypes
 import json
 import logging
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -122,3 +123,15 @@ def ready_process(address: str) -> int:
             return int(json.load(answer)["pid"])
     except (urllib.error.URLError, OSError, ValueError, KeyError):
         return 0
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of the loopback address that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()

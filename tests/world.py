@@ -7,7 +7,6 @@ own, so one installation serves a whole session.
 from __future__ import annotations
 
 import itertools
-import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +20,7 @@ from carnet import wiring
 from carnet.commands import init
 from carnet.commands.serve import admin_addresses
 from carnet.settings import Settings
-from carnet.supervisor import Supervisor
+from carnet.supervisor import Supervisor, free_ports
 from conformance import frames
 from conformance.client import Client, Found, Outcome, Retrieved, bytes_part
 from guard.audit.store import AccessLine
@@ -250,14 +249,3 @@ def codes(outcome: Outcome) -> set[str]:
 def unique_ids(found: Found) -> list[str]:
     """uniqueIds of the entries found."""
     return [o.unique_id for o in found.objects if isinstance(o, DocumentEntry)]
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on now."""
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports

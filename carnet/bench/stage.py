@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +15,7 @@ from carnet.bench.messages import DOMAIN
 from carnet.commands import init
 from carnet.commands.serve import admin_addresses
 from carnet.settings import Settings
-from carnet.supervisor import Supervisor
+from carnet.supervisor import Supervisor, free_ports
 from conformance import frames
 from guard.credentials.pki import Pki
 from storage.bulk import bulk_load
@@ -64,7 +63,7 @@ def prepare(folder: Path, entries: int, progress: Progress) -> Stage:
         card.save(folder / "card.p12", PIN)
         fill(settings_module.load(folder).registry_database, entries, progress)
         done.write_text(f"{entries}\n", "ascii")
-    ports = _free_ports(4)
+    ports = free_ports(4)
     (folder / settings_module.FILE_NAME).write_text(
         f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n"
         f"[repository]\nport = {ports[2]}\nadmin_port = {ports[3]}\n",
@@ -84,15 +83,6 @@ def running(stage: Stage, names: tuple[str, ...]) -> Iterator[dict[str, int]]:
         yield supervisor.pids()
     finally:
         supervisor.stop()
-
-
-def _free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    try:
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 # -- content of a registry --------------------------------------------------------------------------------------

@@ -47,7 +47,10 @@ def test_every_key_of_patient_data_begins_with_the_patient(registry_url: str) ->
 def test_an_upgrade_may_be_repeated(registry_url: str) -> None:
     """A second run changes nothing and the database opens."""
     storage.upgrade_registry(registry_url)
-    storage.open_registry(registry_url).close()
+    database = storage.open_registry(registry_url)
+    with database.read() as unit:
+        assert list(unit.audit.read_latest(1)) == []
+    database.close()
 
 
 @pytest.mark.parametrize("which", ["registry", "repository"])

@@ -55,7 +55,8 @@ def test_the_same_document_may_be_registered_again(desk: Desk) -> None:
 def test_the_hash_is_compared_without_case(desk: Desk) -> None:
     """Rule: R-081"""
     old = desk.new().entries[0]
-    desk.new(unique_id=old.unique_id, hash=old.hash.upper())
+    again = desk.new(unique_id=old.unique_id, hash=old.hash.upper()).entries[0]
+    assert {e.entry_uuid for e in desk.entries(old.unique_id)} == {old.entry_uuid, again.entry_uuid}
 
 
 @pytest.mark.parametrize(

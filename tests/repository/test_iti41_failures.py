@@ -119,3 +119,21 @@ def test_a_request_without_mtom_is_a_fault(here: World) -> None:
     body = write.provide_and_register_request(sent, [("Document01", "d@test")])
     with pytest.raises(FaultReceived, match="MTOM"):
         client._repository.call(PROVIDE, body, security=client.security(patient_id))
+
+
+def test_one_trace_id_goes_through_both_services_and_strangers_do_not_choose_it(here: World) -> None:
+    """The registry logs a deposit under the id its repository answered with; a caller's own proposal is not taken."""
+    client, patient_id = here.client(), here.patient()
+    sent = frames.valid_submission("dmp", patient_id=patient_id)
+    sent.entries[0].class_code = None
+    error = here.deposit(sent).errors[0]
+    (line,) = here.log_of(patient_id)[1:]
+    assert line.event == "ITI-42" and error.context.endswith(f"trace {line.trace_id}")
+    both = {one.trace_id for one in here.last_lines(3) if one.patient_id == patient_id and one.event != "TD1"}
+    assert both == {line.trace_id}
+    chosen = "0" * 31 + "1"
+    body = write.adhoc_query_request("urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", "ObjectRef", [])
+    answer = client._registry.call(
+        "urn:ihe:iti:2007:RegistryStoredQuery", [body], security=client.security(patient_id), trace_id=chosen
+    )
+    assert answer.trace_id and answer.trace_id != chosen
