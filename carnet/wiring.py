@@ -153,8 +153,11 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
             raise security_fault(
                 FAILED_AUTHENTICATION, "ITI-42 from a peer that is not one of our repositories", "node"
             )
+        if exchange.on_behalf and _is_node(verifier, Peer(certificate=exchange.on_behalf)):
+            raise security_fault(FAILED_AUTHENTICATION, "a node acts on behalf of a node", "node")
+        own = None if action.endswith(":RetrieveDecision") else exchange.peer.certificate
         return verifier.authenticate(
-            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate
+            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.on_behalf or own
         )
 
     meter = Meter()
@@ -302,7 +305,7 @@ def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Pee
 
     def on_fault(trace_id: str, peer: Peer, fault: SoapFault, exchange: Exchange | None) -> None:
         log.info("fault %s %s %s: %s", trace_id, fault.code[1], fault.subcode and fault.subcode[1], fault.detail)
-        if fault.is_security and (exchange is None or exchange.caller is None):
+        if fault.is_security and (exchange is None or exchange.known_caller is None):
             line = access_log.login_refused(
                 trace_id=trace_id,
                 event=actor_name,
@@ -312,7 +315,7 @@ def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Pee
             )
             with database.write() as unit:
                 unit.audit.append(line)
-        elif exchange is not None and exchange.caller is not None:
+        elif exchange is not None and exchange.known_caller is not None:
             refused(database, exchange, actor_name, fault.detail, "ITI TF-2 Appendix V 3.2")
 
     return on_fault

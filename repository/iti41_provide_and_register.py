@@ -16,7 +16,7 @@ from typing import cast
 
 from guard.audit import access_log
 from repository.actor import RepositoryActor
-from repository.registry_link import Registered, RegistryUnavailable
+from repository.registry_link import Asker, Registered, RegistryUnavailable
 from repository.store import HeldDocument, Staged
 from xds.check.context import Stage
 from xds.check.submission import check_submission
@@ -236,7 +236,8 @@ def _register(
 ) -> Reply:
     """Clause: ITI TF-2 3.41.4.1.3 (A-5, A-6, A-7 of our rules)"""
     try:
-        answer = actor.registry.register(submission, exchange.caller.assertion, exchange.trace_id)
+        asker = Asker(exchange.caller.assertion, exchange.peer.certificate, exchange.trace_id)
+        answer = actor.registry.register(submission, asker)
     except RegistryUnavailable as unavailable:
         finding = Finding(
             code=ErrorCode.XDSRegistryNotAvailable,

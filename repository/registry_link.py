@@ -21,6 +21,7 @@ from xds.model import Submission
 from xds.model.messages import ReceivedError
 from xds.namespaces import INTERNAL, RESPONSE_SUCCESS
 from xds.wire.client import Answer, BadAnswer, FaultReceived, PeerUnreachable, Transport
+from xds.wire.faults import SoapFault
 
 
 class RegistryUnavailable(Exception):
@@ -52,15 +53,25 @@ class Permit:
     mime_type: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Whose request is being served: what he signed, his certificate (DER), and the trace id of the request."""
+
+    assertion: bytes
+    certificate: bytes | None
+    trace_id: str
+
+
 class RegistryLink(Protocol):
-    def register(self, submission: Submission, assertion: bytes, trace_id: str) -> Registered:
-        """``trace_id`` is that of the request being served. Raises RegistryUnavailable."""
+    def register(self, submission: Submission, asker: Asker) -> Registered:
+        """Raises RegistryUnavailable."""
         ...
 
-    def decide(
-        self, repository_unique_id: str, unique_ids: Sequence[str], assertion: bytes, trace_id: str
-    ) -> dict[str, Permit]:
-        """Permits by uniqueId; what is not in it is denied. Raises RegistryUnavailable."""
+    def decide(self, repository_unique_id: str, unique_ids: Sequence[str], asker: Asker) -> dict[str, Permit]:
+        """Permits by uniqueId; what is not in it is denied. The registry has verified the asker's credential.
+
+        Raises RegistryUnavailable; SoapFault when the registry does not accept the credential.
+        """
         ...
 
     def known(self, documents: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
@@ -75,26 +86,26 @@ class SoapRegistryLink:
         self._register = register
         self._internal = internal
 
-    def register(self, submission: Submission, assertion: bytes, trace_id: str) -> Registered:
-        answer = _call(
-            self._register,
-            "urn:ihe:iti:2007:RegisterDocumentSet-b",
-            [submit_objects_request(submission)],
-            assertion,
-            trace_id,
-        )
+    def register(self, submission: Submission, asker: Asker) -> Registered:
+        body = [submit_objects_request(submission)]
+        try:
+            answer = _call(self._register, "urn:ihe:iti:2007:RegisterDocumentSet-b", body, asker)
+        except FaultReceived as error:
+            raise _refused(error) from error
         status, errors = read_registry_response(answer.body)
         return Registered(status == RESPONSE_SUCCESS, tuple(errors))
 
-    def decide(
-        self, repository_unique_id: str, unique_ids: Sequence[str], assertion: bytes, trace_id: str
-    ) -> dict[str, Permit]:
+    def decide(self, repository_unique_id: str, unique_ids: Sequence[str], asker: Asker) -> dict[str, Permit]:
         asked = "".join(f"<DocumentUniqueId>{escape(u)}</DocumentUniqueId>" for u in unique_ids)
         body = (
             f'<RetrieveDecisionRequest xmlns="{INTERNAL}"><RepositoryUniqueId>{escape(repository_unique_id)}'
             f"</RepositoryUniqueId>{asked}</RetrieveDecisionRequest>"
         )
-        answer = _call(self._internal, f"{INTERNAL}:RetrieveDecision", [body.encode()], assertion, trace_id)
+        try:
+            answer = _call(self._internal, f"{INTERNAL}:RetrieveDecision", [body.encode()], asker)
+        except FaultReceived as error:
+            fault = SoapFault(error.code, error.reason, subcode=error.subcode, detail="refused by the registry")
+            raise (fault if fault.is_security else _refused(error)) from error
         return {
             e.get("uniqueId", ""): Permit(
                 e.get("uniqueId", ""), e.get("hash", ""), int(e.get("size", "0")), e.get("mimeType", "")
@@ -106,21 +117,31 @@ class SoapRegistryLink:
     def known(self, documents: Iterable[tuple[str, str]]) -> set[tuple[str, str]]:
         asked = "".join(f"<Document uniqueId={quoteattr(u)} hash={quoteattr(h)}/>" for u, h in documents)
         body = f'<ReconcileRequest xmlns="{INTERNAL}">{asked}</ReconcileRequest>'
-        answer = _call(self._internal, f"{INTERNAL}:Reconcile", [body.encode()], b"", "")
+        try:
+            answer = _call(self._internal, f"{INTERNAL}:Reconcile", [body.encode()], None)
+        except FaultReceived as error:
+            raise _refused(error) from error
         return {(e.get("uniqueId", ""), e.get("hash", "")) for e in answer.body.iterfind(f"{{{INTERNAL}}}Known")}
 
 
-def _call(transport: Transport, action: str, body: Sequence[bytes], assertion: bytes, trace_id: str) -> Answer:
-    """A fault of the registry is "not available" too: it has refused us, not our caller's documents."""
+def _call(transport: Transport, action: str, body: Sequence[bytes], asker: Asker | None) -> Answer:
+    """``asker`` None: the repository asks for itself."""
     try:
+        if asker is None:
+            return transport.call(action, body)
         return transport.call(
-            action, body, security=security_header(assertion) if assertion else b"", trace_id=trace_id
+            action,
+            body,
+            security=security_header(asker.assertion) if asker.assertion else b"",
+            trace_id=asker.trace_id,
+            on_behalf=asker.certificate,
         )
     except PeerUnreachable as error:
         raise RegistryUnavailable(str(error), outcome_unknown=error.sent) from error
     except BadAnswer as error:
         raise RegistryUnavailable(str(error), outcome_unknown=True) from error
-    except FaultReceived as error:
-        raise RegistryUnavailable(
-            f"the registry refused the repository: {error.reason}", outcome_unknown=False
-        ) from error
+
+
+def _refused(error: FaultReceived) -> RegistryUnavailable:
+    """A fault of the registry is "not available" too: it has refused us, not our caller's documents."""
+    return RegistryUnavailable(f"the registry refused the repository: {error.reason}", outcome_unknown=False)

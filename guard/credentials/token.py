@@ -13,6 +13,7 @@ from xds.wire.faults import (
     INVALID_SECURITY,
     INVALID_SECURITY_TOKEN,
     UNSUPPORTED_SECURITY_TOKEN,
+    SoapFault,
     security_fault,
 )
 
@@ -82,6 +83,14 @@ def serialise(assertion: etree._Element, max_bytes: int) -> bytes:
     if len(data) > max_bytes:
         raise security_fault(INVALID_SECURITY_TOKEN, f"assertion of {len(data)} bytes", "d")
     return data
+
+
+def presented(envelope: etree._Element, security: etree._Element | None) -> bytes:
+    """The one assertion of a message as it stands, to be verified by another; b"" when there is not exactly one."""
+    try:
+        return etree.tostring(locate(envelope, security), with_tail=False)
+    except SoapFault:
+        return b""
 
 
 def reparse(data: bytes) -> etree._Element:

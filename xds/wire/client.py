@@ -7,6 +7,7 @@ Clause: ITI TF-2 Appendix V 3.2 to 3.6
 
 from __future__ import annotations
 
+import base64
 import http.client
 import select
 import socket
@@ -94,6 +95,7 @@ class Transport(Protocol):
     def call(
         self, action: str, body: Sequence[bytes], *, security: bytes = b"", mtom: bool = False,
         parts: Sequence[OutgoingPart] = (), begin_part: Callable[[], PartSink] | None = None, trace_id: str = "",
+        on_behalf: bytes | None = None,
     ) -> Answer: ...
 
 
@@ -103,9 +105,9 @@ Message = tuple[str, list[tuple[str, str]], Iterator[bytes]]
 
 def _write(
     url: str, action: str, body: Sequence[bytes], *, security: bytes, mtom: bool, parts: Sequence[OutgoingPart],
-    trace_id: str,
+    trace_id: str, on_behalf: bytes | None,
 ) -> Message:
-    """A request; ``trace_id`` makes it part of one under way.
+    """A request; ``trace_id`` makes it part of one under way, ``on_behalf`` (DER) says whose.
 
     The first block holds the envelope; no part is asked for its bytes before the second.
 
@@ -121,6 +123,8 @@ def _write(
         blocks = iter((whole,))
     if trace_id:
         headers.append(("X-Trace-Id", trace_id))
+    if on_behalf:
+        headers.append(("X-On-Behalf", base64.b64encode(on_behalf).decode("ascii")))
     return message_id, headers, blocks
 
 
@@ -201,19 +205,22 @@ class SoapClient:
     def call(
         self, action: str, body: Sequence[bytes], *, security: bytes = b"", mtom: bool = False,
         parts: Sequence[OutgoingPart] = (), begin_part: Callable[[], PartSink] | None = None, trace_id: str = "",
+        on_behalf: bytes | None = None,
     ) -> Answer:
         """Send one request and wait for its answer.
 
         ``body`` is the serialised body element, ``security`` a serialised wsse:Security block. Attached parts
         of the answer go to ``begin_part()``; without it they are dropped. Raises FaultReceived,
-        PeerUnreachable, BadAnswer; OSError of a sink. A request is sent again only when a kept connection
+        PeerUnreachable, BadAnswer; OSError of a sink. ``trace_id`` and ``on_behalf`` (DER) say of whose request this is
+        a part; a service believes them from its own nodes only. A request is sent again only when a kept connection
         turns out closed before the envelope was sent.
         """
         kept = self._reusable()
         while True:
             connection = kept or self._connect()
             message_id, headers, blocks = _write(
-                self.url, action, body, security=security, mtom=mtom, parts=parts, trace_id=trace_id
+                self.url, action, body, security=security, mtom=mtom, parts=parts, trace_id=trace_id,
+                on_behalf=on_behalf,
             )
             try:
                 whole = self._send(connection, headers, blocks)
@@ -343,10 +350,11 @@ class LocalTransport:
     def call(
         self, action: str, body: Sequence[bytes], *, security: bytes = b"", mtom: bool = False,
         parts: Sequence[OutgoingPart] = (), begin_part: Callable[[], PartSink] | None = None, trace_id: str = "",
+        on_behalf: bytes | None = None,
     ) -> Answer:
         """As ``SoapClient.call``; never PeerUnreachable before the application has run."""
         message_id, headers, blocks = _write(
-            self.url, action, body, security=security, mtom=mtom, parts=parts, trace_id=trace_id
+            self.url, action, body, security=security, mtom=mtom, parts=parts, trace_id=trace_id, on_behalf=on_behalf,
         )
         told: list[tuple[str, list[tuple[str, str]]]] = []
 
@@ -375,7 +383,8 @@ class LocalTransport:
             "REQUEST_METHOD": "POST", "SCRIPT_NAME": "", "PATH_INFO": self._path, "QUERY_STRING": "",
             "CONTENT_TYPE": headers["Content-Type"], "CONTENT_LENGTH": headers["Content-Length"],
             "SERVER_NAME": "localhost", "SERVER_PORT": "0", "SERVER_PROTOCOL": "HTTP/1.1",
-            "HTTP_X_TRACE_ID": headers.get("X-Trace-Id", ""), "REMOTE_ADDR": self._peer.address, PEER_KEY: self._peer,
+            "HTTP_X_TRACE_ID": headers.get("X-Trace-Id", ""), "HTTP_X_ON_BEHALF": headers.get("X-On-Behalf", ""),
+            "REMOTE_ADDR": self._peer.address, PEER_KEY: self._peer,
             "wsgi.version": (1, 0), "wsgi.url_scheme": "https", "wsgi.input": _Blocks(blocks),
             "wsgi.errors": sys.stderr, "wsgi.multithread": True, "wsgi.multiprocess": False, "wsgi.run_once": False,
         }

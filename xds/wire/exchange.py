@@ -61,7 +61,7 @@ class Addressing:
 
 @dataclass(slots=True)
 class Exchange:
-    """One understood request. ``caller`` is set once the credential is accepted."""
+    """One understood request."""
 
     trace_id: str
     peer: Peer
@@ -73,9 +73,23 @@ class Exchange:
     """The wsse:Security header block, None when absent."""
     parts: Mapping[str, Part] = field(default_factory=dict)
     """By Content-ID; empty for simple SOAP."""
-    caller: Any = None
     endpoint: str = ""
     """Path the request came to."""
+    on_behalf: bytes | None = None
+    """DER of the certificate whose request one of our own services passes on, None when it acts for itself."""
+    authenticate: Callable[[Exchange], Any] | None = None
+    """Turns this exchange into its caller, or raises SoapFault."""
+    is_vouched: bool = False
+    """Another of our services has accepted the caller's credential while it answered this very request."""
+    known_caller: Any = None
+    """The caller when he is known already, else None."""
+
+    @property
+    def caller(self) -> Any:
+        """Who sent this. The first look verifies the credential, and raises SoapFault when it is not accepted."""
+        if self.known_caller is None and self.authenticate is not None:
+            self.known_caller = self.authenticate(self)
+        return self.known_caller
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +128,6 @@ class Transaction:
     schema_error: ErrorCode | None
     internal_error: ErrorCode
     needs_caller: bool = True
+    asks_another: bool = False
+    """The answer comes from another of our services, which verifies the credential for it: here it is verified only
+    when that service has not done so. No answer leaves before one of the two has."""

@@ -5,6 +5,7 @@ Clause: ITI TF-2 Appendix V 3.2 to 3.6
 
 from __future__ import annotations
 
+import base64
 import logging
 import re
 import time
@@ -56,7 +57,7 @@ class SoapService:
     ``on_fault``      told of every fault; the exchange is None when the request was not understood
     ``describe``      (path, query) to (content type, bytes) for ``?wsdl`` and ``?xsd=name``
     ``on_refused``    told of a refusal that no transaction has seen: schema errors, unexpected failures
-    ``is_ours``       tells our own services, whose trace ids are carried on
+    ``is_ours``       tells our own services, which may carry on a trace and speak for their own caller
     ``strict_mtom``   refuse an MTOM transaction that arrives without MTOM (M-14)
 
     Faults are sent as plain application/soap+xml, also to a multipart request: every stack met reads that.
@@ -120,8 +121,8 @@ class SoapService:
 class _Post:
     """The way of one request through the service."""
 
-    __slots__ = ("_actions", "_environ", "_exchange", "_message", "_outcome", "_path", "_peer", "_request_id",
-                 "_service", "_trace_id", "_transaction")
+    __slots__ = ("_actions", "_environ", "_exchange", "_message", "_on_behalf", "_outcome", "_path", "_peer",
+                 "_request_id", "_service", "_trace_id", "_transaction")
 
     def __init__(
         self, service: SoapService, environ: WSGIEnvironment, path: str, actions: dict[str, Transaction],
@@ -137,6 +138,7 @@ class _Post:
         self._transaction: Transaction | None = None
         self._message: Message | None = None
         self._request_id = ""
+        self._on_behalf: bytes | None = None
         self._outcome = "answered"
 
     def answer(self, start_response: StartResponse) -> Iterable[bytes]:
@@ -145,7 +147,7 @@ class _Post:
         try:
             try:
                 self._peer = self._environ.get(PEER_KEY) or self._service._peer_of(self._environ)
-                self._carry_on_trace()
+                self._carry_on()
                 return self._send(start_response, self._process())
             except HttpError as error:
                 self._outcome = "http"
@@ -166,11 +168,19 @@ class _Post:
                 name = self._transaction.name if self._transaction is not None else ""
                 self._service._observe(name, self._outcome, time.perf_counter() - began)
 
-    def _carry_on_trace(self) -> None:
-        """Keep the trace id (32 hex digits) that one of our own services sends; nobody else may choose it."""
-        given, is_ours = self._environ.get("HTTP_X_TRACE_ID", ""), self._service._is_ours
-        if given and is_ours is not None and _TRACE.fullmatch(given) and is_ours(self._peer):
-            self._trace_id = given
+    def _carry_on(self) -> None:
+        """Keep the trace id (32 hex digits) and the certificate (base64 of DER) that one of our own services passes on.
+
+        Nobody else may choose a trace or speak for another.
+        """
+        trace, certificate = self._environ.get("HTTP_X_TRACE_ID", ""), self._environ.get("HTTP_X_ON_BEHALF", "")
+        is_ours = self._service._is_ours
+        if not (trace or certificate) or is_ours is None or not is_ours(self._peer):
+            return
+        if _TRACE.fullmatch(trace):
+            self._trace_id = trace
+        if certificate:
+            self._on_behalf = _decoded(certificate)
 
     def _process(self) -> Reply:
         """From the first byte of the body to the reply of the transaction."""
@@ -189,8 +199,15 @@ class _Post:
         transaction = self._transaction
         assert transaction is not None
         self._check_packaging(transaction, message.packaging, exchange)
-        if transaction.needs_caller:
-            exchange.caller = service._authenticate(exchange)
+        if transaction.needs_caller and not transaction.asks_another:
+            _ = exchange.caller
+        reply = self._carry_out(transaction, exchange, message)
+        if transaction.needs_caller and not exchange.is_vouched:
+            _ = exchange.caller
+        return reply
+
+    def _carry_out(self, transaction: Transaction, exchange: Exchange, message: Message) -> Reply:
+        """The reply, or the refusal in the transaction's own form."""
         try:
             if message.failure is not None:
                 raise message.failure
@@ -209,6 +226,7 @@ class _Post:
 
     def _refuse(self, transaction: Transaction, exchange: Exchange, outcome: str, findings: list[Finding]) -> Reply:
         """Refuse what the transaction itself never saw, or failed on; it has not told anybody."""
+        _ = exchange.caller
         self._outcome = outcome
         if self._service._on_refused is not None:
             try:
@@ -235,6 +253,7 @@ class _Post:
         self._exchange = Exchange(
             trace_id=self._trace_id, peer=self._peer, envelope=envelope.root, body=envelope.body,
             addressing=addressing, security=envelope.security, parts=message.parts, endpoint=self._path,
+            on_behalf=self._on_behalf, authenticate=self._service._authenticate if transaction.needs_caller else None,
         )
         return self._exchange
 
@@ -316,6 +335,13 @@ def _content_length(environ: WSGIEnvironment) -> int | None:
     if environ.get("wsgi.input_terminated") or "chunked" in environ.get("HTTP_TRANSFER_ENCODING", "").lower():
         return None
     raise HttpError(411, "A Content-Length is needed")
+
+
+def _decoded(certificate: str) -> bytes:
+    try:
+        return base64.b64decode(certificate, validate=True)
+    except ValueError:
+        raise HttpError(400, "The certificate passed on is not base64") from None
 
 
 def _failure_text(error: Exception) -> str:
