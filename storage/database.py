@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from storage.audit import SqlAuditStore
+from storage.audit import SqlAuditStore, SqlOutbox
 from storage.engines import connect
 from storage.record import SqlRecordStore
 from storage.registry import SqlRegistryStore
 from storage.repository_index import SqlDocumentIndex
-from storage.tables import access_log, repository_access_log
+from storage.tables import access_log, audit_outbox, repository_access_log, repository_audit_outbox
 from storage.transaction import Transaction
 
 
@@ -20,12 +20,14 @@ class SqlRegistryUnit:
     registry: SqlRegistryStore
     record: SqlRecordStore
     audit: SqlAuditStore
+    outbox: SqlOutbox
 
 
 @dataclass(slots=True)
 class SqlRepositoryUnit:
     documents: SqlDocumentIndex
     audit: SqlAuditStore
+    outbox: SqlOutbox
 
 
 class SqlRegistryDatabase:
@@ -74,9 +76,13 @@ class SqlRepositoryDatabase:
 
 def _registry_unit(transaction: Transaction) -> SqlRegistryUnit:
     return SqlRegistryUnit(
-        SqlRegistryStore(transaction), SqlRecordStore(transaction), SqlAuditStore(transaction, access_log)
+        SqlRegistryStore(transaction), SqlRecordStore(transaction),
+        SqlAuditStore(transaction, access_log, audit_outbox), SqlOutbox(transaction, access_log, audit_outbox),
     )
 
 
 def _repository_unit(transaction: Transaction) -> SqlRepositoryUnit:
-    return SqlRepositoryUnit(SqlDocumentIndex(transaction), SqlAuditStore(transaction, repository_access_log))
+    tables = repository_access_log, repository_audit_outbox
+    return SqlRepositoryUnit(
+        SqlDocumentIndex(transaction), SqlAuditStore(transaction, *tables), SqlOutbox(transaction, *tables)
+    )

@@ -143,8 +143,34 @@ def _access_log(name: str, metadata: MetaData) -> Table:
     return table
 
 
+def _outbox(name: str, metadata: MetaData) -> Table:
+    """One row a line of the access log of the same key: what its audit message says beyond it, and whether it is sent.
+
+    ``state`` is one of WAITING, SENT, PASSED, and leads the index: finding and counting what waits costs the same
+    however much was sent.
+    """
+    table = Table(
+        name, metadata,
+        _patient_key(),
+        Column("number", BigInteger, nullable=False),
+        *_text("trace_id", "particulars"),
+        Column("state", Integer, nullable=False),
+        PrimaryKeyConstraint("patient_key", "number", "trace_id", name=f"pk_{name}"),
+    )
+    Index(f"ix_{name}_state", table.c.state, table.c.number)
+    return table
+
+
+# states of a row of an outbox
+WAITING = 0
+SENT = 1
+PASSED = 2
+"""Nothing to send: the event has no audit message, or a later line tells it."""
+
 access_log = _access_log("access_log", registry_metadata)
 repository_access_log = _access_log("repository_access_log", repository_metadata)
+audit_outbox = _outbox("audit_outbox", registry_metadata)
+repository_audit_outbox = _outbox("repository_audit_outbox", repository_metadata)
 
 held_document = Table(
     "held_document", repository_metadata,

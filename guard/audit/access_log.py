@@ -12,9 +12,10 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, tzinfo
 
+from guard.audit.particulars import NONE, Particulars, process_id
 from guard.audit.store import AccessLine
 from guard.audit.words import CATALOGUES, Words
 from guard.credentials.caller import Caller, Mode
@@ -25,6 +26,7 @@ from xds.model.codes import Code
 SUCCESS, REFUSED = "success", "refused"
 DEPOSIT, SEARCH, READ, LOGIN = "deposit", "search", "read", "refused login"
 RECORD_OPENED, RECORD_CLOSED, RECORD_REOPENED = "record opened", "record closed", "record reopened"
+STARTED, STOPPED = "service started", "service stopped"
 
 MAX_TEXT = 500
 """Characters of one free text (reason, detail, name) in a line."""
@@ -46,57 +48,61 @@ def stamp(moment: datetime) -> str:
 def deposit(
     caller: Caller | None, *, trace_id: str, event: str, patient_key: int | None, patient_id: str,
     documents: Iterable[str], submission_unique_id: str, peer: str, refused_by: Finding | None = None, at: str = "",
+    particulars: Particulars = NONE,
 ) -> AccessLine:
     """A submission, accepted or refused. ``documents`` are uniqueIds."""
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=DEPOSIT, patient_key=patient_key,
         patient_id=patient_id, documents=documents, peer=peer, detail=f"submission set {submission_unique_id}",
-        refusal=_reason(refused_by),
+        refusal=_reason(refused_by), particulars=replace(particulars, submission_set=clean(submission_unique_id)),
     )
 
 
 def query(
     caller: Caller | None, *, trace_id: str, event: str, query: str, patient_key: int | None, patient_id: str,
-    results: int, peer: str, refused_by: Finding | None = None, at: str = "",
+    results: int, peer: str, refused_by: Finding | None = None, at: str = "", particulars: Particulars = NONE,
 ) -> AccessLine:
     """A query, and how many objects it gave back."""
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=SEARCH, patient_key=patient_key,
         patient_id=patient_id, peer=peer, detail=f"{query}, {results} results", refusal=_reason(refused_by),
+        particulars=particulars,
     )
 
 
 def retrieve(
     caller: Caller | None, *, trace_id: str, event: str, patient_key: int | None, patient_id: str, document: str,
-    allowed: bool, reason: str, clause: str, peer: str, at: str = "",
+    allowed: bool, reason: str, clause: str, peer: str, at: str = "", particulars: Particulars = NONE,
 ) -> AccessLine:
     """One document read, or refused with the reason of the decision."""
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=READ, patient_key=patient_key,
         patient_id=patient_id, documents=(document,), peer=peer, refusal=None if allowed else (reason, clause),
-        granted=(reason, clause),
+        granted=(reason, clause), particulars=particulars,
     )
 
 
 def refusal(
     caller: Caller | None, *, trace_id: str, event: str, action: str, patient_key: int | None, patient_id: str,
-    reason: str, clause: str, peer: str, documents: Iterable[str] = (), at: str = "",
+    reason: str, clause: str, peer: str, documents: Iterable[str] = (), at: str = "", particulars: Particulars = NONE,
 ) -> AccessLine:
     """Anything else that was refused to a known caller. ``action`` as in ``AccessLine``."""
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=patient_key,
         patient_id=patient_id, documents=documents, peer=peer, refusal=(reason, clause),
+        particulars=particulars,
     )
 
 
 def login_refused(
     *, trace_id: str, event: str, reason: str, clause: str, peer: str, claimed_id: str = "", assertion_id: str = "",
-    at: str = "",
+    at: str = "", particulars: Particulars = NONE,
 ) -> AccessLine:
     """A credential that was not accepted. ``claimed_id`` is what it pretended, unproven."""
     return AccessLine(
         at=at or now(), trace_id=trace_id, event=event, action=LOGIN, outcome=REFUSED, caller_id=clean(claimed_id),
         reason=clean(reason), clause=clean(clause), peer=clean(peer), assertion_id=clean(assertion_id),
+        particulars=particulars,
     )
 
 
@@ -111,9 +117,20 @@ def record_act(
     )
 
 
+def service_act(service: str, *, started: bool, at: str = "") -> AccessLine:
+    """Our own service began or ended to serve. ``service`` is its name, ``registry`` or ``repository``."""
+    return AccessLine(
+        at=at or now(), trace_id="", event=service, action=STARTED if started else STOPPED, outcome=SUCCESS,
+        caller_id=service, mode=Mode.NODE.value,
+        particulars=Particulars(row="application start" if started else "application stop", process=process_id()),
+    )
+
+
 def as_json(line: AccessLine) -> str:
     """One line of JSON, ASCII only, keys in a fixed order."""
-    return json.dumps(asdict(line), ensure_ascii=True, separators=(",", ":"))
+    told = asdict(line)
+    del told["particulars"]
+    return json.dumps(told, ensure_ascii=True, separators=(",", ":"))
 
 
 def in_words(
@@ -159,7 +176,7 @@ def _escape(character: str) -> str:
 def _line(
     caller: Caller | None, *, at: str, trace_id: str, event: str, action: str, patient_key: int | None,
     patient_id: str, peer: str, documents: Iterable[str] = (), detail: str = "",
-    refusal: tuple[str, str] | None = None, granted: tuple[str, str] = ("", ""),
+    refusal: tuple[str, str] | None = None, granted: tuple[str, str] = ("", ""), particulars: Particulars = NONE,
 ) -> AccessLine:
     reason, clause = refusal or granted
     return AccessLine(
@@ -167,7 +184,7 @@ def _line(
         patient_key=patient_key, patient_id=clean(patient_id),
         documents=tuple(clean(d) for d in list(documents)[:MAX_DOCUMENTS]),
         detail=clean(detail), reason=clean(reason), clause=clean(clause), peer=clean(peer),
-        **_caller_fields(caller),
+        particulars=particulars, **_caller_fields(caller),
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from guard.audit.particulars import NONE, Particulars
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccessLine:
@@ -41,12 +43,20 @@ class AccessLine:
     peer: str = ""
     """network address of the peer, and the subject of its certificate"""
     assertion_id: str = ""
+    particulars: Particulars = field(default=NONE, repr=False, compare=False)
+    """For the audit message alone: kept beside the log, for a time, and in no answer, sentence or copy of the line"""
 
 
 class AuditStore(Protocol):
     """Append-only. ``append`` takes part in the transaction of the unit it belongs to."""
 
-    def append(self, line: AccessLine) -> None: ...
+    def append(self, line: AccessLine, *, replaces: int = 0) -> int:
+        """Keep the line, and its audit message for sending; returns the number of the line.
+
+        ``replaces`` is the number of an earlier line of the same exchange and patient that was written before the
+        end was known: it stays in the log, and its audit message is not sent, this line's is.
+        """
+        ...
 
     def read_for_patient(self, patient_key: int) -> Iterator[AccessLine]:
         """Lines of one patient, oldest first."""

@@ -55,6 +55,8 @@ FRENCH = Words(
         "record opened": "a ouvert le dossier",
         "record closed": "a fermé le dossier {detail}",
         "record reopened": "a rouvert le dossier",
+        "service started": "a démarré",
+        "service stopped": "s'est arrêté",
         "": "a fait une action : {action}",
     },
     refused={
@@ -103,6 +105,8 @@ ENGLISH = Words(
         "record opened": "opened the record",
         "record closed": "closed the record {detail}",
         "record reopened": "reopened the record",
+        "service started": "started",
+        "service stopped": "stopped",
         "": "did this: {action}",
     },
     refused={

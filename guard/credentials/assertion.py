@@ -288,6 +288,7 @@ def _caller(name_id: str, said: Attributes, signer: Accepted, issuer: str) -> Ca
         structure_name=said.structure_name or signer.identity.organisation,
         sector=said.sector,
         purpose=purpose,
+        purpose_code=said.purposes[0] if said.purposes else None,
         purpose_reason=said.purpose_reason,
         patient_id=said.patient_id,
         secret_connection=said.is_secret_connection,

@@ -39,6 +39,8 @@ class Caller:
     sector: str = ""
     purpose: str = "normal"
     """``normal``, ``bris_de_glace`` or ``centre_15`` (TRE_R248)."""
+    purpose_code: Code | None = None
+    """The purpose as the token codes it, None when it names none."""
     purpose_reason: str = ""
     patient_id: str = ""
     """CX of the patient the assertion names, "" when it names none."""

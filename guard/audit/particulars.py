@@ -1,0 +1,117 @@
+"""What an audit message says of an exchange beyond its line in the access log.
+
+Nothing here is needed to understand the log; it is kept until the message has been sent and for a time after.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from typing import Any
+
+from cryptography import x509
+from lxml import etree
+
+from guard.credentials.caller import Caller, Mode
+from xds.wire.exchange import Exchange
+
+LONGEST_REQUEST = 65_536
+"""Characters of a query kept for the audit; a longer one is cut there, and the message says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Particulars:
+    """Facts of one exchange for its audit message; "" where there is none.
+
+    ``row`` is the row of ``atna_rows`` where it is not the line's event, ``act`` the action code where the row leaves
+    a choice (C, R, U, D, E). ``endpoint`` is the path that was called, or a whole URI; ``facility|application`` in
+    HL7 v2. ``client`` is how the peer names itself, ``client_address`` its address where the line's peer is another.
+    ``user`` is the person of the token, ``purpose`` the token's purpose of use as (code, scheme, name).
+    ``sent_on`` names the transaction this exchange was forwarded as.
+    """
+
+    row: str = ""
+    act: str = ""
+    endpoint: str = ""
+    client: str = ""
+    client_address: str = ""
+    process: str = ""
+    user: str = ""
+    purpose: tuple[str, ...] = ()
+    submission_set: str = ""
+    query_id: str = ""
+    request: str = ""
+    request_size: int = 0
+    """Characters of the request, where ``request`` holds only its beginning"""
+    repository: str = ""
+    home_community: str = ""
+    message_id: str = ""
+    sent_on: str = ""
+
+    def as_json(self) -> str:
+        """What is set, as one JSON object."""
+        return json.dumps({name: value for name in _NAMES if (value := getattr(self, name))}, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Particulars:
+        """Names another version has written and this one does not know are left out."""
+        given = {name: value for name, value in json.loads(text or "{}").items() if name in _NAMES}
+        return cls(**given | {"purpose": tuple(given.get("purpose", ()))})
+
+
+_NAMES = tuple(field.name for field in fields(Particulars))
+NONE = Particulars()
+
+
+def particulars(exchange: Exchange, **facts: Any) -> Particulars:
+    """The particulars of a SOAP exchange, with what its transaction knows besides (see ``Particulars``)."""
+    caller: Caller | None = exchange.caller
+    given = {
+        "endpoint": exchange.endpoint,
+        "client": exchange.addressing.reply_to or subject(exchange.peer.certificate),
+        "process": process_id(),
+        "user": user_of(caller),
+        "purpose": purpose_of(caller),
+    }
+    return Particulars(**given | facts)
+
+
+def of_query(exchange: Exchange, query_id: str) -> Particulars:
+    """The same of a stored query: the request is kept whole, up to ``LONGEST_REQUEST``. Clause: ITI TF-2 3.18.5.1"""
+    text: str = etree.tostring(exchange.body, encoding="unicode", with_tail=False)
+    made = particulars(exchange, query_id=query_id, request=text[:LONGEST_REQUEST])
+    return made if len(text) <= LONGEST_REQUEST else replace(made, request_size=len(text))
+
+
+def user_of(caller: Caller | None) -> str:
+    """``alias<user@issuer>`` of the person a token was accepted for, else "". Clause: ITI TF-2 3.40.4.2"""
+    return "" if caller is None or caller.mode in (Mode.NODE, Mode.OFF) else caller.audit_name
+
+
+def purpose_of(caller: Caller | None) -> tuple[str, ...]:
+    code = caller.purpose_code if caller is not None else None
+    return (code.code, code.scheme, code.display) if code is not None else ()
+
+
+def process_id() -> str:
+    """Of the process that serves, as ``pid@host``."""
+    return f"{os.getpid()}@{_HOST}"
+
+
+_HOST = socket.gethostname()
+
+
+def subject(certificate: bytes | None) -> str:
+    """Subject of a certificate in DER (RFC 4514), "" when there is none or it cannot be read."""
+    return _subject(certificate) if certificate else ""
+
+
+@lru_cache(maxsize=256)
+def _subject(certificate: bytes) -> str:
+    try:
+        return x509.load_der_x509_certificate(certificate).subject.rfc4514_string()
+    except ValueError:
+        return ""
