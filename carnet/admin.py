@@ -1,6 +1,7 @@
 """The operator's listener of one service: /livez, /readyz, /metrics. Plain HTTP, loopback only.
 
-Measures: requests by transaction and outcome with their time, and the process's own memory and CPU.
+Measures: requests by transaction and outcome with their time, the outbox of audit messages, and the process's own
+memory and CPU.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from prometheus_client import (
     CONTENT_TYPE_LATEST,
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     ProcessCollector,
     generate_latest,
@@ -39,6 +41,24 @@ class Meter:
             buckets=BUCKETS,
             registry=self.collected,
         )
+
+        self._waiting = Gauge(
+            "carnet_audit_waiting", "Lines whose audit message is not handed over", registry=self.collected
+        )
+        self._oldest = Gauge(
+            "carnet_audit_oldest_seconds", "Age of the oldest of them", registry=self.collected
+        )
+        self._sent = Counter("carnet_audit_sent", "Audit messages handed over", registry=self.collected)
+        self._failures = Counter(
+            "carnet_audit_failures", "Attempts to hand audit messages over that failed", registry=self.collected
+        )
+
+    def audit(self, waiting: int, oldest: float, sent: int, failed: bool) -> None:
+        """The outbox of audit messages; ``oldest`` in seconds."""
+        self._waiting.set(waiting)
+        self._oldest.set(oldest)
+        self._sent.inc(sent)
+        self._failures.inc(failed)
 
     def observe(self, transaction: str, outcome: str, seconds: float) -> None:
         """One request; ``transaction`` is "" when it was not understood."""

@@ -108,16 +108,19 @@ class Server(BaseApplication):
         build: Callable[[], WsgiApp],
         started: Callable[[], None] | None = None,
         abandoned: Callable[[], None] | None = None,
+        ended: Callable[[], None] | None = None,
     ):
         """``build`` runs in the worker, after the fork, so that no connection or thread crosses it.
 
         ``abandoned`` is called in the worker when the master has ended: let go of what its successor will need.
+        ``ended`` is called in the worker when it has served its last request.
         """
         self.listener = listener
         self.idle = listener.idle
         self._build = build
         self._started = started
         self._abandoned = abandoned
+        self._ended = ended
         _share_memory_between_threads()
         super().__init__()
 
@@ -163,6 +166,7 @@ class Server(BaseApplication):
             "loglevel": "warning",
             "control_socket_disable": True,
             "post_worker_init": self._worker_ready,
+            "worker_exit": self._worker_exits,
         }
         for key, value in settings.items():
             if key in self.cfg.settings:
@@ -174,6 +178,10 @@ class Server(BaseApplication):
         gc.freeze()
         if self._started is not None:
             threading.Thread(target=self._started, name="background", daemon=True).start()
+
+    def _worker_exits(self, _server: Any, _worker: Any) -> None:
+        if self._ended is not None:
+            self._ended()
 
     def load(self) -> WsgiApp:
         return self._build()

@@ -75,6 +75,22 @@ class Credentials(Section):
     audiences: list[str] = Field(default_factory=list, description="accepted Audience URIs; empty: the domain's")
 
 
+class Audit(Section):
+    """Audit messages (ATNA), sent by syslog over TLS."""
+
+    syslog_host: str = Field("", description="receiver of the audit messages, name or address; empty: kept, not sent")
+    syslog_port: int = Field(6514, description="TCP port of the receiver", ge=1, le=65535)
+    anchors: str = Field("", description="PEM bundle that vouches for the receiver; empty: our own authorities")
+    certificate: str = Field("", description="PEM certificate shown to the receiver; empty: the service's own")
+    key: str = Field("", description="PEM key of that certificate; empty: the service's own")
+    verify_host: bool = Field(True, description="the receiver's certificate must name syslog_host")
+    facility: int = Field(10, description="syslog facility number", ge=0, le=23)
+    app_name: str = Field("carnet", description="APP-NAME of the syslog messages; blanks become _")
+    source_id: str = Field("carnet", description="AuditSourceID, before -registry or -repository", min_length=1)
+    site: str = Field("", description="AuditEnterpriseSiteID; empty: none")
+    retention: int = Field(30, description="days a message is kept: once sent, or when none is ever sent", ge=1)
+
+
 class LimitSettings(Section):
     """Bounds on what comes from outside."""
 
@@ -103,6 +119,7 @@ class Settings(BaseSettings):
     registry: Registry = Registry()
     repository: Repository = Repository()
     credentials: Credentials = Credentials()
+    audit: Audit = Audit()
     limits: LimitSettings = LimitSettings()
 
     @classmethod

@@ -6,10 +6,12 @@ Each ``build_*`` runs in the worker process that will serve, after the fork.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,8 +21,11 @@ import registry.app
 import repository.app
 import storage
 from carnet.admin import Meter
+from carnet.audit_sender import AuditSender, Outgoing
 from carnet.settings import Settings
-from guard.audit import access_log
+from carnet.syslog import Header, SyslogChannel
+from guard.audit import access_log, atna
+from guard.audit.particulars import Particulars, particulars, process_id, subject
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
 from guard.credentials.certificates import TrustStore
@@ -43,22 +48,31 @@ log = logging.getLogger("carnet.wiring")
 
 REGISTRY_NODE, REPOSITORY_NODE = "registry", "repository"
 """Names our own servers' certificates are issued to."""
+LAST_WORDS = 3.0
+"""Seconds a service that ends gives its last audit messages."""
 
 
 class AuditDatabase(Protocol):
-    """Either actor's database, as far as a refused caller concerns it."""
+    """Either actor's database, as far as its access log and its outbox are concerned."""
+
+    def read(self) -> Any: ...
 
     def write(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One actor ready to be served."""
+    """One actor ready to be served.
+
+    ``began`` and ``ended`` write the lines of start and stop; ``background`` runs in a thread as long as it serves.
+    """
 
     app: SoapService
     meter: Meter
     ready: Callable[[], str]
     background: Callable[[], None]
+    began: Callable[[], None]
+    ended: Callable[[], None]
 
 
 def domain_of(settings: Settings) -> domains.AffinityDomain:
@@ -177,7 +191,15 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         peer_of=peer_of,
         observe=meter.observe,
     )
-    return Service(app, meter, lambda: _reads(actor.database), lambda: None)
+    sender = audit_sender(settings, REGISTRY_NODE, actor.database, meter)
+    return Service(
+        app,
+        meter,
+        ready=lambda: _reads(actor.database),
+        background=sender.run,
+        began=lambda: _note(actor.database, REGISTRY_NODE, started=True),
+        ended=lambda: _end(actor.database, REGISTRY_NODE, sender),
+    )
 
 
 def _is_node(verifier: Verifier, peer: Peer) -> bool:
@@ -258,7 +280,20 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         peer_of=peer_of,
         observe=meter.observe,
     )
-    return Service(app, meter, lambda: _reads(actor.database), lambda: _sweep_for_ever(settings, actor))
+    sender = audit_sender(settings, REPOSITORY_NODE, actor.database, meter, under_way=actor.under_way)
+
+    def background() -> None:
+        threading.Thread(target=sender.run, name="audit", daemon=True).start()
+        _sweep_for_ever(settings, actor)
+
+    return Service(
+        app,
+        meter,
+        ready=lambda: _reads(actor.database),
+        background=background,
+        began=lambda: _note(actor.database, REPOSITORY_NODE, started=True),
+        ended=lambda: _end(actor.database, REPOSITORY_NODE, sender),
+    )
 
 
 def _sweep_for_ever(settings: Settings, actor: RepositoryActor) -> None:
@@ -273,6 +308,70 @@ def _sweep_for_ever(settings: Settings, actor: RepositoryActor) -> None:
         except Exception:
             log.exception("sweep failed")
         time.sleep(settings.repository.sweep_every)
+
+
+# -- audit ---------------------------------------------------------------------------------------------
+
+
+def audit_node(settings: Settings) -> atna.Node:
+    """How this installation names itself in audit messages."""
+    return atna.Node(
+        source_id=settings.audit.source_id,
+        site=settings.audit.site,
+        endpoints={REGISTRY_NODE: settings.registry_url, REPOSITORY_NODE: settings.repository_url},
+        forwards={"ITI-42": f"{settings.registry_url}/services/registry/iti42"},
+    )
+
+
+def audit_sender(
+    settings: Settings, name: str, database: AuditDatabase, meter: Meter, under_way: Collection[str] = ()
+) -> AuditSender:
+    """The sender of one service's outbox. Raises OSError when a key or certificate it needs cannot be read."""
+    chosen = settings.audit
+    outgoing = Outgoing(
+        actor=name,
+        node=audit_node(settings),
+        header=Header(socket.gethostname(), chosen.app_name, str(os.getpid()), chosen.facility),
+        under_way=under_way,
+        hold=settings.repository.registry_timeout + 10,
+        retention=chosen.retention,
+        tell=meter.audit,
+    )
+    channel = None
+    if chosen.syslog_host:
+        channel = SyslogChannel(chosen.syslog_host, chosen.syslog_port, syslog_context(settings, name))
+    return AuditSender(database, outgoing, channel)
+
+
+def syslog_context(settings: Settings, name: str) -> ssl.SSLContext:
+    """Mutual TLS with the receiver; ``anchors`` may hold its authority or its very certificate.
+
+    Clause: ITI TF-2 3.19.6, 3.20.4.1.2
+    """
+    chosen = settings.audit
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM")
+    context.check_hostname = chosen.verify_host
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(chosen.anchors or settings.pki / "trust" / "ca.pem")
+    certificate, key = node_files(settings, name)
+    context.load_cert_chain(chosen.certificate or certificate, chosen.key or key)
+    return context
+
+
+def _note(database: AuditDatabase, name: str, *, started: bool) -> None:
+    """A service that cannot log does not start."""
+    with database.write() as unit:
+        unit.audit.append(access_log.service_act(name, started=started))
+
+
+def _end(database: AuditDatabase, name: str, sender: AuditSender) -> None:
+    try:
+        _note(database, name, started=False)
+    except Exception as error:
+        log.error("the end of the service is not in its log: %s", type(error).__name__)
+    sender.stop(LAST_WORDS)
 
 
 # -- shared --------------------------------------------------------------------------------------------
@@ -312,6 +411,7 @@ def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Pee
                 peer=peer.address,
                 reason=fault.detail,
                 clause=_step(fault.step),
+                particulars=_of_login(fault, peer, exchange),
             )
             with database.write() as unit:
                 unit.audit.append(line)
@@ -342,6 +442,7 @@ def refused(database: AuditDatabase, exchange: Exchange, event: str, reason: str
         reason=reason,
         clause=clause,
         peer=exchange.peer.address,
+        particulars=particulars(exchange),
     )
     with database.write() as unit:
         unit.audit.append(line)
@@ -350,6 +451,13 @@ def refused(database: AuditDatabase, exchange: Exchange, event: str, reason: str
 def _step(step: str) -> str:
     """The clause of a step of the verification procedure."""
     return f"ITI TF-2 3.40.4.1.3, step {step}" if len(step) == 1 else "ITI TF-2 3.19"
+
+
+def _of_login(fault: SoapFault, peer: Peer, exchange: Exchange | None) -> Particulars:
+    """A credential that is refused is a failed login; a node that is refused is told of as such."""
+    row = "login" if len(fault.step) == 1 else "node authentication"
+    endpoint = exchange.endpoint if exchange is not None else ""
+    return Particulars(row=row, endpoint=endpoint, client=subject(peer.certificate), process=process_id())
 
 
 def handshake_logger(open_database: Callable[[], Any], actor_name: str) -> Callable[[str, str], None]:
@@ -362,7 +470,12 @@ def handshake_logger(open_database: Callable[[], Any], actor_name: str) -> Calla
             if not opened:
                 opened.append(open_database())
         line = access_log.login_refused(
-            trace_id="", event=actor_name, peer=address, reason=f"TLS: {reason}", clause="ITI TF-2 3.19"
+            trace_id="",
+            event=actor_name,
+            peer=address,
+            reason=f"TLS: {reason}",
+            clause="ITI TF-2 3.19",
+            particulars=Particulars(row="node authentication", process=process_id()),
         )
         with opened[0].write() as unit:
             unit.audit.append(line)

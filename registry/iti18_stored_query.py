@@ -12,9 +12,11 @@ import importlib
 import pkgutil
 from collections.abc import Sequence
 from types import ModuleType
+from typing import TypedDict
 
 import registry.queries
 from guard.audit import access_log
+from guard.audit.particulars import Particulars, of_query
 from guard.policy.facts import Action, RecordFacts, RecordStatus
 from registry.actor import RegistryActor
 from registry.queries import OBJECT_REF, Answer, QueryContext
@@ -27,6 +29,15 @@ from xds.namespaces import QUERY, RESPONSE_FAILURE, RESPONSE_SUCCESS
 from xds.wire.exchange import Exchange, Reply, Transaction
 
 NAME = "ITI-18"
+
+
+class Common(TypedDict):
+    """What every line of one query says."""
+
+    trace_id: str
+    event: str
+    peer: str
+    particulars: Particulars
 
 
 def _load() -> dict[str, ModuleType]:
@@ -84,9 +95,9 @@ def stored_query(actor: RegistryActor, exchange: Exchange) -> Reply:
             raise Refused(findings)
         _run(actor, exchange, query, module, findings, answer)
     except Refused as refusal:
-        _write_lines(actor, exchange, name, answer, refusal.findings[0])
+        _write_lines(actor, exchange, query.query_id, name, answer, refusal.findings[0])
         raise
-    _write_lines(actor, exchange, name, answer, None)
+    _write_lines(actor, exchange, query.query_id, name, answer, None)
     return Reply(adhoc_query_response(RESPONSE_SUCCESS, answer.objects, findings, exchange.trace_id))
 
 
@@ -151,10 +162,15 @@ def _exactly_one(
 
 
 def _write_lines(
-    actor: RegistryActor, exchange: Exchange, name: str, answer: Answer, refused_by: Finding | None
+    actor: RegistryActor, exchange: Exchange, query_id: str, name: str, answer: Answer, refused_by: Finding | None
 ) -> None:
     """One line for each record looked into, or one without a record. Clause: ITI TF-2 3.18.5.1"""
-    common = {"trace_id": exchange.trace_id, "event": NAME, "peer": exchange.peer.address}
+    common: Common = {
+        "trace_id": exchange.trace_id,
+        "event": NAME,
+        "peer": exchange.peer.address,
+        "particulars": of_query(exchange, query_id),
+    }
     lines = []
     for patient_key, patient_id in answer.patients.items():
         if denied := answer.denied.get(patient_key):

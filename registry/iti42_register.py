@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from guard.audit import access_log
+from guard.audit.particulars import particulars
 from guard.credentials.caller import Caller
 from guard.policy.facts import Action, RecordFacts, RecordStatus
 from record.facts import facts_for
@@ -152,5 +153,6 @@ def _write_line(
             submission_unique_id=submission.submission_set.unique_id,
             peer=exchange.peer.address,
             refused_by=refused_by,
+            particulars=particulars(exchange),
         )
     )

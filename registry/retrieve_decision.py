@@ -4,7 +4,7 @@ The registry decides, the repository enforces: only the registry knows what is m
 closed and what the document's type is. The caller's own assertion comes along and is verified again
 here; the question is accepted from one of our repositories only. Nothing is cached: a mask bites at the
 next request. The access-log line of each read is written here, in the patient's one log, before the
-bytes move.
+bytes move; so is its audit message, which tells of the repository and of whoever asks it.
 
 Clause: ITI TF-2 3.43.4.1.3; shape after IHE ITI Secure Retrieve (decision at the registry)
 """
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from xml.sax.saxutils import quoteattr
 
 from guard.audit import access_log
+from guard.audit.particulars import particulars
 from guard.credentials.caller import Caller
 from guard.policy.facts import EVERYTHING, Action
 from record.facts import entry_facts, facts_for
@@ -28,6 +29,8 @@ from xds.wire.exchange import Exchange, Reply, Transaction
 
 NAME = "retrieve decision"
 MAX_DOCUMENTS = 1000
+REQUESTER = ("endpoint", "client", "client_address", "process")
+"""Particulars of the retrieve that only the repository knows."""
 
 
 def transaction(actor: RegistryActor) -> Transaction:
@@ -68,6 +71,9 @@ def decide(actor: RegistryActor, exchange: Exchange) -> Reply:
     wanted = [e.text or "" for e in exchange.body.iterfind(f"{{{INTERNAL}}}DocumentUniqueId")][:MAX_DOCUMENTS]
     with actor.database.read() as unit:
         verdicts = [_verdict(actor, unit, exchange.caller, repository, unique_id) for unique_id in wanted]
+    requester = exchange.body.find(f"{{{INTERNAL}}}Requester")
+    told = {name: value for name, value in ({} if requester is None else requester.attrib).items() if name in REQUESTER}
+    asked = particulars(exchange, repository=repository, **told)
     with actor.database.write() as unit:
         for verdict in verdicts:
             unit.audit.append(
@@ -82,6 +88,7 @@ def decide(actor: RegistryActor, exchange: Exchange) -> Reply:
                     reason=verdict.reason,
                     clause=verdict.clause,
                     peer=exchange.peer.address,
+                    particulars=asked,
                 )
             )
     lines = "".join(map(_decision, verdicts))

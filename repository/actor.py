@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from repository.registry_link import RegistryLink
 from repository.store import DocumentStore, RepositoryDatabase
@@ -16,7 +16,8 @@ class RepositoryActor:
     """One repository.
 
     ``unique_id`` is its OID (repositoryUniqueId). ``max_documents`` bounds one retrieve request.
-    ``clock`` gives seconds since the epoch.
+    ``clock`` gives seconds since the epoch. ``under_way`` holds the trace ids of deposits that are stored and not
+    yet answered: how they ended is not known, so nobody is told of them.
     """
 
     unique_id: str
@@ -26,3 +27,4 @@ class RepositoryActor:
     domain: AffinityDomain
     max_documents: int = 100
     clock: Callable[[], float] = time.time
+    under_way: set[str] = field(default_factory=set)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from guard.audit import access_log
+from guard.audit.particulars import particulars
 from repository.actor import RepositoryActor
 from repository.registry_link import Asker, Registered, RegistryUnavailable
 from repository.store import HeldDocument, Staged
@@ -80,8 +81,12 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     if has_errors(findings):
         _log(actor, exchange, submission, next(f for f in findings if f.is_error))
         raise Refused(findings)
-    held = _keep(actor, exchange, submission, documents)
-    return _register(actor, exchange, submission, held, findings)
+    actor.under_way.add(exchange.trace_id)
+    try:
+        kept = _keep(actor, exchange, submission, documents)
+        return _register(actor, exchange, submission, kept, findings)
+    finally:
+        actor.under_way.discard(exchange.trace_id)
 
 
 def _receive(
@@ -191,9 +196,17 @@ def _compare(entry: DocumentEntry, staged: Staged) -> Iterator[Finding]:
     entry.hash, entry.size = staged.sha1, staged.size
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The documents of a deposit, and the number of its line in the access log."""
+
+    held: list[HeldDocument]
+    line: int
+
+
 def _keep(
     actor: RepositoryActor, exchange: Exchange, submission: Submission, documents: Sequence[Document]
-) -> list[HeldDocument]:
+) -> Kept:
     """Make the bytes permanent, then their rows and the log line in one transaction (A-4).
 
     On any failure none of the bytes stays.
@@ -220,18 +233,18 @@ def _keep(
         actor.documents.keep([d.staged for d in documents])
         with actor.database.write() as unit:
             unit.documents.add(held)
-            unit.audit.append(_line(exchange, submission, None))
+            line = unit.audit.append(_line(exchange, submission, None, sent_on="ITI-42"))
     except BaseException:
         actor.documents.discard(h.key for h in held)
         raise
-    return held
+    return Kept(held, line)
 
 
 def _register(
     actor: RepositoryActor,
     exchange: Exchange,
     submission: Submission,
-    held: Sequence[HeldDocument],
+    kept: Kept,
     findings: Sequence[Finding],
 ) -> Reply:
     """Clause: ITI TF-2 3.41.4.1.3 (A-5, A-6, A-7 of our rules)"""
@@ -251,13 +264,13 @@ def _register(
             clause="ITI TF-2 3.41.4.1.3",
         )
         if unavailable.outcome_unknown:
-            _log(actor, exchange, submission, finding)
+            _log(actor, exchange, submission, finding, kept.line)
         else:
-            _withdraw(actor, exchange, submission, held, finding)
+            _withdraw(actor, exchange, submission, kept, finding)
         raise Refused([*findings, finding]) from unavailable
     problems: list[Problem] = [*findings, *answer.errors]
     if not answer.is_success:
-        _withdraw(actor, exchange, submission, held, _refused_by(answer))
+        _withdraw(actor, exchange, submission, kept, _refused_by(answer))
         return Reply([registry_response(RESPONSE_FAILURE, problems, exchange.trace_id)])
     return Reply([registry_response(RESPONSE_SUCCESS, problems, exchange.trace_id)])
 
@@ -272,23 +285,30 @@ def _withdraw(
     actor: RepositoryActor,
     exchange: Exchange,
     submission: Submission,
-    held: Sequence[HeldDocument],
+    kept: Kept,
     finding: Finding,
 ) -> None:
     """Rows first, bytes after: a crash in between leaves only bytes without a row, which the sweep removes."""
-    keys = [h.key for h in held]
+    keys = [h.key for h in kept.held]
     with actor.database.write() as unit:
         unit.documents.remove(keys)
-        unit.audit.append(_line(exchange, submission, finding))
+        unit.audit.append(_line(exchange, submission, finding, sent_on="ITI-42"), replaces=kept.line)
     actor.documents.discard(keys)
 
 
-def _log(actor: RepositoryActor, exchange: Exchange, submission: Submission, finding: Finding) -> None:
+def _log(
+    actor: RepositoryActor, exchange: Exchange, submission: Submission, finding: Finding, kept_line: int = 0
+) -> None:
+    """``kept_line`` is the line the deposit was stored with, 0 when it never got so far."""
     with actor.database.write() as unit:
-        unit.audit.append(_line(exchange, submission, finding))
+        line = _line(exchange, submission, finding, sent_on="ITI-42" if kept_line else "")
+        unit.audit.append(line, replaces=kept_line)
 
 
-def _line(exchange: Exchange, submission: Submission, refused_by: Finding | None) -> access_log.AccessLine:
+def _line(
+    exchange: Exchange, submission: Submission, refused_by: Finding | None, sent_on: str = ""
+) -> access_log.AccessLine:
+    """``sent_on`` is the transaction the registry was asked with, "" when it was not asked."""
     return access_log.deposit(
         exchange.caller,
         trace_id=exchange.trace_id,
@@ -299,4 +319,5 @@ def _line(exchange: Exchange, submission: Submission, refused_by: Finding | None
         submission_unique_id=submission.submission_set.unique_id,
         peer=exchange.peer.address,
         refused_by=refused_by,
+        particulars=particulars(exchange, sent_on=sent_on),
     )

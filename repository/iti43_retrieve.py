@@ -16,6 +16,7 @@ from functools import partial
 from uuid import uuid4
 
 from guard.audit import access_log
+from guard.audit.particulars import particulars
 from guard.credentials.token import presented
 from repository.actor import RepositoryActor
 from repository.registry_link import Asker, Permit, RegistryUnavailable
@@ -67,23 +68,21 @@ def retrieve(actor: RepositoryActor, exchange: Exchange) -> Reply:
     """
     requests = read_retrieve_request(exchange.body)
     if len(requests) > actor.max_documents:
-        raise Refused(
-            [
-                Finding(
-                    code=ErrorCode.XDSTooManyResults,
-                    subject="RetrieveDocumentSetRequest",
-                    field="DocumentRequest",
-                    found=str(len(requests)),
-                    expected=f"at most {actor.max_documents} documents in one request",
-                    clause="ITI TF-3 4.2.4.1",
-                )
-            ]
+        too_many = Finding(
+            code=ErrorCode.XDSTooManyResults,
+            subject="RetrieveDocumentSetRequest",
+            field="DocumentRequest",
+            found=str(len(requests)),
+            expected=f"at most {actor.max_documents} documents in one request",
+            clause="ITI TF-3 4.2.4.1",
         )
+        _log_refused(actor, exchange, requests[: actor.max_documents], too_many)
+        raise Refused([too_many])
     mine = [r for r in requests if r.repository_unique_id == actor.unique_id]
     foreign = [r for r in requests if r.repository_unique_id != actor.unique_id]
     findings = [_unknown_repository(r) for r in foreign]
     if foreign:
-        _log_foreign(actor, exchange, foreign, findings[-1])
+        _log_refused(actor, exchange, foreign, findings[-1])
     permits = _permits(actor, exchange, mine)
     served: list[Served] = []
     with actor.database.read() as unit:
@@ -101,23 +100,24 @@ def _permits(actor: RepositoryActor, exchange: Exchange, mine: Sequence[Document
     asker = Asker(presented(exchange.envelope, exchange.security), exchange.peer.certificate, exchange.trace_id)
     try:
         permits = actor.registry.decide(
-            actor.unique_id, list(dict.fromkeys(r.document_unique_id for r in mine)), asker
+            actor.unique_id,
+            list(dict.fromkeys(r.document_unique_id for r in mine)),
+            asker,
+            particulars(exchange, client_address=exchange.peer.address),
         )
     except SoapFault:
         _ = exchange.caller  # our own verification finds the cause, for our log; the registry's word stands anyway
         raise
     except RegistryUnavailable as unavailable:
-        raise Refused(
-            [
-                Finding(
-                    code=ErrorCode.XDSRepositoryError,
-                    subject="the registry",
-                    found=str(unavailable),
-                    expected="its decision on this retrieve; without one nothing is served: repeat later",
-                    clause="ITI TF-2 3.43.4.1.3",
-                )
-            ]
-        ) from unavailable
+        undecided = Finding(
+            code=ErrorCode.XDSRepositoryError,
+            subject="the registry",
+            found=str(unavailable),
+            expected="its decision on this retrieve; without one nothing is served: repeat later",
+            clause="ITI TF-2 3.43.4.1.3",
+        )
+        _log_refused(actor, exchange, mine, undecided)
+        raise Refused([undecided]) from unavailable
     exchange.is_vouched = True
     return permits
 
@@ -166,7 +166,7 @@ def _unknown_repository(request: DocumentRequest) -> Finding:
     )
 
 
-def _log_foreign(
+def _log_refused(
     actor: RepositoryActor, exchange: Exchange, requests: Sequence[DocumentRequest], finding: Finding
 ) -> None:
     """The registry logs what it decides; what never reached it is logged here."""
@@ -184,6 +184,7 @@ def _log_foreign(
                     reason=f"expected {finding.expected}",
                     clause=finding.clause,
                     peer=exchange.peer.address,
+                    particulars=particulars(exchange, repository=request.repository_unique_id),
                 )
             )
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
 
+from guard.audit.particulars import Particulars
 from guard.credentials.vihf import security_header
 from xds.ebxml.read import read_registry_response
 from xds.ebxml.write import submit_objects_request
@@ -67,9 +68,12 @@ class RegistryLink(Protocol):
         """Raises RegistryUnavailable."""
         ...
 
-    def decide(self, repository_unique_id: str, unique_ids: Sequence[str], asker: Asker) -> dict[str, Permit]:
+    def decide(
+        self, repository_unique_id: str, unique_ids: Sequence[str], asker: Asker, told: Particulars
+    ) -> dict[str, Permit]:
         """Permits by uniqueId; what is not in it is denied. The registry has verified the asker's credential.
 
+        ``told`` says of the retrieve what its audit message needs.
         Raises RegistryUnavailable; SoapFault when the registry does not accept the credential.
         """
         ...
@@ -95,11 +99,17 @@ class SoapRegistryLink:
         status, errors = read_registry_response(answer.body)
         return Registered(status == RESPONSE_SUCCESS, tuple(errors))
 
-    def decide(self, repository_unique_id: str, unique_ids: Sequence[str], asker: Asker) -> dict[str, Permit]:
+    def decide(
+        self, repository_unique_id: str, unique_ids: Sequence[str], asker: Asker, told: Particulars
+    ) -> dict[str, Permit]:
         asked = "".join(f"<DocumentUniqueId>{escape(u)}</DocumentUniqueId>" for u in unique_ids)
+        requester = (
+            f"<Requester endpoint={quoteattr(told.endpoint)} client={quoteattr(told.client)} "
+            f"client_address={quoteattr(told.client_address)} process={quoteattr(told.process)}/>"
+        )
         body = (
             f'<RetrieveDecisionRequest xmlns="{INTERNAL}"><RepositoryUniqueId>{escape(repository_unique_id)}'
-            f"</RepositoryUniqueId>{asked}</RetrieveDecisionRequest>"
+            f"</RepositoryUniqueId>{asked}{requester}</RetrieveDecisionRequest>"
         )
         try:
             answer = _call(self._internal, f"{INTERNAL}:RetrieveDecision", [body.encode()], asker)

@@ -112,6 +112,7 @@ def serve_one(settings: Settings, name: str) -> None:
         built.append(build(settings))
         if section.admin_port:
             stop_admin.append(admin.serve(section.admin_port, built[0].meter, built[0].ready))
+        built[0].began()
         return built[0].app
 
     def abandoned() -> None:
@@ -130,4 +131,8 @@ def serve_one(settings: Settings, name: str) -> None:
         rate=settings.limits.body_rate,
         on_handshake_failure=wiring.handshake_logger(lambda: opener(url), name),
     )
-    Server(listener, make, lambda: built[0].background(), abandoned).run()  # noqa: PLW0108 - built exists only in the worker
+    def ended() -> None:
+        for one in built:
+            one.ended()
+
+    Server(listener, make, lambda: built[0].background(), abandoned, ended).run()  # noqa: PLW0108 - built exists only in the worker

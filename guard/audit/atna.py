@@ -187,7 +187,8 @@ def _of_our_call(who: Who, line: AccessLine, node: Node, side: str) -> str:
 def _human(line: AccessLine) -> str:
     """Clause: ITI TF-2 3.40.4.2 (user name, roles)"""
     roles = "".join(_coded("RoleIDCode", _role(key)) for key in line.role.split("~") if key)
-    return _active(line.particulars.user, requestor=True, roles=roles)
+    user = line.particulars.user
+    return _active(user, name=user, requestor=True, roles=roles)
 
 
 @lru_cache(maxsize=1024)
@@ -198,11 +199,14 @@ def _role(key: str) -> Code:
 
 
 def _active(
-    user: str, *, requestor: bool, alternative: str = "", role: Code | None = None, roles: str = "", network: str = ""
+    user: str, *, requestor: bool, alternative: str = "", name: str = "", role: Code | None = None, roles: str = "",
+    network: str = "",
 ) -> str:
     attributes = f"UserID={_quoted(user)}"
     if alternative:
         attributes += f" AlternativeUserID={_quoted(alternative)}"
+    if name:
+        attributes += f" UserName={_quoted(name)}"
     attributes += f' UserIsRequestor="{str(requestor).lower()}"'
     if network:
         kind = "2" if _is_address(network) else "1"

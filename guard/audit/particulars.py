@@ -68,7 +68,7 @@ NONE = Particulars()
 
 def particulars(exchange: Exchange, **facts: Any) -> Particulars:
     """The particulars of a SOAP exchange, with what its transaction knows besides (see ``Particulars``)."""
-    caller: Caller | None = exchange.caller
+    caller: Caller | None = exchange.known_caller
     given = {
         "endpoint": exchange.endpoint,
         "client": exchange.addressing.reply_to or subject(exchange.peer.certificate),
