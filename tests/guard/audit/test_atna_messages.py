@@ -1,0 +1,279 @@
+"""Audit messages made of lines of the access log: field by field, row by row."""
+
+from __future__ import annotations
+
+from base64 import b64decode
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from lxml import etree
+
+from guard.audit import atna
+from guard.audit.atna_rows import RECEIVED, SENT
+from guard.audit.particulars import LONGEST_REQUEST, Particulars
+from guard.audit.store import AccessLine
+
+NODE = atna.Node(
+    source_id="carnet", site="chu", endpoints={"registry": "https://reg.test:8442", "repository": "https://[::1]:8441"},
+    forwards={"ITI-42": "https://reg.test:8442/services/registry/iti42"},
+)
+ANONYMOUS = "http://www.w3.org/2005/08/addressing/anonymous"
+TOLD = Particulars(
+    endpoint="/services/x", client=ANONYMOUS, process="7@host", user="<8997@CN=Éve & Co>",
+    purpose=("normal", "1.2.250.1.213.1.1.4.248", "Accès normal"), submission_set="1.2.3", repository="1.9",
+    query_id="urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", request="<q>é</q>", message_id="m-1",
+)
+LINE = AccessLine(
+    at="2026-03-12T13:03:07.120Z", trace_id="t", event="ITI-41", action="deposit", outcome="success",
+    patient_id="279^^^&1.2&ISO^NH", caller_id="8997", caller_name="ESSAI Anne", role="10^^1.2.250.1.71.1.2.7~X^^9.9",
+    documents=("1.5", "1.6"), peer="10.0.0.9", particulars=TOLD,
+)
+
+
+def made(line: AccessLine, actor: str = "registry") -> list[Any]:
+    return [etree.fromstring(m.xml) for m in atna.messages([line], NODE, actor)]
+
+
+def code(element: Any) -> tuple[str, str, str]:
+    return element.get("csd-code"), element.get("codeSystemName"), element.get("originalText")
+
+
+def shape(message: Any) -> dict[str, Any]:
+    """Everything of a message but its time and source, in the words of the tables."""
+    event = message.find("EventIdentification")
+    return {
+        "event": (code(event.find("EventID")), event.get("EventActionCode"), code(event.find("EventTypeCode"))),
+        "outcome": event.get("EventOutcomeIndicator"),
+        "who": [
+            (
+                p.get("UserID"), p.get("AlternativeUserID"), p.get("UserIsRequestor"),
+                ",".join(r.get("csd-code") for r in p.iterfind("RoleIDCode")),
+                p.get("NetworkAccessPointID"), p.get("NetworkAccessPointTypeCode"),
+            )
+            for p in message.iterfind("ActiveParticipant")
+        ],
+        "what": [
+            (
+                o.get("ParticipantObjectID"), o.get("ParticipantObjectTypeCode"),
+                o.get("ParticipantObjectTypeCodeRole"), o.get("ParticipantObjectDataLifeCycle"),
+                code(o.find("ParticipantObjectIDTypeCode"))[:2],
+                {d.get("type"): b64decode(d.get("value")).decode() for d in o.iterfind("ParticipantObjectDetail")},
+            )
+            for o in message.iterfind("ParticipantObjectIdentification")
+        ],
+    }
+
+
+REG, REP = "https://reg.test:8442/services/x", "https://[::1]:8441/services/x"
+SOURCE = (ANONYMOUS, None, "true", "110153", "10.0.0.9", "2")
+TAKER = (ANONYMOUS, None, "true", "110152", "10.0.0.9", "2")
+HUMAN = ("<8997@CN=Éve & Co>", None, "true", "10,X", None, None)
+AT_REGISTRY = (REG, "7@host", "false", "110152", "reg.test", "1")
+AT_REPOSITORY = (REP, "7@host", "false", "110152", "::1", "2")
+PATIENT = ("279^^^&1.2&ISO^NH", "1", "1", None, ("2", "RFC-3881"), {})
+SET_TYPE = ("urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd", "IHE XDS Metadata")
+SET = ("1.2.3", "2", "20", None, SET_TYPE, {})
+HELD = {"Repository Unique ID": "1.9"}
+DOCUMENTS = [(u, "2", "3", None, ("9", "RFC-3881"), HELD) for u in LINE.documents]
+ERASED = [(u, "2", "3", "15", ("9", "RFC-3881"), HELD) for u in LINE.documents]
+REMOVED = [(u, "2", "3", "15", ("urn:ihe:iti:2017:ObjectRef", "IHE XDS Metadata"), {}) for u in LINE.documents]
+IMPORT, EXPORT = ("110107", "DCM", "Import"), ("110106", "DCM", "Export")
+RECORD, QUERY = ("110110", "DCM", "Patient Record"), ("110112", "DCM", "Query")
+
+
+def asked(name: str) -> list[Any]:
+    return [PATIENT, (TOLD.query_id, "2", "24", None, (name, "IHE Transactions"), {"QueryEncoding": "UTF-8"})]
+
+
+def fed(kind: str) -> list[Any]:
+    return [(*PATIENT[:5], {kind: "m-1"})]
+
+
+TABLE: dict[str, tuple[Any, str, str, list[Any], list[Any]]] = {
+    "ITI-8": (RECORD, "C", "Patient Identity Feed", [SOURCE, AT_REGISTRY, HUMAN], fed("MSH-10")),
+    "ITI-18": (QUERY, "E", "Registry Stored Query", [SOURCE, AT_REGISTRY, HUMAN], asked("ITI-18")),
+    "ITI-41": (IMPORT, "C", "Provide and Register Document Set-b", [SOURCE, AT_REPOSITORY, HUMAN], [PATIENT, SET]),
+    "ITI-42": (IMPORT, "C", "Register Document Set-b", [SOURCE, AT_REGISTRY, HUMAN], [PATIENT, SET]),
+    "ITI-43": (
+        EXPORT, "R", "Retrieve Document Set", [(REP, "7@host", "false", "110153", "::1", "2"), TAKER, HUMAN],
+        [PATIENT, *DOCUMENTS],
+    ),
+    "ITI-44": (RECORD, "C", "Patient Identity Feed", [SOURCE, HUMAN, AT_REGISTRY], fed("II")),
+    "ITI-51": (QUERY, "E", "Multi-Patient Stored Query", [SOURCE, AT_REGISTRY, HUMAN], asked("ITI-51")),
+    "ITI-57": (IMPORT, "U", "Update Document Set", [SOURCE, HUMAN, AT_REGISTRY], [PATIENT, SET]),
+    "ITI-61": (IMPORT, "C", "Register On-Demand Document Entry", [SOURCE, HUMAN, AT_REGISTRY], [PATIENT, SET]),
+    "ITI-62": (RECORD, "D", "Remove Metadata", [SOURCE, HUMAN, AT_REGISTRY], [PATIENT, *REMOVED]),
+    "ITI-86": (RECORD, "D", "Remove Documents", [SOURCE, HUMAN, AT_REPOSITORY], [PATIENT, *ERASED]),
+    "ITI-92": (IMPORT, "U", "Restricted Update Document Set", [SOURCE, HUMAN, AT_REGISTRY], [PATIENT, SET]),
+}
+"""The tables of the framework, written out a second time."""
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_each_transaction_has_the_message_of_its_table(name: str) -> None:
+    """Event, action, participants in order, objects in order, and nothing besides. Rule: A-20, A-23"""
+    event, act, text, who, what = TABLE[name]
+    (message,) = made(replace(LINE, event=name))
+    assert shape(message) == {
+        "event": (event, act, (name, "IHE Transactions", text)), "outcome": "0", "who": who, "what": what,
+    }
+    assert [e.tag for e in message.find("EventIdentification")] == ["EventID", "EventTypeCode", "PurposeOfUse"]
+
+
+def test_every_row_is_in_a_table_of_these_tests() -> None:
+    """A transaction added to the rows is added here too."""
+    assert set(RECEIVED) == {*TABLE, "application start", "application stop", "login", "node authentication"}
+    assert set(SENT) == {"ITI-42"}
+
+
+def test_a_deposit_sent_on_is_told_twice() -> None:
+    """As what the repository took in, and as what it sent the registry; nobody's token is named in the second. Rule: A-20"""
+    first, second = made(replace(LINE, particulars=replace(TOLD, sent_on="ITI-42")), "repository")
+    assert shape(first)["event"][2][0] == "ITI-41"
+    assert shape(second) == {
+        "event": (EXPORT, "R", ("ITI-42", "IHE Transactions", "Register Document Set-b")),
+        "outcome": "0",
+        "who": [
+            (ANONYMOUS, "7@host", "true", "110153", "::1", "2"),
+            ("https://reg.test:8442/services/registry/iti42", None, "false", "110152", "reg.test", "1"),
+        ],
+        "what": [PATIENT, SET],
+    }
+    assert {m.find("AuditSourceIdentification").get("AuditSourceID") for m in (first, second)} == {"carnet-repository"}
+
+
+def test_the_event_says_when_how_it_ended_and_for_what() -> None:
+    """Time as in the log, the reason of a refusal with its clause, the purpose as the token codes it. Rule: A-23"""
+    (message,) = made(replace(LINE, outcome="refused", reason="masked <x>", clause="DMP"))
+    event = message.find("EventIdentification")
+    assert (event.get("EventDateTime"), event.get("EventOutcomeIndicator")) == (LINE.at, "8")
+    assert event.findtext("EventOutcomeDescription") == "masked <x> (DMP)"
+    assert code(event.find("PurposeOfUse")) == TOLD.purpose
+    source = message.find("AuditSourceIdentification")
+    assert dict(source.attrib) == {"AuditEnterpriseSiteID": "chu", "AuditSourceID": "carnet-repository"}
+    assert source[0].get("csd-code") == "4"
+    human = message.findall("ActiveParticipant")[2]
+    assert human.get("UserName") == human.get("UserID")
+    assert [code(r) for r in human] == [("10", "1.2.250.1.71.1.2.7", "médecin"), ("X", "9.9", "X")]
+
+
+def test_a_query_is_told_whole_or_said_to_be_cut() -> None:
+    """Rule: A-24"""
+    (message,) = made(replace(LINE, event="ITI-18"))
+    assert b64decode(message.findtext(".//ParticipantObjectQuery")).decode() == "<q>é</q>"
+    cut = replace(TOLD, request="x" * LONGEST_REQUEST, request_size=LONGEST_REQUEST + 9)
+    (message,) = made(replace(LINE, event="ITI-18", particulars=cut))
+    details = shape(message)["what"][1][5]
+    assert details["Characters of the whole request"] == str(LONGEST_REQUEST + 9)
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    """No patient, no token, no submission set: no object and no person, and the peer by its address. Rule: A-20"""
+    bare = replace(LINE, patient_id="", role="", particulars=Particulars(endpoint="/services/x"))
+    (message,) = made(bare)
+    told = shape(message)
+    assert told["what"] == []
+    assert [who[0] for who in told["who"]] == ["10.0.0.9", REP]
+    assert message.find(".//PurposeOfUse") is None
+
+
+def test_a_feed_chooses_its_action() -> None:
+    """An update is U, a merge is D and U: the line says so, the row has the rest."""
+    for act in "UD":
+        (message,) = made(replace(LINE, event="ITI-8", particulars=replace(TOLD, act=act)))
+        assert shape(message)["event"][:2] == (RECORD, act)
+
+
+def test_start_stop_login_and_nodes() -> None:
+    """The events that are no transactions. Rule: A-29"""
+    for row, number, text in (("application start", "110120", "Application Start"),
+                              ("application stop", "110121", "Application Stop")):
+        (message,) = made(replace(LINE, event="registry", particulars=Particulars(row=row, process="7@host")))
+        assert shape(message) == {
+            "event": (("110100", "DCM", "Application Activity"), "E", (number, "DCM", text)), "outcome": "0",
+            "who": [("carnet-registry", "7@host", "false", "110150", "reg.test", "1")], "what": [],
+        }
+    refused = replace(LINE, event="registry", outcome="refused", reason="expired", caller_id="")
+    told = Particulars(row="login", process="7@host", client="CN=x")
+    (message,) = made(replace(refused, particulars=told))
+    node = ("https://reg.test:8442", "7@host", "false", "", "reg.test", "1")
+    assert shape(message) == {
+        "event": (("110114", "DCM", "User Authentication"), "E", ("110122", "DCM", "Login")), "outcome": "8",
+        "who": [("CN=x", None, "true", "", "10.0.0.9", "2"), node], "what": [],
+    }
+    (message,) = made(replace(refused, particulars=replace(told, row="node authentication")))
+    assert shape(message) == {
+        "event": (("110113", "DCM", "Security Alert"), "E", ("110126", "DCM", "Node Authentication")), "outcome": "4",
+        "who": [(node[0], "7@host", "true", "", "reg.test", "1"), ("CN=x", None, "false", "", "10.0.0.9", "2")],
+        "what": [("10.0.0.9", "2", None, None, ("110182", "DCM"), {"Alert Description": "expired"})],
+    }
+
+
+def test_an_event_without_a_row_gives_no_message() -> None:
+    """It stays in the access log."""
+    assert made(replace(LINE, event="TD1")) == []
+
+
+def test_documents_of_one_retrieve_are_told_together() -> None:
+    """One message for each patient and outcome; other transactions are never merged. Rule: A-22, E-18"""
+    read = replace(LINE, event="ITI-43", documents=("1",))
+    lines = [
+        read, replace(read, documents=("2",)), replace(read, outcome="refused", reason="a"),
+        replace(read, outcome="refused", reason="b"), replace(read, patient_id="other"),
+        replace(read, patient_id="other", trace_id="u"), LINE, LINE,
+    ]
+    groups = list(atna.grouped(lines))
+    assert [len(group) for group in groups] == [2, 2, 1, 1, 1, 1]
+    assert [line for group in groups for line in group] == lines
+    (message,) = (etree.fromstring(m.xml) for m in atna.messages(groups[1], NODE, "registry"))
+    assert message.findtext(".//EventOutcomeDescription") == "a; b"
+    assert shape(message)["outcome"] == "8"
+
+
+def test_a_message_is_the_same_however_often_it_is_made() -> None:
+    """So that what is sent twice can be recognised."""
+    assert list(atna.messages([LINE], NODE, "registry")) == list(atna.messages([LINE], NODE, "registry"))
+
+
+@pytest.fixture(scope="session")
+def audit_schema(oracles: Path) -> etree.XMLSchema:
+    """The DICOM audit schema, edition 2017c."""
+    return etree.XMLSchema(etree.parse(str(oracles / "audit-xsd" / "dicom2017c.xsd")))
+
+
+ROWS = [*({"row": name} for name in RECEIVED), {"sent_on": "ITI-42"}]
+
+
+@pytest.mark.parametrize("outcome", ["success", "refused"])
+@pytest.mark.parametrize("told", ROWS, ids=lambda told: "".join(told.values()))
+def test_every_message_satisfies_the_schema(audit_schema: etree.XMLSchema, told: Any, outcome: str) -> None:
+    """With all there is to tell, and with next to nothing. Rule: A-21"""
+    for line in (LINE, replace(LINE, patient_id="", role="", documents=(), peer="", particulars=Particulars())):
+        full = replace(line, outcome=outcome, reason="r", particulars=replace(line.particulars, **told))
+        for message in made(full):
+            audit_schema.assertValid(message)
+
+
+NASTY = st.text(max_size=40)
+
+
+@given(NASTY, NASTY, NASTY, st.sampled_from(sorted(RECEIVED)))
+def test_no_text_breaks_a_message(one: str, two: str, three: str, row: str) -> None:
+    """Whatever is in a field stays in its field; what XML cannot carry is replaced. Rule: A-20"""
+    told = replace(TOLD, row=row, client=one, user=two, submission_set=three, query_id=two, endpoint=one, request=three)
+    line = replace(LINE, patient_id=two, peer=three, documents=(one,), reason=two, outcome="refused", role=one,
+                   particulars=told)
+    plain = made(replace(LINE, event=row, outcome="refused"))[0]
+    (message,) = made(line)
+    assert {e.tag for e in message.iter()} <= {e.tag for e in plain.iter()} | {"EventOutcomeDescription", "RoleIDCode"}
+    assert Particulars.from_json(told.as_json()) == told
+
+
+def test_particulars_of_another_version_are_read() -> None:
+    """What this version does not know is left out, what is not there is blank."""
+    assert Particulars.from_json('{"client":"x","later":1}') == Particulars(client="x")
+    assert Particulars.from_json("") == Particulars()
