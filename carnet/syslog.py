@@ -73,8 +73,7 @@ class SyslogChannel:
             connection.settimeout(TAKEN_WITHIN)
             connection.sendall(b"".join(frames))
             _wait_taken(connection)
-            if not _is_sound(connection, SOUND_FOR):
-                raise ConnectionResetError("the receiver closed the connection")
+            _require_sound(connection, SOUND_FOR)
         except BaseException:
             self.close()
             raise
@@ -102,7 +101,7 @@ def _wait_taken(connection: ssl.SSLSocket) -> None:
     while unconfirmed(connection):
         if time.monotonic() > deadline:
             raise TimeoutError("the receiver does not take what is sent")
-        time.sleep(0.005)
+        _require_sound(connection, 0.005)
 
 
 def unconfirmed(connection: socket.socket) -> int:
@@ -111,6 +110,11 @@ def unconfirmed(connection: socket.socket) -> int:
         return int(struct.unpack("i", fcntl.ioctl(connection, termios.TIOCOUTQ, b"\0" * 4))[0])
     except OSError:
         return 0
+
+
+def _require_sound(connection: ssl.SSLSocket, seconds: float) -> None:
+    if not _is_sound(connection, seconds):
+        raise ConnectionResetError("the receiver closed the connection")
 
 
 def _is_sound(connection: ssl.SSLSocket, seconds: float) -> bool:

@@ -1,0 +1,183 @@
+"""What the services leave in their outboxes, transaction by transaction, over both forms of the link."""
+
+from __future__ import annotations
+
+import json
+from base64 import b64decode
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from lxml import etree
+
+import storage
+from carnet.cli import main
+from carnet.commands.log import messages
+from carnet.wiring import audit_node
+from conformance import frames
+from guard.audit import atna
+from tests.world import FIND_DOCUMENTS, World, codes
+from xds.namespaces import QUERY
+from xds.wire.client import FaultReceived
+
+ANONYMOUS = "http://www.w3.org/2005/08/addressing/anonymous"
+
+
+class Told:
+    """One audit message, read."""
+
+    def __init__(self, xml: str) -> None:
+        self.root = etree.fromstring(xml)
+        event = self.root.find("EventIdentification")
+        assert event is not None
+        self.kind = event.find("EventTypeCode").get("csd-code")  # type: ignore[union-attr]
+        self.act, self.outcome = event.get("EventActionCode"), event.get("EventOutcomeIndicator")
+        self.event = event.find("EventID").get("originalText")  # type: ignore[union-attr]
+        self.source = self.root.find("AuditSourceIdentification").get("AuditSourceID")  # type: ignore[union-attr]
+        self.who = [p.get("UserID") for p in self.root.iterfind("ActiveParticipant")]
+        self.network = [p.get("NetworkAccessPointID") for p in self.root.iterfind("ActiveParticipant")]
+        self.what = [o.get("ParticipantObjectID") for o in self.root.iterfind("ParticipantObjectIdentification")]
+
+    @property
+    def head(self) -> tuple[Any, ...]:
+        return self.kind, self.event, self.act, self.outcome, self.source
+
+
+def told(world: World, since: dict[str, int], *kinds: str) -> list[Told]:
+    """Messages of both services that came after ``since`` (see ``depths``), the registry's first."""
+    found = []
+    for name, number in since.items():
+        for _, rows in outboxes(world, name):
+            fresh = [line for key, line in rows if key.number > number]
+            for group in atna.grouped(fresh):
+                found += [Told(m.xml) for m in atna.messages(group, audit_node(world.settings), name)]
+    return [one for one in found if not kinds or one.kind in kinds]
+
+
+def outboxes(world: World, name: str) -> Any:
+    opener = storage.open_registry if name == "registry" else storage.open_repository
+    url = world.settings.registry_database if name == "registry" else world.settings.repository_database
+    with closing(opener(url)) as database, database.read() as unit:
+        yield name, unit.outbox.latest(50)
+
+
+def last(world: World) -> dict[str, int]:
+    """The newest row of each outbox."""
+    return {
+        name: max((key.number for _, rows in outboxes(world, name) for key, _ in rows), default=0)
+        for name in ("registry", "repository")
+    }
+
+
+def test_a_deposit_is_told_by_both_services(world: World, oracles: Path) -> None:
+    """ITI-41 and ITI-42 as the repository saw them, ITI-42 as the registry did. Rule: A-20, A-21, A-23"""
+    schema = etree.XMLSchema(etree.parse(str(oracles / "audit-xsd" / "dicom2017c.xsd")))
+    patient, since = world.patient(), last(world)
+    submission = frames.valid_submission("dmp", documents=2, patient_id=patient)
+    assert world.deposit(submission).is_success
+    registered, provided, sent = told(world, since)
+    assert registered.head == ("ITI-42", "Import", "C", "0", "carnet-registry")
+    assert provided.head == ("ITI-41", "Import", "C", "0", "carnet-repository")
+    assert sent.head == ("ITI-42", "Export", "R", "0", "carnet-repository")
+    at_registry = f"{world.settings.registry_url}/services/registry/iti42"
+    at_repository = f"{world.settings.repository_url}/services/repository"
+    person = provided.who[2] or ""
+    assert person.startswith("<899700000018@") and person.endswith(">")
+    assert provided.who == [ANONYMOUS, at_repository, person]
+    assert sent.who == [ANONYMOUS, at_registry]
+    assert registered.who == [ANONYMOUS, at_registry, person]
+    for one in (registered, provided, sent):
+        schema.assertValid(one.root)
+        assert one.what == [patient, submission.submission_set.unique_id]
+
+
+def test_a_refused_deposit_is_told_once_for_each_side(world: World) -> None:
+    """By its end: what the repository had already stored is not called a success. Rule: A-22"""
+    patient = world.patient()
+    submission = frames.valid_submission("dmp", patient_id=patient)
+    assert world.deposit(submission).is_success
+    since = last(world)
+    assert codes(world.deposit(submission)) == {"XDSDuplicateUniqueIdInRegistry"}
+    assert [(one.kind, one.event, one.outcome) for one in told(world, since)] == [
+        ("ITI-42", "Import", "8"), ("ITI-41", "Import", "8"), ("ITI-42", "Export", "8"),
+    ]
+
+
+def test_a_deposit_the_registry_never_saw_is_no_register(world: World) -> None:
+    """A wrong size ends at the repository: no ITI-42 was sent. Rule: A-20"""
+    since = last(world)
+    submission = frames.valid_submission("dmp", patient_id=world.patient(), size=1)
+    assert not world.deposit(submission).is_success
+    assert [one.head for one in told(world, since)] == [("ITI-41", "Import", "C", "8", "carnet-repository")]
+
+
+def test_a_query_is_told_with_its_request(world: World) -> None:
+    """The query's id, and the whole AdhocQueryRequest. Rule: A-20, A-24"""
+    patient, since = world.patient(), last(world)
+    assert world.find(patient).outcome.is_success
+    (one,) = told(world, since)
+    assert one.head == ("ITI-18", "Query", "E", "0", "carnet-registry")
+    assert one.what == [patient, FIND_DOCUMENTS]
+    request = etree.fromstring(b64decode(one.root.findtext(".//ParticipantObjectQuery") or ""))
+    assert request.tag == f"{{{QUERY}}}AdhocQueryRequest"
+    assert patient in "".join(request.itertext())
+
+
+def test_a_retrieve_is_told_of_the_repository_and_its_caller(world: World) -> None:
+    """Who asked the repository, not who asked the registry; what was refused apart. Rule: A-20, A-22, E-18"""
+    patient = world.patient()
+    submission = frames.valid_submission("dmp", documents=2, patient_id=patient)
+    assert world.deposit(submission).is_success
+    since = last(world)
+    wanted = [entry.unique_id for entry in submission.entries]
+    world.read(patient, [*wanted, "1.2.3.4"])
+    served, refused = told(world, since)
+    assert served.head == ("ITI-43", "Export", "R", "0", "carnet-repository")
+    assert refused.head == ("ITI-43", "Export", "R", "8", "carnet-repository")
+    assert served.what == [patient, *wanted]
+    assert refused.what == ["1.2.3.4"]
+    for one in (served, refused):
+        assert one.who[:2] == [f"{world.settings.repository_url}/services/repository", ANONYMOUS]
+        assert one.network[:2] == ["127.0.0.1", "127.0.0.1"]
+        details = {b64decode(d.get("value", "")) for d in one.root.iter("ParticipantObjectDetail")}
+        assert details == {world.settings.repository.unique_id.encode()}
+
+
+def test_a_retrieve_from_another_repository_is_told(here: World) -> None:
+    """Its documents never reach the registry; the repository tells."""
+    since = last(here)
+    here.client().retrieve([("1.2.3", "1.2.3.4")], lambda: None, patient_id=here.patient())  # type: ignore[arg-type,return-value]
+    (one,) = told(here, since)
+    assert (*one.head, one.what) == ("ITI-43", "Export", "R", "8", "carnet-repository", ["1.2.3.4"])
+
+
+def test_a_caller_who_is_not_believed_is_told(here: World) -> None:
+    """A request without an assertion is a failed login. Rule: A-29"""
+    since = last(here)
+    client = here.client()
+    with pytest.raises(FaultReceived):
+        assert client.registry is not None
+        client.registry.call(
+            "urn:ihe:iti:2007:RegistryStoredQuery",
+            [b'<q:AdhocQueryRequest xmlns:q="urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0"/>'],
+        )
+    (one,) = told(here, since)
+    assert one.head == ("110122", "User Authentication", "E", "8", "carnet-registry")
+    assert one.who[1] == f"{here.settings.registry_url}/services/registry"
+    assert "899700000018" in (one.who[0] or "")
+
+
+def test_the_messages_can_be_read_on_the_command_line(here: World) -> None:
+    """Of one record, or the newest of both services; as XML or as JSON. Rule: A-20"""
+    patient = here.patient()
+    assert here.deposit(frames.valid_submission("dmp", patient_id=patient)).is_success
+    arguments = ["log", patient, "--atna", "--data", str(here.folder)]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 0, done.output
+    assert [Told(line).kind for line in done.output.splitlines()] == ["ITI-42"]
+    done = CliRunner().invoke(main, ["log", "--all", "--atna", "--last", "3", "--json", "--data", str(here.folder)])
+    shown = [json.loads(line)["message"] for line in done.output.splitlines()]
+    assert shown == [m.xml for m in messages(here.settings, "", 3)]
+    assert CliRunner().invoke(main, ["log", "nobody", "--atna", "--data", str(here.folder)]).exit_code == 2
