@@ -131,7 +131,7 @@ def test_every_row_is_in_a_table_of_these_tests() -> None:
 
 
 def test_a_deposit_sent_on_is_told_twice() -> None:
-    """As what the repository took in, and as what it sent the registry; nobody's token is named in the second. Rule: A-20"""
+    """As what the repository took in, and as what it sent on; the token is named in the first alone. Rule: A-20"""
     first, second = made(replace(LINE, particulars=replace(TOLD, sent_on="ITI-42")), "repository")
     assert shape(first)["event"][2][0] == "ITI-41"
     assert shape(second) == {
