@@ -203,7 +203,7 @@ def test_old_rows_go_even_if_nothing_is_ever_sent(
 
 @dataclass
 class Receiver:
-    """A syslog receiver in a thread: takes so many connections, each read to its end or cut a moment after ``cut`` bytes."""
+    """A syslog receiver in a thread: reads each connection to its end, or cuts it a moment after ``cut`` bytes."""
 
     context: ssl.SSLContext
     cut: list[int] = field(default_factory=list)

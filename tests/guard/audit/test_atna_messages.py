@@ -267,7 +267,7 @@ def test_no_text_breaks_a_message(one: str, two: str, three: str, row: str) -> N
     told = replace(TOLD, row=row, client=one, user=two, submission_set=three, query_id=two, endpoint=one, request=three)
     line = replace(LINE, patient_id=two, peer=three, documents=(one,), reason=two, outcome="refused", role=one,
                    particulars=told)
-    plain = made(replace(LINE, event=row, outcome="refused"))[0]
+    plain = made(replace(LINE, event=row, outcome="refused", reason="r"))[0]
     (message,) = made(line)
     assert {e.tag for e in message.iter()} <= {e.tag for e in plain.iter()} | {"EventOutcomeDescription", "RoleIDCode"}
     assert Particulars.from_json(told.as_json()) == told
