@@ -27,6 +27,7 @@ from xds.ebxml.write import registry_response
 from xds.errors import Actor, ErrorCode, Finding, Refused, has_errors
 from xds.model import Submission
 from xds.namespaces import LCM, RESPONSE_FAILURE, RESPONSE_SUCCESS
+from xds.rules import problem
 from xds.wire.exchange import Exchange, Reply, Transaction
 
 NAME = "ITI-42"
@@ -108,7 +109,7 @@ def _refusal(actor: RegistryActor, caller: Caller, record: Record | None, patien
     """Is the patient known, the record open, and may this caller feed it?
 
     What no record would allow is said in words; what this record's patient has settled looks like an unknown
-    patient or a closed record. Clause: ITI TF-2 3.42.4.1.3.3.1
+    patient or a closed record. Clause: ITI TF-2 3.42.4.1.3
     """
     if not patient_id:
         return None
@@ -124,15 +125,8 @@ def _refusal(actor: RegistryActor, caller: Caller, record: Record | None, patien
             clause=decision.clause,
         )
         return _Refusal(told, told)
-    told = Finding(
-        code=ErrorCode.XDSUnknownPatientId,
-        subject="SubmissionSet",
-        field="patientId",
-        found=patient_id,
-        expected="the identifier of a patient whose record is open",
-        clause="ITI TF-2 3.42.4.1.3.3.1",
-        rule="R-090",
-    )
+    told = problem("R-090", ErrorCode.XDSUnknownPatientId, "SubmissionSet", "patientId", found=patient_id,
+                   expected="the identifier of a patient whose record is open")
     if record is None:
         return _Refusal(told, told)
     decision = actor.policy.decide(caller, Action.FEED, facts_for(record, caller))

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from registry.store import RegistryStore, StoredObject
 from xds.errors import ErrorCode, Finding
-from xds.model import Association, DocumentEntry, Folder, RegistryObject, Submission
+from xds.model import Association, DocumentEntry, Folder, RegistryObject, Submission, SubmissionSet
 from xds.namespaces import (
     APND,
     APPROVED,
@@ -28,8 +28,12 @@ from xds.namespaces import (
     XFRM,
     XFRM_RPLC,
 )
+from xds.rules import problem
 
 METADATA = ErrorCode.XDSRegistryMetadataError
+Identified = SubmissionSet | DocumentEntry | Folder
+_TAKEN = {"DocumentEntry": "R-086", "Folder": "R-085", "SubmissionSet": "R-084"}
+"""The rule that forbids each kind to take a uniqueId that is in use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +56,8 @@ class StateCheck:
     patient_key: int
     requested: dict[str, RegistryObject]
     stored: dict[str, StoredObject]
+    doomed: set[str]
+    """Stored documents that the replacements of the request will deprecate."""
 
     @classmethod
     def of(cls, submission: Submission, store: RegistryStore, patient_key: int) -> StateCheck:
@@ -59,7 +65,8 @@ class StateCheck:
         ids = {i for i in requested if i.startswith("urn:uuid:")}
         for association in submission.associations:
             ids.update(e for e in (association.source, association.target) if e.startswith("urn:uuid:"))
-        return cls(submission, store, patient_key, requested, store.known(ids))
+        doomed = deprecated_by(submission, store, patient_key)
+        return cls(submission, store, patient_key, requested, store.known(ids), doomed)
 
     def end(self, identifier: str) -> End | None:
         """The object an association points at: in the request first, then in the store."""
@@ -78,19 +85,12 @@ class StateCheck:
     def _reused_identifiers(self) -> Iterator[Finding]:
         for identifier, mine in self.requested.items():
             if identifier in self.stored:
-                yield Finding(
-                    code=METADATA,
-                    subject=f"{mine.kind} {identifier}",
-                    field="entryUUID",
-                    found=identifier,
-                    expected="an identifier that is not yet in the registry, or a symbolic one",
-                    clause="ITI TF-2 3.42.4.1.3.3",
-                    rule="R-087",
-                )
+                yield problem("R-087", METADATA, f"{mine.kind} {identifier}", "entryUUID", found=identifier,
+                              expected="an identifier that is not yet in the registry, or a symbolic one")
 
     def _duplicate_unique_ids(self) -> Iterator[Finding]:
-        mine: dict[str, list[RegistryObject]] = {}
-        for item in self.submission.objects():
+        mine: dict[str, list[Identified]] = {}
+        for item in self.requested.values():
             if not isinstance(item, Association) and item.unique_id:
                 mine.setdefault(item.unique_id, []).append(item)
         for stored in self.store.by_unique_id(mine):
@@ -98,91 +98,45 @@ class StateCheck:
                 yield from self._against(item, stored)
 
     @staticmethod
-    def _against(item: RegistryObject, stored: StoredObject) -> Iterator[Finding]:
+    def _against(item: Identified, stored: StoredObject) -> Iterator[Finding]:
         """Says that the stored object differs, never how: the caller may have no right to know it."""
-        subject = f"{item.kind} {item.entry_uuid}"
+        subject, unique_id = f"{item.kind} {item.entry_uuid}", item.unique_id
         if not isinstance(item, DocumentEntry) or stored.kind != "DocumentEntry":
-            yield Finding(
-                code=ErrorCode.XDSDuplicateUniqueIdInRegistry,
-                subject=subject,
-                field="uniqueId",
-                found=item.unique_id if not isinstance(item, Association) else "",
-                expected="a uniqueId no object of the registry carries; if this repeats an earlier submission, "
-                "that one succeeded",
-                clause="ITI TF-3 4.2.3.3.12",
-                rule="R-086" if isinstance(item, DocumentEntry) else "R-085" if isinstance(item, Folder) else "R-084",
-            )
+            yield problem(_TAKEN[item.kind], ErrorCode.XDSDuplicateUniqueIdInRegistry, subject, "uniqueId",
+                          found=unique_id, expected="a uniqueId no object of the registry carries; if this repeats an "
+                          "earlier submission, that one succeeded")
             return
         if stored.object_type == ON_DEMAND or item.object_type == ON_DEMAND:
             if stored.object_type != item.object_type:
-                yield Finding(
-                    code=ErrorCode.XDSDuplicateUniqueIdInRegistry,
-                    subject=subject,
-                    field="uniqueId",
-                    found=item.unique_id,
-                    expected="a uniqueId no entry of the other object type carries",
-                    clause="ITI TF-2 3.61.4.1.3",
-                    rule="R-088",
-                )
+                yield problem("R-088", ErrorCode.XDSDuplicateUniqueIdInRegistry, subject, "uniqueId", found=unique_id,
+                              expected="a uniqueId no entry of the other object type carries")
             return
         if stored.hash.lower() != item.hash.lower():
-            yield Finding(
-                code=ErrorCode.XDSNonIdenticalHash,
-                subject=subject,
-                field="hash",
-                found=f"{item.unique_id} with hash {item.hash}",
-                expected="the hash registered for this uniqueId before",
-                clause="ITI TF-2 3.42.4.1.3.3.3",
-                rule="R-082",
-            )
+            yield problem("R-082", ErrorCode.XDSNonIdenticalHash, subject, "hash",
+                          found=f"{unique_id} with hash {item.hash}",
+                          expected="the hash registered for this uniqueId before")
         if stored.size != item.size:
-            yield Finding(
-                code=ErrorCode.XDSNonIdenticalSize,
-                subject=subject,
-                field="size",
-                found=f"{item.unique_id} with size {item.size}",
-                expected="the size registered for this uniqueId before",
-                clause="ITI TF-2 3.42.4.1.3.3.3",
-                rule="R-083",
-            )
+            yield problem("R-083", ErrorCode.XDSNonIdenticalSize, subject, "size",
+                          found=f"{unique_id} with size {item.size}",
+                          expected="the size registered for this uniqueId before")
 
     def _association(self, association: Association) -> Iterator[Finding]:
         source, target = self.end(association.source), self.end(association.target)
         subject = f"Association {association.entry_uuid}"
-        for field, value, end in (
-            ("sourceObject", association.source, source),
-            ("targetObject", association.target, target),
-        ):
+        ends = (("sourceObject", association.source, source), ("targetObject", association.target, target))
+        for field, value, end in ends:
             if end is None and value.startswith("urn:uuid:"):
-                yield Finding(
-                    code=ErrorCode.UnresolvedReferenceException,
-                    subject=subject,
-                    field=field,
-                    found=value,
-                    expected="an object of this request, or the entryUUID of a stored one",
-                    clause="ITI TF-2 3.42.4.1.3.3",
-                    rule="R-061",
-                )
+                yield problem("R-061", ErrorCode.UnresolvedReferenceException, subject, field, found=value,
+                              expected="an object of this request, or the entryUUID of a stored one")
         if source is None or target is None:
             return
         sets = [
-            (field, value)
-            for field, value, end in (
-                ("sourceObject", association.source, source),
-                ("targetObject", association.target, target),
-            )
-            if end.kind == "SubmissionSet" and end.is_stored
+            (field, value) for field, value, end in ends
+            if end is not None and end.kind == "SubmissionSet" and end.is_stored
         ]
         for field, value in sets:
-            yield Finding(
-                code=METADATA,
-                subject=subject,
-                field=field,
-                found=value,
-                expected="no association to or from a stored SubmissionSet: it is permanent",
-                clause="ITI TF-3 4.1.4",
-                rule="R-066",
-            )
+            yield problem("R-066", METADATA, subject, field, found=value,
+                          expected="no association to or from a stored SubmissionSet: it is permanent")
         if sets:
             return
         if association.type in RELATIONSHIPS:
@@ -192,89 +146,53 @@ class StateCheck:
         elif association.type == HAS_MEMBER:
             yield from self._folder_member(association, subject, source, target)
 
-    @staticmethod
-    def _deprecated(subject: str, identifier: str, rule: str) -> Finding:
-        return Finding(
-            code=ErrorCode.XDSRegistryDeprecatedDocumentError,
-            subject=subject,
-            field="targetObject",
-            found=f"{identifier}, which is Deprecated",
-            expected="an Approved document",
-            clause="ITI TF-2 3.42.4.1.3.3.2",
-            rule=rule,
-        )
+    def _outdated(
+        self, rule: str, subject: str, identifier: str, end: End, field: str = "targetObject"
+    ) -> list[Finding]:
+        """The one finding when this end is Deprecated, or will be once the replacements of the request are done.
 
-    def _other_patient(self, subject: str, rule: str) -> Finding:
-        return Finding(
-            code=ErrorCode.XDSPatientIdDoesNotMatch,
-            subject=subject,
-            field="patientId",
-            found="objects of two patients",
-            expected="both ends of the association belong to one patient",
-            clause="ITI TF-2 3.42.4.1.3.3.1",
-            rule=rule,
-        )
+        Why the second: a link to such a document, written in the same transaction, would be born outdated.
+        """
+        if end.status == DEPRECATED:
+            found = f"{identifier}, which is Deprecated"
+        elif identifier in self.doomed:
+            found = f"{identifier}, which this request replaces or deprecates"
+        else:
+            return []
+        return [problem(rule, ErrorCode.XDSRegistryDeprecatedDocumentError, subject, field, found=found,
+                        expected="an Approved document" if end.kind == "DocumentEntry" else f"an Approved {end.kind}")]
+
+    @staticmethod
+    def _other_patient(rule: str, subject: str) -> Finding:
+        return problem(rule, ErrorCode.XDSPatientIdDoesNotMatch, subject, "patientId", found="objects of two patients",
+                       expected="both ends of the association belong to one patient")
 
     def _relationship(self, association: Association, subject: str, source: End, target: End) -> Iterator[Finding]:
+        kind, identifier = association.type, association.target
         if source.is_stored or source.kind != "DocumentEntry":
-            yield Finding(
-                code=ErrorCode.UnresolvedReferenceException,
-                subject=subject,
-                field="sourceObject",
-                found=association.source,
-                expected="a DocumentEntry of this submission",
-                clause="ITI TF-3 4.2.2.2",
-                rule="R-070",
-            )
+            yield problem("R-070", ErrorCode.UnresolvedReferenceException, subject, "sourceObject",
+                          found=association.source, expected="a DocumentEntry of this submission")
             return
         if target.kind != "DocumentEntry":
-            yield Finding(
-                code=METADATA,
-                subject=subject,
-                field="targetObject",
-                found=f"a {target.kind}",
-                expected="a DocumentEntry",
-                clause="ITI TF-3 4.2.2.2",
-                rule="R-071",
-            )
+            yield problem("R-071", METADATA, subject, "targetObject", found=f"a {target.kind}",
+                          expected="a DocumentEntry")
             return
-        stored_only = association.type in REPLACEMENTS or association.type == IS_SNAPSHOT_OF
-        if stored_only and not target.is_stored:
-            yield Finding(
-                code=ErrorCode.UnresolvedReferenceException,
-                subject=subject,
-                field="targetObject",
-                found=f"{association.target}, a document of this submission",
-                expected="a document already registered",
-                clause="ITI TF-3 4.2.2.2",
-                rule="R-071",
-            )
-        if target.status == DEPRECATED:
-            yield self._deprecated(
-                subject, association.target, "R-108" if association.type in REPLACEMENTS else "R-071"
-            )
+        if (kind in REPLACEMENTS or kind == IS_SNAPSHOT_OF) and not target.is_stored:
+            yield problem("R-071", ErrorCode.UnresolvedReferenceException, subject, "targetObject",
+                          found=f"{identifier}, a document of this submission",
+                          expected="a document already registered")
+        if kind not in REPLACEMENTS:
+            yield from self._outdated("R-071", subject, identifier, target)
+        elif target.status == DEPRECATED:
+            yield from self._outdated("R-108", subject, identifier, target)
         if target.patient_key != self.patient_key:
-            yield self._other_patient(subject, "R-072")
-        if association.type == IS_SNAPSHOT_OF and (source.object_type != STABLE or target.object_type != ON_DEMAND):
-            yield Finding(
-                code=METADATA,
-                subject=subject,
-                field="associationType",
-                found="IsSnapshotOf",
-                expected="a stable entry as source and an on-demand entry as target",
-                clause="ITI TF-3 4.2.2.2.6",
-                rule="R-074",
-            )
-        if association.type == APND and self._is_transformation(association.target, target):
-            yield Finding(
-                code=METADATA,
-                subject=subject,
-                field="targetObject",
-                found=f"{association.target}, a transformation",
-                expected="a document that is not itself a transformation",
-                clause="ITI TF-3 4.2.2.2.3",
-                rule="R-073",
-            )
+            yield self._other_patient("R-072", subject)
+        if kind == IS_SNAPSHOT_OF and (source.object_type != STABLE or target.object_type != ON_DEMAND):
+            yield problem("R-074", METADATA, subject, "associationType", found="IsSnapshotOf",
+                          expected="a stable entry as source and an on-demand entry as target")
+        if kind == APND and self._is_transformation(identifier, target):
+            yield problem("R-073", METADATA, subject, "targetObject", found=f"{identifier}, a transformation",
+                          expected="a document that is not itself a transformation")
 
     def _is_transformation(self, identifier: str, end: End) -> bool:
         transforms = frozenset({XFRM, XFRM_RPLC})
@@ -292,36 +210,26 @@ class StateCheck:
             ("targetObject", target, "DocumentEntry", "R-068" if target.kind == "Folder" else "R-067"),
         ):
             if end.kind != wanted and end.is_stored:
-                yield Finding(
-                    code=METADATA,
-                    subject=subject,
-                    field=field,
-                    found=f"a stored {end.kind}",
-                    expected=f"a {wanted}; folders hold documents and do not nest",
-                    clause="ITI TF-3 4.2.2.1.3",
-                    rule=rule,
-                )
+                yield problem(rule, METADATA, subject, field, found=f"a stored {end.kind}",
+                              expected=f"a {wanted}; folders hold documents and do not nest")
         if (source.kind, target.kind) != ("Folder", "DocumentEntry"):
             return
-        if source.status == DEPRECATED or target.status == DEPRECATED:
-            yield self._deprecated(subject, association.target, "R-067")
+        yield from self._outdated("R-067", subject, association.source, source, "sourceObject")
+        yield from self._outdated("R-067", subject, association.target, target)
         if source.patient_key != self.patient_key or target.patient_key != self.patient_key:
-            yield self._other_patient(subject, "R-069")
+            yield self._other_patient("R-069", subject)
 
     def _set_member(self, association: Association, subject: str, target: End) -> Iterator[Finding]:
-        """Of what is stored a set refers to documents only, and to those that are Approved."""
+        """Of what is stored a set refers to documents only, and to those that are Approved.
+
+        Tolerated: a Reference to the document that the request itself replaces, because sources that replace
+        name both; it was Approved when they sent it.
+        """
         if target.is_stored and target.kind != "DocumentEntry":
-            yield Finding(
-                code=METADATA,
-                subject=subject,
-                field="targetObject",
-                found=f"a stored {target.kind}",
-                expected="a stored DocumentEntry, or an object of this submission",
-                clause="ITI TF-3 4.2.2.1",
-                rule="R-065",
-            )
+            yield problem("R-065", METADATA, subject, "targetObject", found=f"a stored {target.kind}",
+                          expected="a stored DocumentEntry, or an object of this submission")
         elif target.is_stored and target.status == DEPRECATED:
-            yield self._deprecated(subject, association.target, "R-078")
+            yield from self._outdated("R-078", subject, association.target, target)
 
 
 def assign_identifiers(submission: Submission, last_update_time: str) -> None:

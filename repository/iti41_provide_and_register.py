@@ -27,6 +27,7 @@ from xds.ebxml.write import Problem, registry_response
 from xds.errors import Actor, ErrorCode, Finding, Refused, has_errors
 from xds.model import DocumentEntry, Submission
 from xds.namespaces import LCM, RESPONSE_FAILURE, RESPONSE_SUCCESS, XDS
+from xds.rules import problem
 from xds.wire.exchange import Exchange, Part, Reply, Transaction
 from xds.wire.xop import UnresolvedInclude, receive_document
 
@@ -117,82 +118,38 @@ def _receive(
 
 
 def _missing(document_id: str, found: str, expected: str) -> Finding:
-    return Finding(
-        code=ErrorCode.XDSMissingDocument,
-        subject=f"Document {document_id}",
-        field="content",
-        found=found,
-        expected=expected,
-        clause="ITI TF-2 3.41.4.1.3",
-        rule="R-042",
-    )
+    return problem("R-042", ErrorCode.XDSMissingDocument, f"Document {document_id}", "content", found=found,
+                   expected=expected)
 
 
 def _match(submission: Submission, documents: Sequence[Document], unreadable: set[str]) -> Iterator[Finding]:
     """One document for each entry and one entry for each document; claimed hash and size must be true."""
     received: dict[str, Document] = {}
-    for document in documents:
-        if document.document_id in received:
-            yield Finding(
-                code=METADATA,
-                subject=f"Document {document.document_id}",
-                field="id",
-                found="the same id twice",
-                expected="one Document for each DocumentEntry",
-                clause="ITI TF-2 3.41.4.1.3",
-                rule="R-040",
-            )
-        received[document.document_id] = document
     entries = {e.entry_uuid: e for e in submission.entries}
-    for identifier in received.keys() - entries.keys():
-        yield Finding(
-            code=ErrorCode.XDSMissingDocumentMetadata,
-            subject=f"Document {identifier}",
-            field="id",
-            found=identifier,
-            expected="a DocumentEntry with this id",
-            clause="ITI TF-2 3.41.4.1.3",
-            rule="R-041",
-        )
+    for document in documents:
+        identifier = document.document_id
+        if identifier in received or identifier not in entries:
+            yield problem("R-041", ErrorCode.XDSMissingDocumentMetadata, f"Document {identifier}", "id",
+                          found=f"{identifier} a second time" if identifier in received else identifier,
+                          expected="a DocumentEntry with this id, and one Document for each")
+        received.setdefault(identifier, document)
     for identifier, entry in entries.items():
-        if identifier in unreadable:
-            continue
-        if identifier not in received:
-            yield Finding(
-                code=ErrorCode.XDSMissingDocument,
-                subject=f"DocumentEntry {identifier}",
-                field="Document",
-                expected="a Document element with this id",
-                clause="ITI TF-2 3.41.4.1.3",
-                rule="R-040",
-            )
-        else:
+        if identifier in received:
             yield from _compare(entry, received[identifier].staged)
+        elif identifier not in unreadable:
+            yield problem("R-040", ErrorCode.XDSMissingDocument, f"DocumentEntry {identifier}", "Document",
+                          expected="a Document element with this id")
 
 
 def _compare(entry: DocumentEntry, staged: Staged) -> Iterator[Finding]:
     """Fill hash and size when absent, refuse them when wrong. Clause: ITI TF-2 3.41.4.1.3 (R-044, R-045, R-047)"""
     subject = f"DocumentEntry {entry.entry_uuid}"
     if entry.hash and entry.hash.lower() != staged.sha1:
-        yield Finding(
-            code=METADATA,
-            subject=subject,
-            field="hash",
-            found=entry.hash,
-            expected=f"{staged.sha1}, the SHA-1 of the received bytes",
-            clause="ITI TF-2 3.41.4.1.3",
-            rule="R-044",
-        )
+        yield problem("R-044", METADATA, subject, "hash", found=entry.hash,
+                      expected=f"{staged.sha1}, the SHA-1 of the received bytes")
     if entry.size is not None and entry.size != staged.size:
-        yield Finding(
-            code=METADATA,
-            subject=subject,
-            field="size",
-            found=str(entry.size),
-            expected=f"{staged.size}, the number of received bytes",
-            clause="ITI TF-2 3.41.4.1.3",
-            rule="R-045",
-        )
+        yield problem("R-045", METADATA, subject, "size", found=str(entry.size),
+                      expected=f"{staged.size}, the number of received bytes")
     entry.hash, entry.size = staged.sha1, staged.size
 
 
@@ -252,16 +209,13 @@ def _register(
         asker = Asker(exchange.caller.assertion, exchange.peer.certificate, exchange.trace_id)
         answer = actor.registry.register(submission, asker)
     except RegistryUnavailable as unavailable:
-        finding = Finding(
-            code=ErrorCode.XDSRegistryNotAvailable,
-            subject="the registry",
-            found=str(unavailable),
+        finding = problem(
+            "A-6", ErrorCode.XDSRegistryNotAvailable, "the registry", found=str(unavailable),
             expected=(
                 "an answer; the outcome is unknown: repeat, and XDSDuplicateUniqueIdInRegistry will mean it was done"
                 if unavailable.outcome_unknown
                 else "an answer; nothing was stored: repeat later"
             ),
-            clause="ITI TF-2 3.41.4.1.3",
         )
         if unavailable.outcome_unknown:
             _log(actor, exchange, submission, finding, kept.line)
