@@ -60,9 +60,9 @@ def register(actor: RegistryActor, exchange: Exchange) -> Reply:
     """
     caller: Caller = exchange.caller
     submission, findings = read_submission(exchange.body, Actor.REGISTRY)
-    findings += check_submission(
+    findings += _unsaid(findings, check_submission(
         submission, actor.domain, Actor.REGISTRY, stage=Stage.REGISTER, repositories=actor.repositories
-    )
+    ))
     with actor.database.write() as unit:
         record = _locked(unit, submission.submission_set.patient_id)
         refusal = _refusal(actor, caller, record, submission.submission_set.patient_id)
@@ -86,6 +86,12 @@ def _locked(unit: RegistryUnit, patient_id: str) -> Record | None:
         return None
     unit.record.lock(record.patient_key)
     return unit.record.get(record.patient_key)
+
+
+def _unsaid(found: Sequence[Finding], more: Sequence[Finding]) -> list[Finding]:
+    """``more`` without what only repeats that a field, whose value could not be read, has none (A-8)."""
+    said = {(f.subject, f.field) for f in found if f.is_error}
+    return [f for f in more if f.found or (f.subject, f.field) not in said]
 
 
 def _state(

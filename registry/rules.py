@@ -89,13 +89,16 @@ class StateCheck:
                               expected="an identifier that is not yet in the registry, or a symbolic one")
 
     def _duplicate_unique_ids(self) -> Iterator[Finding]:
+        """Each difference once, however many stored entries share the uniqueId."""
         mine: dict[str, list[Identified]] = {}
         for item in self.requested.values():
             if not isinstance(item, Association) and item.unique_id:
                 mine.setdefault(item.unique_id, []).append(item)
+        found: dict[Finding, None] = {}
         for stored in self.store.by_unique_id(mine):
             for item in mine[stored.unique_id]:
-                yield from self._against(item, stored)
+                found.update(dict.fromkeys(self._against(item, stored)))
+        yield from found
 
     @staticmethod
     def _against(item: Identified, stored: StoredObject) -> Iterator[Finding]:

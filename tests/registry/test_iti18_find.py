@@ -231,7 +231,7 @@ def test_the_status_list_selects(shelf: Shelf, status: str | list[str], expected
 def test_unknown_and_empty_parameters_change_nothing(shelf: Shelf, extra: tuple[str, str | list[str]]) -> None:
     """Names are case-sensitive; a name that is not a parameter is no error.
 
-    Rule: Q-01, Q-02, Q-10, Q-11, Q-12
+    Rule: Q-01, Q-02, Q-10, Q-11, Q-12, C-10
     """
     assert shelf.found(extra) == "abcz"
 

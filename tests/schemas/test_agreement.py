@@ -31,6 +31,7 @@ DIFFERENCES = {
     "requests": "ebXML requests that no IHE transaction uses are not in our schema",
     "stray characters": "libxml2 overlooks characters outside the base64 alphabet; XML Schema and we do not",
     "type names": "xsi:type may name a type; types without a name in the published schema have one in ours",
+    "types that do not fit": "an xsi:type that the schema does not know is taken off, not refused (C-17)",
 }
 ADMINISTRATION = {
     "AuditableEvent": (
@@ -214,8 +215,11 @@ def spoilt(message: Element) -> Iterator[tuple[str, Element]]:
 def is_deliberate(message: Element) -> bool:
     """True for the differences that spoiling can reach.
 
-    Several documents in a removal, stray characters in base64, long values of a stored query (Q-07).
+    Several documents in a removal, stray characters in base64, long values of a stored query (Q-07), an unknown
+    type named by xsi:type (C-17).
     """
+    if any(f"{{{ns.XSI}}}type" in element.attrib for element in message.iter(etree.Element)):
+        return True
     if message.tag == "{urn:oasis:names:tc:ebxml-regrep:xsd:query:3.0}AdhocQueryRequest" and any(
         len(value.text or "") > 256 for value in message.iter("{urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0}Value")
     ):
@@ -234,6 +238,20 @@ def test_long_values_of_a_stored_query_are_taken(published: Verdict) -> None:
     value = next(query.iter("{urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0}Value"))
     value.text = "(" + ",".join(["'urn:uuid:00000000-0000-4000-8000-000000000000'"] * 40) + ")"
     assert ours(query) and not published(query)
+
+
+def test_an_unknown_type_is_taken_off(published: Verdict) -> None:
+    """What it stood on is then judged as if nothing had been written there.
+
+    Rule: C-17
+    """
+    query = load(next(path for path in CORPUS if path.stem == "iti18-request"))
+    value = next(query.iter("{urn:oasis:names:tc:ebxml-regrep:xsd:rim:3.0}Value"))
+    value.set(f"{{{ns.XSI}}}type", "xs:string")
+    assert not published(query) and ours(query)
+    value.set(f"{{{ns.XSI}}}type", "xs:string")
+    value.set("unknown", "1")
+    assert not ours(query)
 
 
 @pytest.mark.parametrize("path", CORPUS, ids=lambda p: p.stem)

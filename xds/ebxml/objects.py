@@ -165,8 +165,15 @@ def _version(parts: Parts) -> int:
 
 
 def _size(parts: Parts, report: Report) -> int | None:
-    """Bytes; a value that is no number is reported here because the model cannot carry it (R-032)."""
+    """Bytes; a value that is no number is reported here because the model cannot carry it (R-032).
+
+    Tolerated: size 0 beside an empty hash, on its way to the repository: a source that fills its template with
+    nothing claims nothing (C-13).
+    """
     text = _single(parts, "size", report)
+    hashes = parts.slots.get("hash", ["absent"])
+    if report.actor is Actor.REPOSITORY and text == "0" and not any(v.strip() for v in hashes):
+        return None
     if not text or _DIGITS(text):
         return int(text) if text else None
     report.add("R-032", parts.subject, "size", found=text, expected="digits only, a number of bytes")
