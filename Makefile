@@ -36,9 +36,11 @@ lint: .venv/.ready ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy docs/traceability.py
+	$(BIN)/mypy docs/errors.py
 
-docs: .venv/.ready ## rewrite docs/traceability.md from code, tests and docs/rules.toml
+docs: .venv/.ready ## rewrite docs/traceability.md and docs/errors.md from code, tests and docs/*.toml
 	$(BIN)/python docs/traceability.py
+	$(BIN)/python docs/errors.py
 
 wheel: .venv/.ready ## build dist/carnet-*.whl
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -50,10 +50,10 @@ CHANGES: dict[str, dict[str, object]] = {
     "unique id as UUID": {"unique_id": frames.new_uuid()},
     "unique id as URI": {"unique_id": f"https://example.org/{frames.new_oid()}"},
     "references of every kind": {"reference_ids": [
-        "1.2.3^^^^urn:ihe:iti:xds:2013:uniqueId", "A-1^^^&1.2.3&ISO^urn:ihe:iti:xds:2013:accession",
-        "R-1^^^NS&1.2.3&ISO^urn:ihe:iti:xds:2013:referral", "O-1^^^&1.2.3&ISO^urn:ihe:iti:xds:2013:order",
+        "1.2.3^^^^urn:ihe:iti:xds:2013:uniqueId", "ACC7^^^&1.2.3&ISO^urn:ihe:iti:xds:2013:accession",
+        "REF7^^^NS&1.2.3&ISO^urn:ihe:iti:xds:2013:referral", "ORD7^^^&1.2.3&ISO^urn:ihe:iti:xds:2013:order",
         "1.2.3.4^^^^urn:ihe:iti:xdw:2013:workflowInstanceId", "1.2.9^^^^urn:ihe:iti:xds:2016:studyInstanceUID",
-        "E-1^^^&1.2.3&ISO^urn:ihe:iti:xds:2015:encounterId^urn:oid:1.2.3", "X^^^&1.2.3&ISO^urn:example:own",
+        "ENC7^^^&1.2.3&ISO^urn:ihe:iti:xds:2015:encounterId^urn:oid:1.2.3", "X^^^&1.2.3&ISO^urn:example:own",
     ]},
     "URI": {"uri": ["http://example.org/doc.xml"]},
     "URI in parts": {"uri": ["2|second", "1|http://example.org/first-"]},
