@@ -42,7 +42,7 @@ class Registry(Section):
         False, description="accept ITI-42 from others than our repositories (test tools need it)"
     )
     repositories: list[str] = Field(
-        default_factory=list, description="OIDs whose documents may be registered; empty: our repository"
+        default_factory=list, description="OIDs whose documents may be registered; empty: our repository; *: any"
     )
 
 
@@ -160,6 +160,9 @@ class Settings(BaseSettings):
 
     @property
     def known_repositories(self) -> frozenset[str]:
+        """OIDs the registry takes documents of; empty for any."""
+        if "*" in self.registry.repositories:
+            return frozenset()
         return frozenset(self.registry.repositories or [self.repository.unique_id])
 
 

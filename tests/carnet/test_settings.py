@@ -100,6 +100,7 @@ def test_empty_places_are_filled_from_the_data_folder(tmp_path: Path) -> None:
     assert found.known_repositories == {found.repository.unique_id}
     given = load(tmp_path, repository={"registry_url": "https://elsewhere:1"}, registry={"repositories": ["1.2"]})
     assert given.registry_url == "https://elsewhere:1" and given.known_repositories == {"1.2"}
+    assert load(tmp_path, registry={"repositories": ["*"]}).known_repositories == frozenset(), "any repository"
 
 
 def test_every_limit_of_the_wire_can_be_set(tmp_path: Path) -> None:

@@ -226,7 +226,10 @@ def test_an_odd_shape_is_accepted_without_a_word(desk: Desk, name: str) -> None:
 
 @pytest.mark.parametrize(("slot", "values", "words"), [
     ("colour", ["x"], "R-013"), ("sourcePatientInfo", ["PID-19|179", "PID-8|F"], "R-034"),
-], ids=["R-013 a name that is no URN", "R-034 a field that should not be there"])
+    ("sourcePatientInfo", ["PID-3|4711~1^^^&1.2.3&ISO", "PID-7|19790514"], "R-034"),
+    ("sourcePatientInfo", ["PID-7|14.05.1979"], "R-034"), ("sourcePatientInfo", ["PID-8|female"], "R-034"),
+], ids=["R-013 a name that is no URN", "R-034 a field that should not be there", "R-034 no CX", "R-034 no date",
+        "R-034 no sex"])
 def test_a_warning_leaves_a_success(desk: Desk, slot: str, values: list[str], words: str) -> None:
     """Said once, with severity Warning; everything else is stored.
 
@@ -241,6 +244,7 @@ def test_a_warning_leaves_a_success(desk: Desk, slot: str, values: list[str], wo
         )
         assert success and [e.is_error for e in errors] == [False], errors
         assert words in errors[0].context and errors[0].severity.endswith(":Warning")
+        assert not any(trait in errors[0].context for trait in ("4711", "14.05", "female", "|179"))
         assert len(desk.entries(made.entries[0].unique_id)) == 1
 
 

@@ -296,16 +296,21 @@ def _check_source_patient_id(value: str, field: _Fields) -> None:
 
 
 def _check_patient_info(values: Sequence[str], field: _Fields) -> None:
-    """Shape and repetition refuse; fields that should not be there only warn (R-034).
+    """Shape and repetition refuse; fields that should not be there, or hold something else, only warn (R-034).
 
     These are traits of a person: what follows the bar is never repeated.
     """
     numbers: Counter[int] = Counter()
     for value in values:
         try:
-            numbers[dt.PidValue.parse(value).number] += 1
+            pid = dt.PidValue.parse(value)
         except ValueError as error:
             field.add("R-034", "sourcePatientInfo", value.rpartition("|")[0].partition("|")[0], str(error))
+            continue
+        numbers[pid.number] += 1
+        if pid.content and (expected := dt.pid_fault(pid)):
+            field.add("R-034", "sourcePatientInfo", f"PID-{pid.number} with another value", expected,
+                      severity=Severity.WARNING)
     for number in (7, 8):
         if numbers[number] > 1:
             field.add("R-034", "sourcePatientInfo", f"PID-{number} {numbers[number]} times", "it once")

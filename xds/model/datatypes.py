@@ -27,6 +27,8 @@ _PRINTABLE = re.compile(r"[!-~]{1,256}").fullmatch
 _PID = re.compile(r"PID-([1-9][0-9]?)\|(.*)", re.DOTALL).fullmatch
 _SPLIT_URI = re.compile(r"([1-9][0-9]*)\|(.*)", re.DOTALL).fullmatch
 _OID_LENGTH = 64
+_SEXES = frozenset("AFMNOU")
+"""HL7 table 0001."""
 _LOWEST = "0101000000"
 """Month to second of the first second of a year."""
 
@@ -319,6 +321,24 @@ class PidValue:
         if match is None:
             raise ValueError("expected PID-, a field number without leading zero, | and the content")
         return cls(int(match[1]), match[2])
+
+
+def pid_fault(pid: PidValue) -> str:
+    """What identifiers (PID-3), birth date (PID-7) and sex (PID-8) should look like, when they do not; else "".
+
+    Clause: ITI TF-3 4.2.3.2.23; HL7 v2.5 3.4.2
+    """
+    if pid.number == 3:
+        try:
+            for repetition in pid.content.split("~"):
+                Cx.parse(repetition)
+        except ValueError as error:
+            return str(error)
+    elif pid.number == 7 and not is_dtm(pid.content):
+        return "a date of birth as YYYYMMDD"
+    elif pid.number == 8 and pid.content not in _SEXES:
+        return f"one of {', '.join(sorted(_SEXES))}"
+    return ""
 
 
 def join_uri(values: Sequence[str]) -> str:
