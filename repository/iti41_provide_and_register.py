@@ -21,6 +21,7 @@ from repository.registry_link import Asker, Registered, RegistryUnavailable
 from repository.store import HeldDocument, Staged
 from xds.check.context import Stage
 from xds.check.submission import check_submission
+from xds.ebxml.completion import FILLED, completed
 from xds.ebxml.read import read_submission
 from xds.ebxml.tree import reference
 from xds.ebxml.write import Problem, registry_response
@@ -69,11 +70,15 @@ class Document:
 def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     """Store the documents and register them.
 
+    Of the metadata the repository judges what it needs and what it sets; the registry judges them all, as they were
+    sent (R-050).
+
     Raises Refused with every finding, the registry's own included; then no document stays.
     Clause: ITI TF-2 3.41.4.1.3, 3.41.4.2
     """
     request = next(exchange.body.iterchildren(f"{{{LCM}}}SubmitObjectsRequest"))
-    submission, findings = read_submission(request, Actor.REPOSITORY)
+    submission, read = read_submission(request, Actor.REPOSITORY)
+    findings = [f for f in read if f.field in FILLED]
     findings += check_submission(submission, actor.domain, Actor.REPOSITORY, stage=Stage.PROVIDE)
     documents: list[Document] = []
     unreadable: set[str] = set()
@@ -82,6 +87,10 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     if has_errors(findings):
         _log(actor, exchange, submission, next(f for f in findings if f.is_error))
         raise Refused(findings)
+    submission.as_received = completed(request, {
+        e.entry_uuid: {"repositoryUniqueId": actor.unique_id, "size": str(e.size), "hash": e.hash}
+        for e in submission.entries
+    })
     actor.under_way.add(exchange.trace_id)
     try:
         kept = _keep(actor, exchange, submission, documents)
@@ -125,7 +134,7 @@ def _missing(document_id: str, found: str, expected: str) -> Finding:
 def _match(submission: Submission, documents: Sequence[Document], unreadable: set[str]) -> Iterator[Finding]:
     """One document for each entry and one entry for each document; claimed hash and size must be true."""
     received: dict[str, Document] = {}
-    entries = {e.entry_uuid: e for e in submission.entries}
+    entries = {e.entry_uuid: e for e in reversed(submission.entries)}
     for document in documents:
         identifier = document.document_id
         if identifier in received or identifier not in entries:
@@ -133,11 +142,15 @@ def _match(submission: Submission, documents: Sequence[Document], unreadable: se
                           found=f"{identifier} a second time" if identifier in received else identifier,
                           expected="a DocumentEntry with this id, and one Document for each")
         received.setdefault(identifier, document)
-    for identifier, entry in entries.items():
-        if identifier in received:
+    for entry in submission.entries:
+        identifier, subject = entry.entry_uuid, f"DocumentEntry {entry.entry_uuid}"
+        if entry is not entries[identifier]:
+            yield problem("R-040", ErrorCode.XDSMissingDocument, subject, "Document", found="a second entry of this id",
+                          expected="a Document of its own for each entry")
+        elif identifier in received:
             yield from _compare(entry, received[identifier].staged)
         elif identifier not in unreadable:
-            yield problem("R-040", ErrorCode.XDSMissingDocument, f"DocumentEntry {identifier}", "Document",
+            yield problem("R-040", ErrorCode.XDSMissingDocument, subject, "Document",
                           expected="a Document element with this id")
 
 

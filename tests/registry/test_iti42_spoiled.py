@@ -124,7 +124,7 @@ MISSING = [
     Case("R-022", "title", no_name(FO), folder=True),
 ]
 FORMATS = [
-    *(Case("R-023", f"code-{name}", spoil, relayed=REPOSITORY_META) for name, spoil in (
+    *(Case("R-023", f"code-{name}", spoil) for name, spoil in (
         ("value", code_part(ns.DE_TYPE_CODE, "nodeRepresentation", "")), ("scheme", code_scheme(ns.DE_TYPE_CODE)),
         ("two-schemes", code_scheme(ns.DE_TYPE_CODE, "2.16.840.1.113883.6.1", "1.3")),
         ("name", code_without_name(ns.DE_TYPE_CODE)),
@@ -137,7 +137,7 @@ FORMATS = [
     Case("R-024", "mime-type", attribute(DE, "mimeType", "application/x-unheard-of")),
     Case("R-025", "author-of-nothing", only_author_slot("authorSpecialty")),
     Case("R-025", "two-persons", author(DE, ns.DE_AUTHOR, "authorPerson", "1^A", "2^B")),
-    Case("R-025", "author-code", code_part(ns.DE_AUTHOR, "nodeRepresentation", "x"), relayed=REPOSITORY_META),
+    Case("R-025", "author-code", code_part(ns.DE_AUTHOR, "nodeRepresentation", "x")),
     *(Case("R-026", f"person-{name}", author(DE, ns.DE_AUTHOR, "authorPerson", text)) for name, text in (
         ("without-id-and-name", "^^Given"), ("authority-not-iso", "1^A^^^^^^^&1.2.3&DNS"),
         ("authority-no-oid", "1^A^^^^^^^&abc&ISO"), ("authority-namespace", "1^A^^^^^^^NS&1.2.3&ISO"),
@@ -181,7 +181,7 @@ FORMATS = [
     Case("R-032", "size-text", slot("size", "many"), relayed=REPOSITORY_META),
     Case("R-032", "size-negative", slot("size", "-1"), relayed=REPOSITORY_META),
     Case("R-033", "charset", lambda r: w.by_id(r, DE).find(f"{w.rim('Name')}/{w.rim('LocalizedString')}").set(
-        "charset", "ISO-8859-1"), relayed=REPOSITORY_META),
+        "charset", "ISO-8859-1")),
     *(Case("R-034", f"info-{name}", slot(INFO, *texts)) for name, texts in (
         ("no-bar", ("PID-5 ESSAI",)), ("leading-zero", ("PID-05|ESSAI",)), ("other-segment", ("PV1-5|ESSAI",)),
         ("lower-case", ("pid-5|ESSAI",)), ("empty-value-in-front", ("|PID-5",)),
@@ -197,28 +197,27 @@ STRUCTURE = [
          relayed=REPOSITORY_META),
     Case("R-001", "organization", lambda r: w.add(r, "Organization", id="x"), relayed=REPOSITORY_META),
     Case("R-005", "nothing-in-it", both(lambda r: w.drop(w.by_id(r, DE)), lambda r: w.drop(w.by_id(r, MEMBER)))),
-    Case("R-006", "no-marker", lambda r: w.drop(w.part(r, FO, ns.FOLDER_NODE)), relayed=REPOSITORY_META, folder=True,
+    Case("R-006", "no-marker", lambda r: w.drop(w.part(r, FO, ns.FOLDER_NODE)), folder=True,
          also=frozenset({"R-061"})),
-    Case("R-007", "type", attribute(DE, "objectType", OTHER), relayed=REPOSITORY_META),
+    Case("R-007", "type", attribute(DE, "objectType", OTHER)),
     Case("R-007", "on-demand", attribute(DE, "objectType", ns.ON_DEMAND)),
-    Case("R-009", "id-twice", lambda r: w.part(r, DE, ns.DE_UNIQUE_ID).set("id", SS), relayed=REPOSITORY_META),
-    Case("R-010", "code-of-another", code_part(ns.DE_TYPE_CODE, "classifiedObject", SS), relayed=REPOSITORY_META),
-    Case("R-010", "identifier-of-another", lambda r: w.part(r, DE, ns.DE_UNIQUE_ID).set("registryObject", SS),
-         relayed=REPOSITORY_META),
+    Case("R-009", "id-twice", lambda r: w.part(r, DE, ns.DE_UNIQUE_ID).set("id", SS)),
+    Case("R-010", "code-of-another", code_part(ns.DE_TYPE_CODE, "classifiedObject", SS)),
+    Case("R-010", "identifier-of-another", lambda r: w.part(r, DE, ns.DE_UNIQUE_ID).set("registryObject", SS)),
     Case("R-011", "slot-twice", lambda r: w.by_id(r, DE).insert(0, etree.fromstring(
-        etree.tostring(w.slot(r, DE, "languageCode")))), relayed=REPOSITORY_META),
-    Case("R-012", "two-values", slot("languageCode", "fr", "en"), relayed=REPOSITORY_META),
-    Case("R-012", "no-value", slot("creationTime"), relayed=REPOSITORY_META),
-    Case("R-012", "blank-value", slot("languageCode", " "), relayed=REPOSITORY_META),
-    Case("R-013", "reserved-name", slot("urn:ihe:iti:2099:nothing", "x"), relayed=REPOSITORY_META),
-    Case("R-014", "limited-entry", marker(DE, ns.DE_LIMITED), relayed=REPOSITORY_META),
-    Case("R-014", "limited-set", marker(SS, ns.SS_LIMITED), relayed=REPOSITORY_META),
-    Case("R-014", "limited-folder", marker(FO, ns.FOLDER_LIMITED), relayed=REPOSITORY_META, folder=True),
-    Case("R-015", "two-types", again(DE, ns.DE_TYPE_CODE), relayed=REPOSITORY_META),
-    Case("R-016", "two-unique-ids", again(DE, ns.DE_UNIQUE_ID), relayed=REPOSITORY_META),
-    Case("R-017", "lid", attribute(DE, "lid", OTHER), relayed=REPOSITORY_META),
-    Case("R-017", "version", version_info(DE, "2"), relayed=REPOSITORY_META),
-    Case("R-017", "previous-version", value(MEMBER, "PreviousVersion", "1"), relayed=REPOSITORY_META),
+        etree.tostring(w.slot(r, DE, "languageCode"))))),
+    Case("R-012", "two-values", slot("languageCode", "fr", "en")),
+    Case("R-012", "no-value", slot("creationTime")),
+    Case("R-012", "blank-value", slot("languageCode", " ")),
+    Case("R-013", "reserved-name", slot("urn:ihe:iti:2099:nothing", "x")),
+    Case("R-014", "limited-entry", marker(DE, ns.DE_LIMITED)),
+    Case("R-014", "limited-set", marker(SS, ns.SS_LIMITED)),
+    Case("R-014", "limited-folder", marker(FO, ns.FOLDER_LIMITED), folder=True),
+    Case("R-015", "two-types", again(DE, ns.DE_TYPE_CODE)),
+    Case("R-016", "two-unique-ids", again(DE, ns.DE_UNIQUE_ID)),
+    Case("R-017", "lid", attribute(DE, "lid", OTHER)),
+    Case("R-017", "version", version_info(DE, "2")),
+    Case("R-017", "previous-version", value(MEMBER, "PreviousVersion", "1")),
 ]
 GRAPH = [
     Case("R-060", "type", lambda r: w.associate(r, "a", "urn:x:likes", DE, OTHER), also=frozenset({"R-061"})),

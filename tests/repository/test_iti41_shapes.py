@@ -135,11 +135,14 @@ def test_two_documents_under_one_id_are_one_too_many(desk: Desk) -> None:
 
 
 def test_two_entries_under_one_id_are_refused(desk: Desk) -> None:
-    """Rule: R-009, C-05"""
+    """The second has no document of its own.
+
+    Rule: R-040, C-05
+    """
     made = raw.valid(desk, 2)
     made.entries[1].entry_uuid = DE
     errors = refused(desk, raw.tree(made), in_line(DE, frames.content(1)), made)
-    assert set(codes_of(errors)) == {META} and any("[R-009]" in e.context for e in errors)
+    assert codes_of(errors) == ["XDSMissingDocument"] and "second entry" in errors[0].context
 
 
 @pytest.mark.parametrize(("inner", "rule"), [
@@ -258,3 +261,25 @@ def test_objects_in_another_namespace_fail_the_schema(desk: Desk) -> None:
     root = raw.etree.fromstring(raw.etree.tostring(raw.tree(made)).replace(b"xsd:rim:3.0", b"rim:xsd:2.1"))
     (error,) = refused(desk, root, in_line(DE, frames.content(1)), made)
     assert error.code == META and "[R-001]" in error.context
+
+
+def test_the_registry_sees_what_the_source_wrote(desk: Desk) -> None:
+    """Faults of form, of content and of state in one answer, under the registry's code and each once.
+
+    Rule: R-050, R-047, A-7, A-8
+    """
+    first = raw.valid(desk)
+    assert raw.provide(desk, raw.tree(first), raw.bytes_of(first)) == (True, [])
+    made = raw.valid(desk)
+    made.submission_set.unique_id = first.submission_set.unique_id
+    root = raw.tree(made)
+    w.part(root, DE, ns.DE_TYPE_CODE).set("nodeRepresentation", "")
+    w.set_slot(root, DE, "languageCode", "fr", "en")
+    w.set_slot(root, DE, "creationTime", "yesterday")
+    w.set_slot(root, DE, "colour", "blue")
+    errors = refused(desk, root, in_line(DE, frames.content(1)), made)
+    assert sorted((e.code, e.location.split("/")[1]) for e in errors) == [
+        ("XDSDuplicateUniqueIdInRegistry", "uniqueId"), ("XDSExtraMetadataNotSaved", "colour"),
+        ("XDSRegistryMetadataError", "creationTime"), ("XDSRegistryMetadataError", "languageCode"),
+        ("XDSRegistryMetadataError", "typeCode"),
+    ]

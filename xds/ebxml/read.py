@@ -41,8 +41,7 @@ def read_submission(submit_objects_request: etree._Element, actor: Actor) -> tup
     """``lcm:SubmitObjectsRequest`` and every fault that only the XML shows.
 
     Without a readable SubmissionSet the submission holds an empty one (``entry_uuid`` "") and the finding
-    R-004 says so. Both actors report all of these: what the model cannot carry would otherwise be lost
-    between repository and registry.
+    R-004 says so.
 
     Clause: ITI TF-2 3.42.4.1.2; ITI TF-3 4.1.4
     """

@@ -97,8 +97,8 @@ def adhoc_query_request(
 
 
 def submit_objects_request(submission: Submission) -> bytes:
-    """Body of ITI-42. Clause: ITI TF-2 3.42.4.1.2"""
-    return b"".join((
+    """Body of ITI-42; what is passed on as received is not written anew. Clause: ITI TF-2 3.42.4.1.2"""
+    return submission.as_received or b"".join((
         f'<lcm:SubmitObjectsRequest xmlns:lcm="{ns.LCM}" xmlns:rim="{ns.RIM}"><rim:RegistryObjectList>'.encode(),
         *[registry_object(obj) for obj in submission.objects()],
         b"</rim:RegistryObjectList></lcm:SubmitObjectsRequest>",

@@ -21,6 +21,8 @@ class Submission:
     entries: list[DocumentEntry] = field(default_factory=list)
     folders: list[Folder] = field(default_factory=list)
     associations: list[Association] = field(default_factory=list)
+    as_received: bytes = b""
+    """``lcm:SubmitObjectsRequest`` as its source wrote it, where it is passed on rather than written anew."""
 
     def objects(self) -> Iterator[RegistryObject]:
         """The set, then entries, folders and associations in the order received."""
