@@ -22,6 +22,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from xds.domain_source import DomainSource
+
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
 
@@ -41,7 +43,6 @@ class Meter:
             buckets=BUCKETS,
             registry=self.collected,
         )
-
         self._waiting = Gauge(
             "carnet_audit_waiting", "Lines whose audit message is not handed over", registry=self.collected
         )
@@ -60,10 +61,20 @@ class Meter:
         self._sent.inc(sent)
         self._failures.inc(failed)
 
+    def watch_codes(self, source: DomainSource) -> None:
+        """Tell whether the code-set file on disk is the one in force: 1, or 0 for a file that cannot be used."""
+        gauge = Gauge("carnet_code_sets_current", "The code-set file is in force", registry=self.collected)
+        gauge.set_function(lambda: float(not _problem(source)))
+
     def observe(self, transaction: str, outcome: str, seconds: float) -> None:
         """One request; ``transaction`` is "" when it was not understood."""
         self._requests.labels(transaction or "none", outcome).inc()
         self._seconds.labels(transaction or "none").observe(seconds)
+
+
+def _problem(source: DomainSource) -> str:
+    _ = source.current
+    return source.problem
 
 
 def serve(port: int, meter: Meter, ready: Callable[[], str]) -> Callable[[], None]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,13 +15,12 @@ from typing import Any
 
 import click
 
+from carnet import assertions
 from carnet import settings as settings_module
 from carnet.settings import Settings
 from conformance.client import Client
-from guard.credentials import vihf
 from guard.credentials.cards import Card, CardError
-from guard.credentials.identity import Kind
-from xds.model import Code
+from guard.credentials.rule import Required
 
 DATA = click.option(
     "--data",
@@ -30,8 +30,10 @@ DATA = click.option(
     show_default=True,
     help="Folder of the installation.",
 )
-AUTOMATE = Code("AUTOMATE", "1.2.250.1.213.1.1.4.6", "Automate")
-STAFF = Code("SECRETARIAT_MEDICAL", "1.2.250.1.213.1.1.4.6", "Secrétariat médical")
+PURPOSE = (
+    "Purpose of use: normal (default), bris_de_glace or centre_15; with plain XUA a code^^system, default the first "
+    "the domain accepts."
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
 
 
@@ -53,9 +55,10 @@ class Unreachable(click.ClickException):
     exit_code = 3
 
 
-def settings_of(data: Path, **flags: Any) -> Settings:
+def settings_of(data: Path, *, as_served: bool = True, **flags: Any) -> Settings:
+    """Settings of the installation, of the domain that ``carnet serve`` was last told; ``serve`` itself: without."""
     try:
-        return settings_module.load(data.absolute(), **flags)
+        return settings_module.load(data.absolute(), as_served=as_served, **flags)
     except FileNotFoundError as error:
         raise Misuse(str(error)) from error
     except ValueError as error:
@@ -84,9 +87,9 @@ def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 "--card",
                 "card_file",
                 type=click.Path(path_type=Path, exists=True, dir_okay=False),
-                required=True,
                 envvar="CARNET_CARD",
-                help="Card file (PKCS#12). The PIN: prompt, --pin-file or CARNET_PIN.",
+                help="Card file (PKCS#12). The PIN: prompt, --pin-file or CARNET_PIN. Not needed where credentials are "
+                "off.",
             ),
             click.option(
                 "--pin-file",
@@ -102,10 +105,8 @@ def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
             ),
             click.option(
                 "--purpose",
-                type=click.Choice(["normal", "bris_de_glace", "centre_15"]),
-                default="normal",
-                show_default=True,
-                help="Purpose of use.",
+                default="",
+                help=PURPOSE,
             ),
             click.option("--repository-url", default="", help="Base address of the repository; default: of --data."),
             click.option("--registry-url", default="", help="Base address of the registry; default: of --data."),
@@ -146,7 +147,7 @@ def open_card(file: Path, pin_file: Path | None) -> Card:
 
 def client_of(
     data: Path,
-    card_file: Path,
+    card_file: Path | None,
     pin_file: Path | None,
     structure_id: str,
     purpose: str,
@@ -154,26 +155,27 @@ def client_of(
     registry_url: str,
     ca: Path | None,
 ) -> Client:
-    """A client for the services of ``data``, or for those named."""
-    card = open_card(card_file, pin_file)
-    if not (repository_url and registry_url and ca):
+    """A client for the services of ``data``, or for those named; an installation says what they ask for."""
+    settings = None
+    if not (repository_url and registry_url and ca) or (data / settings_module.FILE_NAME).is_file():
         settings = settings_of(data)
         repository_url = repository_url or settings.repository_url
         registry_url = registry_url or settings.registry_url
         ca = ca or settings.pki / "trust" / "ca.pem"
+    assert ca is not None
+    desk = assertions.Desk.of(settings)
+    if card_file is None and desk.mode is not Required.OFF:
+        raise Misuse("no card: use --card, or set CARNET_CARD")
+    card = None if card_file is None else open_card(card_file, pin_file)
+    try:
+        sign = desk.signing(card, structure_id=structure_id, purpose=purpose)
+    except ValueError as error:
+        raise Misuse(str(error)) from error
     return Client(
         card=card,
         repository_url=repository_url,
         registry_url=registry_url,
         ca_file=ca,
-        structure_id=structure_id,
-        purpose=Code(purpose, vihf.PURPOSES),
-        roles=default_roles(card),
+        tls=ssl.create_default_context(cafile=ca) if card is None else None,
+        sign=sign,
     )
-
-
-def default_roles(card: Card) -> tuple[Code, ...]:
-    """The role of a card that states no profession; () where the card states one. Clause: DMP VIHF role (TRE_A00)"""
-    if card.kind is not Kind.PERSON:
-        return (AUTOMATE,)
-    return () if vihf.card_roles(card) else (STAFF,)

@@ -345,6 +345,7 @@ def _without_certificate(story: Story, patient_id: str) -> str:
 
 def _expired(story: Story, patient_id: str) -> str:
     client = story.clients["physician"]
+    assert client.card is not None
     content = vihf.for_card(client.card, structure_id=STRUCTURE, patient_id=patient_id)
     old = vihf.issue(
         content, client.card.signature, now=datetime.now(UTC) - timedelta(hours=2), lifetime=timedelta(hours=1)

@@ -39,8 +39,8 @@ class Listener:
     threads: int
     certificate: Path
     key: Path
-    client_anchors: Path
-    """PEM bundle of the authorities whose client certificates are accepted"""
+    client_anchors: str
+    """PEM texts of the authorities whose client certificates are accepted"""
     idle: float
     rate: int = 4096
     """Lowest mean rate of a request, in bytes per second, once ``idle`` seconds were spent waiting for it."""
@@ -82,7 +82,7 @@ def tls_context(listener: Listener) -> ssl.SSLContext:
     context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.load_cert_chain(listener.certificate, listener.key)
-    context.load_verify_locations(listener.client_anchors)
+    context.load_verify_locations(cadata=listener.client_anchors)
     context.verify_mode = ssl.CERT_OPTIONAL
     context.sslsocket_class = type("BoundedSocket", (BoundedSocket,), {"idle": listener.idle, "rate": listener.rate})
     return context

@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from xds.limits import DEFAULT
 
 FILE_NAME = "carnet.toml"
+SERVED_NAME = "served.toml"
+"""What ``carnet serve`` was told about the domain; the other commands of this installation follow it."""
+HTTP_PORT = "TCP port without TLS, loopback only and only with credentials off; 0: none"
+Choice = Annotated[bool | None, BeforeValidator(lambda given: None if given == "" else given)]
+"""True, false, or empty for what the domain says."""
 
 
 class Section(BaseModel):
@@ -38,12 +44,14 @@ class Registry(Section):
     threads: int = Field(16, description="requests served at once", ge=1, le=512)
     database: str = Field("", description="SQLAlchemy URL; empty: SQLite under the data folder")
     max_results: int = Field(5000, description="objects in one LeafClass answer", ge=1)
-    direct_registration: bool = Field(
-        False, description="accept ITI-42 from others than our repositories (test tools need it)"
+    direct_registration: Choice = Field(
+        None, description="accept ITI-42 from others than our repositories, true or false; empty: what the domain says"
     )
     repositories: list[str] = Field(
-        default_factory=list, description="OIDs whose documents may be registered; empty: our repository; *: any"
+        default_factory=list,
+        description="OIDs whose documents may be registered; *: any; empty: ours, or any where the domain says so",
     )
+    http_port: int = Field(0, description=HTTP_PORT, ge=0, le=65535)
 
 
 class Repository(Section):
@@ -58,6 +66,7 @@ class Repository(Section):
     documents: str = Field("", description="folder of the documents; empty: under the data folder")
     registry_url: str = Field("", description="base address of the registry; empty: the one configured here")
     registry_timeout: float = Field(30.0, description="longest wait for the registry, seconds", gt=0)
+    http_port: int = Field(0, description=HTTP_PORT, ge=0, le=65535)
     max_documents: int = Field(100, description="documents in one ITI-43 request", ge=1)
     grace: float = Field(
         900.0, description="age at which an unfinished deposit is swept, seconds; above the life of an assertion", gt=0
@@ -72,7 +81,15 @@ class Credentials(Section):
     max_age: int = Field(600, description="oldest IssueInstant of an assertion without NotOnOrAfter, seconds", ge=1)
     replay: str = Field("count", description="count: an assertion may serve again until it ends; strict: once only")
     cache: bool = Field(True, description="remember verified assertions until they end")
+    max_lifetime: int = Field(0, description="longest validity of an assertion, seconds; 0: the domain's", ge=0)
     audiences: list[str] = Field(default_factory=list, description="accepted Audience URIs; empty: the domain's")
+    issuers: list[str] = Field(
+        default_factory=list, description="accepted Issuer texts, plain XUA only; empty: the domain's"
+    )
+    roles: list[str] = Field(default_factory=list, description="accepted roles, code^^system; empty: the domain's")
+    purposes: list[str] = Field(
+        default_factory=list, description="accepted purposes of use, code^^system; empty: the domain's"
+    )
 
 
 class Audit(Section):
@@ -166,16 +183,31 @@ class Settings(BaseSettings):
         return frozenset(self.registry.repositories or [self.repository.unique_id])
 
 
-def load(data: Path, **flags: Any) -> Settings:
-    """Settings of the installation in ``data``; raises FileNotFoundError when ``carnet init`` has not run there."""
+def load(data: Path, *, as_served: bool = False, **flags: Any) -> Settings:
+    """Settings of the installation in ``data``; raises FileNotFoundError when ``carnet init`` has not run there.
+
+    ``as_served`` puts the domain that ``carnet serve`` was last told above that of the file.
+    """
     file = data / FILE_NAME
     if not file.is_file():
         raise FileNotFoundError(f"{file} does not exist: run `carnet init --data {data}` first")
 
     class OfThisInstallation(Settings):
-        model_config = SettingsConfigDict(toml_file=file)
+        model_config = SettingsConfigDict(toml_file=[file, data / SERVED_NAME] if as_served else file)
 
     return OfThisInstallation(data=data, **flags)
+
+
+def write_served(data: Path, settings: Settings | None) -> None:
+    """Note the domain these settings serve; None forgets it, and the settings file counts again."""
+    file = data / SERVED_NAME
+    if settings is None:
+        file.unlink(missing_ok=True)
+        return
+    lines = [f"{key} = {_toml(value)}" for key, value in settings.domain.model_dump().items()]
+    new = file.with_name(f".{SERVED_NAME}.new")
+    new.write_text("\n".join(["# Written by `carnet serve`, from its options.", "[domain]", *lines, ""]), "utf-8")
+    new.replace(file)
 
 
 def default_file() -> str:
@@ -199,4 +231,4 @@ def _toml(value: object) -> str:
         return str(value).lower()
     if isinstance(value, list):
         return "[" + ", ".join(map(_toml, value)) + "]"
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return json.dumps(value or "", ensure_ascii=False) if isinstance(value, str | None) else str(value)

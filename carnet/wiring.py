@@ -36,6 +36,7 @@ from repository.actor import RepositoryActor
 from repository.registry_link import RegistryUnavailable, SoapRegistryLink
 from repository.sweep import sweep
 from xds import domain as domains
+from xds.domain_source import DomainSource
 from xds.ebxml import schema
 from xds.errors import Actor, Finding
 from xds.limits import Limits
@@ -75,17 +76,22 @@ class Service:
     ended: Callable[[], None]
 
 
+def domain_source(settings: Settings) -> DomainSource:
+    """The domain a service works with: its code sets follow their file."""
+    return DomainSource(settings.domain.name, Path(settings.domain.codes) if settings.domain.codes else None)
+
+
 def domain_of(settings: Settings) -> domains.AffinityDomain:
-    codes = Path(settings.domain.codes) if settings.domain.codes else None
-    return domains.load(settings.domain.name, codes)
+    """The domain as its files are now."""
+    return domain_source(settings).current
 
 
 def limits_of(settings: Settings) -> Limits:
     return Limits(**settings.limits.model_dump())
 
 
-def trust_of(settings: Settings) -> TrustStore:
-    return TrustStore.load(settings.pki / "trust")
+def trust_of(settings: Settings, domain: domains.AffinityDomain) -> TrustStore:
+    return TrustStore.load(settings.pki / "trust", lenient=domain.credentials.lenient_certificates)
 
 
 def credential_rule(settings: Settings, domain: domains.AffinityDomain) -> CredentialRule:
@@ -106,9 +112,13 @@ def credential_rule(settings: Settings, domain: domains.AffinityDomain) -> Crede
         require_subject_confirmation=not is_vihf,
         clock_skew=chosen.clock_skew,
         max_age=chosen.max_age,
+        max_lifetime=chosen.max_lifetime or int(asked.max_lifetime),
+        max_authn_age=int(asked.max_authn_age),
         audiences=frozenset(chosen.audiences) or asked.audiences,
-        purposes=frozenset(asked.purposes),
-        roles=frozenset(asked.roles),
+        issuers=frozenset(chosen.issuers) or asked.issuers,
+        authn_classes=asked.authn_classes,
+        purposes=frozenset(chosen.purposes or asked.purposes),
+        roles=frozenset(chosen.roles or asked.roles),
         sectors=frozenset(asked.sectors),
         replay=Replay(chosen.replay),
         remember=CredentialRule().remember if chosen.cache else 0,
@@ -117,7 +127,7 @@ def credential_rule(settings: Settings, domain: domains.AffinityDomain) -> Crede
 
 def verifier_of(settings: Settings, domain: domains.AffinityDomain) -> Verifier:
     nodes = frozenset({REGISTRY_NODE, REPOSITORY_NODE})
-    return Verifier(credential_rule(settings, domain), trust_of(settings), trusted_nodes=nodes)
+    return Verifier(credential_rule(settings, domain), trust_of(settings, domain), trusted_nodes=nodes)
 
 
 def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
@@ -141,20 +151,28 @@ def peer_of(environ: dict[str, Any]) -> Peer:
 
 
 def registry_actor(settings: Settings) -> RegistryActor:
-    domain = domain_of(settings)
+    source = domain_source(settings)
+    any_repository = source.current.any_repository and not settings.registry.repositories
     return RegistryActor(
         database=storage.open_registry(settings.registry_database),
-        domain=domain,
-        policy=policy_of(settings, domain),
-        repositories=settings.known_repositories,
+        domains=source,
+        policy=policy_of(settings, source.current),
+        repositories=frozenset() if any_repository else settings.known_repositories,
         max_results=settings.registry.max_results,
     )
+
+
+def takes_direct_registration(settings: Settings, domain: domains.AffinityDomain) -> bool:
+    """Whether ITI-42 is taken from others than our own repositories: the setting, else what the domain says."""
+    chosen = settings.registry.direct_registration
+    return domain.direct_registration if chosen is None else chosen
 
 
 def registry_service(settings: Settings, actor: RegistryActor | None = None) -> Service:
     """The registry as a WSGI application."""
     actor = actor or registry_actor(settings)
     verifier = verifier_of(settings, actor.domain)
+    is_direct = takes_direct_registration(settings, actor.domain)
 
     def authenticate(exchange: Exchange) -> Caller:
         action = exchange.addressing.action
@@ -163,7 +181,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
             raise security_fault(FAILED_AUTHENTICATION, "not one of our nodes", "node")
         if action.endswith(":Reconcile"):
             return verifier.authenticate_node(exchange.peer.certificate)
-        if action.endswith(":RegisterDocumentSet-b") and not from_node and not settings.registry.direct_registration:
+        if action.endswith(":RegisterDocumentSet-b") and not from_node and not is_direct:
             raise security_fault(
                 FAILED_AUTHENTICATION, "ITI-42 from a peer that is not one of our repositories", "node"
             )
@@ -175,6 +193,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         )
 
     meter = Meter()
+    meter.watch_codes(actor.domains)
     app = SoapService(
         transactions=registry.app.transactions(actor),
         paths=registry.app.PATHS,
@@ -249,7 +268,7 @@ def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -
         database=storage.open_repository(settings.repository_database),
         documents=storage.open_documents(settings.documents),
         registry=link or link_of(settings),
-        domain=domain_of(settings),
+        domains=domain_source(settings),
         max_documents=settings.repository.max_documents,
     )
 
@@ -265,6 +284,7 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         )
 
     meter = Meter()
+    meter.watch_codes(actor.domains)
     app = SoapService(
         transactions=repository.app.transactions(actor),
         paths=repository.app.PATHS,

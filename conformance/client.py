@@ -16,6 +16,7 @@ from pathlib import Path
 
 from guard.credentials import vihf
 from guard.credentials.cards import Card
+from guard.credentials.identity import Kind
 from xds.ebxml import read, write
 from xds.limits import DEFAULT
 from xds.model import Code, RegistryObject, Submission
@@ -64,13 +65,16 @@ class Retrieved:
 class Client:
     """One card, one patient record system. Thread-safe; connections are kept and reused."""
 
-    card: Card
+    card: Card | None
+    """None connects without a certificate and needs ``sign`` and ``tls``, or transports."""
     repository_url: str = ""
     registry_url: str = ""
     ca_file: Path = Path()
     structure_id: str = ""
     purpose: Code = vihf.NORMAL
     roles: tuple[Code, ...] = ()
+    sign: Callable[[str], bytes] | None = None
+    """The signed assertion for a CX, b"" to send none; None: the VIHF of the card."""
     timeout: float = 120.0
     renew_after: float = 300.0
     """Age in seconds at which a new assertion is signed."""
@@ -84,25 +88,38 @@ class Client:
         self._registry = self.registry or self._https(self.registry_url, "/services/registry")
         self._assertions: dict[str, tuple[float, bytes]] = {}
 
+    @property
+    def is_structure(self) -> bool:
+        """Whether the card is a structure's; nobody's is not."""
+        return self.card is not None and self.card.kind is Kind.ORGANISATION
+
     def _https(self, base: str, path: str) -> SoapClient:
-        if self.tls is None:
+        if self.tls is None and self.card is not None:
             self.tls = self.card.tls_context(self.ca_file)
+        if self.tls is None:
+            raise ValueError("a client needs a card or a TLS context")
         return SoapClient(base + path, self.tls, timeout=self.timeout, limits=ANSWERS)
 
     def assertion(self, patient_id: str) -> bytes:
-        """A signed assertion for this patient, exact bytes."""
+        """A signed assertion for this patient, exact bytes; b"" where none is sent."""
         signed_at, signed = self._assertions.get(patient_id, (0.0, b""))
         if time.monotonic() - signed_at > self.renew_after or not signed:
-            content = vihf.for_card(
-                self.card, structure_id=self.structure_id, patient_id=patient_id, purpose=self.purpose, roles=self.roles
-            )
-            signed = vihf.issue(content, self.card.signature)
+            signed = self._vihf(patient_id) if self.sign is None else self.sign(patient_id)
             self._assertions[patient_id] = (time.monotonic(), signed)
         return signed
 
     def security(self, patient_id: str) -> bytes:
-        """The wsse:Security header of a message about this patient."""
-        return vihf.security_header(self.assertion(patient_id))
+        """The wsse:Security header of a message about this patient, b"" where none is sent."""
+        assertion = self.assertion(patient_id)
+        return vihf.security_header(assertion) if assertion else b""
+
+    def _vihf(self, patient_id: str) -> bytes:
+        if self.card is None:
+            raise ValueError("without a card there is nobody to sign")
+        content = vihf.for_card(
+            self.card, structure_id=self.structure_id, patient_id=patient_id, purpose=self.purpose, roles=self.roles
+        )
+        return vihf.issue(content, self.card.signature)
 
     def provide(
         self, submission: Submission, documents: Iterable[tuple[str, OutgoingPart]], *, security: bytes | None = None

@@ -17,7 +17,6 @@ from pathlib import Path
 
 from conformance.cda import CdaError, CdaHeader, Overrides, read_cda, to_submission
 from conformance.client import Client, Outcome, file_part
-from guard.credentials.identity import Kind
 from xds.domain import AffinityDomain
 from xds.errors import ErrorCode, Severity
 from xds.model import DocumentEntry, Submission
@@ -107,7 +106,7 @@ class Source:
 
     def _is_there(self, entry: DocumentEntry, header: CdaHeader) -> bool:
         """True when the registry already has these very bytes under this uniqueId, as far as this card may see."""
-        if self.client.card.kind is not Kind.PERSON:
+        if self.client.is_structure:
             return False
         known = self._known(entry.unique_id, entry.patient_id)
         return any(isinstance(o, DocumentEntry) and o.hash.lower() == header.hash for o in known)
@@ -120,7 +119,7 @@ class Source:
 
     def _entry_uuid(self, unique_id: str, patient_id: str) -> str:
         """entryUUID of the Approved document with this uniqueId; a structure is given references only."""
-        if self.client.card.kind is Kind.PERSON:
+        if not self.client.is_structure:
             for item in self._known(unique_id, patient_id):
                 if isinstance(item, DocumentEntry) and item.status == APPROVED:
                     return item.entry_uuid

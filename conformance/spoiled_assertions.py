@@ -14,7 +14,7 @@ from lxml import etree
 from conformance import hand_signatures
 from conformance.hand_signatures import RIGHT, Form, certificate_info
 from conformance.negative_kit import Kit, parse, saml
-from guard.credentials import vihf
+from guard.credentials import vihf, xua
 from guard.credentials.cards import Card
 from guard.credentials.vihf import Vihf
 from xds.model.codes import Code
@@ -228,6 +228,5 @@ def staff_claims_profession(kit: Kit) -> bytes:
 def authz_consent(root: etree._Element) -> None:
     """The attributes of the Authz-Consent option, which a server that does not use them ignores."""
     statement = find(root, "AttributeStatement")
-    for name in ("urn:ihe:iti:bppc:2007:docid", "urn:ihe:iti:xua:2012:acp"):
-        added = vihf.text_attribute(statement, name, "urn:oid:1.2.3.4.5")
-        added.set("NameFormat", "urn:oasis:names:tc:SAML:2.0:attrname-format:uri")
+    xua.add_uri(statement, xua.CONSENT_DOCUMENT, "urn:oid:1.2.250.1.999.2.1")
+    xua.add_uri(statement, xua.CONSENT_POLICY, "urn:oid:1.2.250.1.999.2.2")

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from guard.policy.decision import Policy
 from registry.store import RegistryDatabase
 from xds.domain import AffinityDomain
+from xds.domain_source import DomainSource
 
 
 def utc_now() -> datetime:
@@ -24,8 +25,13 @@ class RegistryActor:
     """
 
     database: RegistryDatabase
-    domain: AffinityDomain
+    domains: DomainSource
     policy: Policy
     repositories: frozenset[str] = frozenset()
     max_results: int = 5000
     clock: Callable[[], datetime] = utc_now
+
+    @property
+    def domain(self) -> AffinityDomain:
+        """As it is now: ask once for each request."""
+        return self.domains.current

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from repository.registry_link import RegistryLink
 from repository.store import DocumentStore, RepositoryDatabase
 from xds.domain import AffinityDomain
+from xds.domain_source import DomainSource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,12 @@ class RepositoryActor:
     database: RepositoryDatabase
     documents: DocumentStore
     registry: RegistryLink
-    domain: AffinityDomain
+    domains: DomainSource
     max_documents: int = 100
     clock: Callable[[], float] = time.time
     under_way: set[str] = field(default_factory=set)
+
+    @property
+    def domain(self) -> AffinityDomain:
+        """As it is now: ask once for each request."""
+        return self.domains.current

@@ -32,10 +32,10 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> World:
 
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> World:
-    """Both services in this process, in the ``connectathon`` domain, the registry open to ITI-42 of anyone."""
+    """Both services in this process, in the ``connectathon`` domain, for documents of our own repository only."""
     domain = '[domain]\nname = "connectathon"\n'
     folder = tmp_path_factory.mktemp("plain")
-    return World.prepare(folder, domain, registry="direct_registration = true").serve_here()
+    return World.prepare(folder, domain, registry='repositories = ["1.2.250.1.999.1.1"]').serve_here()
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -52,6 +53,10 @@ ATTRIBUTE_OF_NAME = {
     "codeList": "folder_codes",
     "associationDocumentation": "association_documentation",
 }
+_ATTRIBUTE_OF_LOWER_NAME = {name.lower(): attribute for name, attribute in ATTRIBUTE_OF_NAME.items()}
+_BARE_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+AUTHN_CLASSES = "urn:oasis:names:tc:SAML:2.0:ac:classes:"
+"""Prefix of the standard authentication contexts; a domain may list them without it."""
 MODES = ("assertion", "tls", "off")
 PROFILES = ("vihf", "xua")
 MAX_CODES_BYTES = 64 * 1024 * 1024
@@ -78,8 +83,18 @@ class CredentialRules:
     profile: str = "xua"
     """``vihf``: the French profile, its attributes and bindings; ``xua``: plain XUA."""
     audiences: frozenset[str] = frozenset()
+    issuers: frozenset[str] = frozenset()
+    """Issuer texts accepted under ``xua``; empty = any whose signature is trusted."""
+    authn_classes: frozenset[str] = frozenset()
+    """AuthnContextClassRef accepted; empty = any."""
+    lenient_certificates: bool = False
+    """True: certificates of authorities without a revocation list, and without key usages, are believed."""
     max_age: float = 600.0
     """Seconds an assertion stays usable after its IssueInstant."""
+    max_lifetime: float = 3600.0
+    """Longest time in seconds an assertion may be valid."""
+    max_authn_age: float = 12 * 3600.0
+    """Seconds since AuthnInstant."""
     clock_skew: float = 60.0
     """Seconds by which clocks may differ."""
     roles: Table = field(default_factory=_nothing)
@@ -114,6 +129,10 @@ class AffinityDomain:
     unlisted_types: frozenset[str] = frozenset()
     """Document types no person is ever shown."""
     credentials: CredentialRules = CredentialRules()
+    direct_registration: bool = False
+    """ITI-42 is taken from others than our own repositories, unless a setting says otherwise."""
+    any_repository: bool = False
+    """Documents of any repositoryUniqueId may be registered, unless a setting lists those that may."""
     policy: str = ""
     """Name of the policy folder; "" = open."""
     class_of_type: Table = field(default_factory=_nothing)
@@ -204,8 +223,9 @@ def _settings(source: Traversable) -> tuple[dict[str, Any], str]:
 def read_codes(data: bytes, where: str) -> tuple[frozenset[str], dict[str, dict[str, str]], frozenset[str]]:
     """Assigning authorities, codes by attribute and MIME types of a code-set file.
 
-    CodeTypes are told by ``classScheme``, else by ``name``; unknown ones are passed over.
-    Tolerated: authority written ``&OID&ISO``, MIME types as a CodeType, a namespace on every element.
+    CodeTypes are told by ``classScheme`` (with or without ``urn:uuid:``, in any letter case), else by ``name``;
+    unknown ones are passed over. Tolerated: authority written ``&OID&ISO``, MIME types as a CodeType, a namespace on
+    every element.
     ``where`` names the file in errors. Raises DomainError.
     """
     root = _parse_codes(data, where)
@@ -217,7 +237,7 @@ def read_codes(data: bytes, where: str) -> tuple[frozenset[str], dict[str, dict[
             case "AssigningAuthority":
                 authorities.add(_authority(_attribute(element, "id", where), element, where))
             case "mimeType":
-                mime_types.add(_attribute(element, "code", where))
+                mime_types.add(_attribute(element, "code", where).lower())
             case "CodeType":
                 _code_type(element, where, codes, mime_types)
     return frozenset(authorities), codes, frozenset(mime_types)
@@ -258,11 +278,11 @@ def _authority(value: str, element: etree._Element, where: str) -> str:
 
 
 def _code_type(element: etree._Element, where: str, codes: dict[str, dict[str, str]], mime_types: set[str]) -> None:
-    name = element.get("name") or ""
-    attribute = ATTRIBUTE_OF_SCHEME.get(element.get("classScheme") or "") or ATTRIBUTE_OF_NAME.get(name)
+    name = (element.get("name") or "").strip()
+    attribute = ATTRIBUTE_OF_SCHEME.get(_scheme(element)) or _ATTRIBUTE_OF_LOWER_NAME.get(name.lower())
     entries = [e for e in element.iterchildren(etree.Element) if etree.QName(e).localname == "Code"]
-    if name == "mimeType":
-        mime_types.update(_attribute(entry, "code", where) for entry in entries)
+    if name.lower() == "mimetype":
+        mime_types.update(_attribute(entry, "code", where).lower() for entry in entries)
         return
     if attribute is None:
         return
@@ -275,6 +295,12 @@ def _code_type(element: etree._Element, where: str, codes: dict[str, dict[str, s
     for entry in entries:
         value = _attribute(entry, "code", where)
         listed.setdefault(f"{value}^^{_attribute(entry, 'codingScheme', where)}", entry.get("display") or value)
+
+
+def _scheme(element: etree._Element) -> str:
+    """classScheme as ``urn:uuid:`` and lower case, whichever way it is written."""
+    value = (element.get("classScheme") or "").strip().lower()
+    return f"urn:uuid:{value}" if _BARE_UUID.fullmatch(value) else value
 
 
 # --- tables ----------------------------------------------------------------------------------------------------------
@@ -300,15 +326,17 @@ def _table(source: Traversable, key: str, value: str) -> dict[str, str]:
 # --- assembly --------------------------------------------------------------------------------------------------------
 
 SECTIONS = {
-    "": {"name", "policy", "unlisted_types", "patient_id", "required", "confidentiality", "credentials"},
+    "": {"name", "policy", "unlisted_types", "patient_id", "required", "confidentiality", "credentials", "registry"},
     "patient_id": {"type_codes", "type_of_authority"},
     "required": {"DocumentEntry", "SubmissionSet", "Folder"},
     "confidentiality": {
         "hidden_from_professionals", "hidden_from_patient", "hidden_from_representatives", "base", "conflicting",
     },
     "credentials": {
-        "required", "mode", "profile", "audiences", "max_age", "clock_skew", "roles", "purposes", "sectors",
+        "required", "mode", "profile", "audiences", "issuers", "authn_classes", "lenient_certificates", "max_age",
+        "max_lifetime", "max_authn_age", "clock_skew", "roles", "purposes", "sectors",
     },
+    "registry": {"direct_registration", "any_repository"},
 }  # fmt: skip
 
 
@@ -353,6 +381,8 @@ def _assemble(
         unlisted_types=frozenset(settings.get("unlisted_types", ())),
         credentials=_credentials(settings.get("credentials", {}), codes, where),
         policy=settings.get("policy", ""),
+        direct_registration=bool(settings.get("registry", {}).get("direct_registration", False)),
+        any_repository=bool(settings.get("registry", {}).get("any_repository", False)),
         **{name: MappingProxyType(table) for name, table in tables.items()},
     )
 
@@ -371,7 +401,14 @@ def _credentials(settings: dict[str, Any], codes: dict[str, dict[str, str]], whe
         mode=mode,
         profile=profile,
         audiences=frozenset(settings.get("audiences", ())),
+        issuers=frozenset(settings.get("issuers", ())),
+        authn_classes=frozenset(
+            name if ":" in name else AUTHN_CLASSES + name for name in settings.get("authn_classes", ())
+        ),
+        lenient_certificates=bool(settings.get("lenient_certificates", False)),
         max_age=float(settings.get("max_age", 600)),
+        max_lifetime=float(settings.get("max_lifetime", 3600)),
+        max_authn_age=float(settings.get("max_authn_age", 12 * 3600)),
         clock_skew=float(settings.get("clock_skew", 60)),
         roles=MappingProxyType(dict(settings.get("roles", {}))),
         purposes=MappingProxyType(dict(settings.get("purposes", {}))),

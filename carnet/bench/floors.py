@@ -249,7 +249,7 @@ def main() -> None:
             continue
         listener = Listener(
             name="floor", host="127.0.0.1", port=0, threads=0, certificate=Path(order["certificate"]),
-            key=Path(order["key"]), client_anchors=Path(order["anchors"]), idle=60.0,
+            key=Path(order["key"]), client_anchors=Path(order["anchors"]).read_text("ascii"), idle=60.0,
         )
         context = tls_context(listener)
         context.sslsocket_class = ssl.SSLSocket

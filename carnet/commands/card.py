@@ -11,12 +11,14 @@ from typing import Any
 
 import click
 
-from carnet.console import DATA, JSON, Misuse, Refused, default_roles, emit, first_line, open_card, settings_of
-from guard.credentials import vihf
+from carnet.assertions import Desk
+from carnet.console import DATA, JSON, PURPOSE, Misuse, Refused, emit, first_line, open_card, settings_of
+from carnet.settings import FILE_NAME
+from conformance.tester_assertions import SPOILS
+from conformance.tester_assertions import issue as issue_assertion
 from guard.credentials.cards import Card, CardError, signature_path
 from guard.credentials.identity import CardType
 from guard.credentials.pki import Pki
-from xds.model import Code
 
 PIN_FILE = click.option(
     "--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File whose first line is the PIN."
@@ -200,27 +202,42 @@ def show(card_file: Path, pin_file: Path | None, as_json: bool) -> None:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     required=True,
     envvar="CARNET_CARD",
+    help="Card file (PKCS#12) that signs.",
 )
 @PIN_FILE
 @click.option("--patient", default="", help="CX of the patient the assertion names.")
-@click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE")
-@click.option("--purpose", type=click.Choice(["normal", "bris_de_glace", "centre_15"]), default="normal")
-def make_assertion(card_file: Path, pin_file: Path | None, patient: str, structure_id: str, purpose: str) -> None:
-    """Print a signed assertion, for test tools and for use by hand.
+@click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE", help="Struct_IdNat (VIHF).")
+@click.option("--purpose", default="", help=PURPOSE)
+@click.option("--role", default="", help="Role, code^^system; default: that of the card, or the domain's first.")
+@click.option("--spoil", type=click.Choice(list(SPOILS)), help="Make a bad one: every service must refuse it.")
+@click.option("--with-authz-consent", "consent", is_flag=True, help="Add the attributes of a patient's consent.")
+@DATA
+def make_assertion(
+    card_file: Path,
+    pin_file: Path | None,
+    patient: str,
+    structure_id: str,
+    purpose: str,
+    role: str,
+    spoil: str | None,
+    consent: bool,
+    data: Path,
+) -> None:
+    """Print a signed assertion: plain XUA or VIHF, as the domain of --data asks. For test tools and by hand.
 
     \b
-    Example:
+    Examples:
       carnet card assert --card anne.p12 --structure 10B0000001 --patient "279...^^^&1.2.250.1.213.1.4.10&ISO^NH"
+      carnet card assert --card anne.p12 --patient "T-1001^^^&1.3.6.1.4.1.21367.2005.3.7&ISO" --spoil expired
     """
+    settings = settings_of(data) if (data / FILE_NAME).is_file() else None
     card = open_card(card_file, pin_file)
-    content = vihf.for_card(
-        card,
-        structure_id=structure_id,
-        patient_id=patient,
-        purpose=Code(purpose, vihf.PURPOSES),
-        roles=default_roles(card),
-    )
     try:
-        click.echo(vihf.issue(content, card.signature))
+        root = Desk.of(settings).build(
+            card, patient_id=patient, structure_id=structure_id, purpose=purpose, role=role
+        )
+        click.echo(issue_assertion(root, card.signature, spoil=spoil or "", consent=consent))
     except CardError as error:
         raise Refused(str(error)) from error
+    except ValueError as error:
+        raise Misuse(str(error)) from error

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from carnet.console import DATA, JSON, Refused, emit, settings_of, table
+from guard.credentials.certificates import TrustError, add_trusted
 from guard.credentials.pki import Pki
 
 
@@ -47,6 +48,35 @@ def revoke(serial: str, data: Path, as_json: bool) -> None:
     except KeyError as error:
         raise Refused(str(error.args[0])) from error
     emit(as_json, asdict(line), f"revoked {line.serial} ({line.purpose} of {line.holder})")
+
+
+@command.command("trust")
+@click.argument("certificate", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--as",
+    "duty",
+    type=click.Choice(["sts", "organisations", "persons", "root"]),
+    default="sts",
+    show_default=True,
+    help="sts: this one certificate may sign assertions (plain XUA). organisations, persons: an authority whose "
+    "certificates may connect and sign. root: an authority above those.",
+)
+@DATA
+@JSON
+def trust(certificate: Path, duty: str, data: Path, as_json: bool) -> None:
+    """Trust a certificate (PEM or DER) of somebody else: a test event's token service or authority.
+
+    \b
+    Examples:
+      carnet pki trust event-sts.pem
+      carnet pki trust event-ca.pem --as organisations
+    """
+    try:
+        file = add_trusted(settings_of(data).pki / "trust", certificate.read_bytes(), duty)
+    except TrustError as error:
+        raise Refused(f"{certificate}: {error}") from error
+    when = "" if duty == "sts" else "; restart the services: TLS reads its authorities at their start"
+    emit(as_json, {"file": str(file), "as": duty}, f"trusted: {file}{when}")
 
 
 @command.command("crl")

@@ -40,7 +40,7 @@ STATUSES = {"approved": [APPROVED], "deprecated": [DEPRECATED], "any": [APPROVED
 @JSON
 def command(
     patient: str,
-    card_file: Path,
+    card_file: Path | None,
     pin_file: Path | None,
     structure_id: str,
     purpose: str,

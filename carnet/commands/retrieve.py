@@ -35,7 +35,7 @@ SUFFIX = {"text/xml": ".xml", "application/xslt+xml": ".xml", "application/pdf":
 def command(
     patient: str,
     unique_ids: tuple[str, ...],
-    card_file: Path,
+    card_file: Path | None,
     pin_file: Path | None,
     structure_id: str,
     purpose: str,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -29,12 +29,13 @@ SOURCE_ID = "1.2.250.1.999.1.2"
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="TOML file with metadata that win over the CDA header.",
 )
+@click.option("--patient", default="", help="CX in place of the patient identifier of the CDA header.")
 @click.option("--dry-run", is_flag=True, help="Show the metadata derived from the header; send nothing.")
 @DATA
 @JSON
 def command(
     paths: tuple[Path, ...],
-    card_file: Path,
+    card_file: Path | None,
     pin_file: Path | None,
     structure_id: str,
     purpose: str,
@@ -43,6 +44,7 @@ def command(
     ca: Path | None,
     source_id: str,
     override: Path | None,
+    patient: str,
     dry_run: bool,
     data: Path,
     as_json: bool,
@@ -61,6 +63,8 @@ def command(
         overrides = read_overrides(override, domain) if override else Overrides()
     except OverrideError as error:
         raise Misuse(str(error)) from error
+    if patient:
+        overrides = replace(overrides, patient_id=patient)
     client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
     source = Source(client=client, domain=domain, source_id=source_id, overrides=overrides)
     if dry_run:

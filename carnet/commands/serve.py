@@ -13,12 +13,15 @@ from typing import Any
 import click
 
 import storage
-from carnet import admin, wiring
+from carnet import admin, plain_door, wiring
 from carnet.commands.init import upgrade
-from carnet.console import DATA, settings_of
+from carnet.console import DATA, Misuse, settings_of
 from carnet.server import Listener, Server
-from carnet.settings import Settings
+from carnet.settings import Settings, write_served
 from carnet.supervisor import Supervisor, die_with_parent
+from guard.credentials.certificates import TrustError
+from guard.credentials.rule import Required
+from xds.domain import DomainError
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
@@ -47,9 +50,15 @@ def command(
     logging.getLogger("alembic").setLevel(logging.WARNING)
     chosen = {"name": domain, "codes": str(codes.absolute()) if codes else "", "credentials": credentials or ""}
     flags = {"domain": {k: v for k, v in chosen.items() if v}}
-    settings = settings_of(data, **flags)
+    settings = settings_of(data, as_served=False, **flags)
+    try:
+        check(settings)
+    except (DomainError, TrustError, ValueError) as error:
+        raise Misuse(str(error)) from error
     if supervised:
         die_with_parent()
+    else:
+        write_served(settings.data, settings if flags["domain"] else None)
     if what != "all":
         serve_one(settings, what)
         return
@@ -72,6 +81,15 @@ def command(
     sys.exit(supervisor.run())
 
 
+def check(settings: Settings) -> None:
+    """What would stop a service later is said now. Raises DomainError, TrustError, ValueError with the remedy."""
+    domain = wiring.domain_of(settings)
+    rule = wiring.credential_rule(settings, domain)
+    wiring.trust_of(settings, domain)
+    if (settings.registry.http_port or settings.repository.http_port) and rule.required is not Required.OFF:
+        raise ValueError("registry.http_port and repository.http_port need `--credentials off`: HTTP carries none")
+
+
 def admin_addresses(settings: Settings) -> dict[str, str]:
     """Service name to the address of its admin listener, where it has one."""
     ports = {"registry": settings.registry.admin_port, "repository": settings.repository.admin_port}
@@ -81,20 +99,33 @@ def admin_addresses(settings: Settings) -> dict[str, str]:
 def endpoints(settings: Settings) -> str:
     """What a person needs to know once both services answer."""
     data = os.path.relpath(settings.data)
+    domain = wiring.domain_of(settings)
+    plain = "".join(
+        f"  without TLS http://127.0.0.1:{section.http_port}/services/{name}\n"
+        for name, section in (("repository", settings.repository), ("registry", settings.registry))
+        if section.http_port
+    )
+    authority = min(domain.assigning_authorities, default="1.2.3")
+    french = domain.credentials.profile == "vihf"
+    patient = "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" if french else f"T-1001^^^&{authority}&ISO"
+    add = f'carnet patient open "{patient}" --consent' if french else f'carnet patient add "{patient}"'
+    more = f"--card {data}/anne.p12" + (" --structure 10B0000001" if french else "")
+    sources = "ITI-42" if wiring.takes_direct_registration(settings, domain) else "ITI-42 from repositories"
+    override = "" if french else f" --patient '{patient}' --override fixtures/cda/connectathon.toml"
     here = os.path.relpath(Path(sys.executable).parent)
     path = "" if shutil.which("carnet") else f'  export PATH="$PWD/{here}:$PATH"\n'
     return f"""
-Carnet serves the affinity domain {settings.domain.name!r}:
+Carnet serves the affinity domain {domain.name!r}, credentials {wiring.credential_rule(settings, domain).required}:
   repository  {settings.repository_url}/services/repository   (ITI-41, ITI-43; ?wsdl)
-  registry    {settings.registry_url}/services/registry     (ITI-18; ITI-42 from repositories; ?wsdl)
-  operator    {"   ".join(admin_addresses(settings).values())}   (/livez /readyz /metrics)
+  registry    {settings.registry_url}/services/registry     (ITI-18; {sources}; ?wsdl)
+{plain}  operator    {"   ".join(admin_addresses(settings).values())}   (/livez /readyz /metrics)
 
 A deposit, in another terminal (test card, fictive patient):
 {path}  export CARNET_DATA={data} CARNET_PIN=0000
   carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out {data}/anne.p12
-  carnet patient open "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" --consent
-  carnet send fixtures/cda/cr-bio-v1.xml --card {data}/anne.p12 --structure 10B0000001
-  carnet query "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" --card {data}/anne.p12 --structure 10B0000001
+  {add}
+  carnet send fixtures/cda/cr-bio-v1.xml{override} {more}
+  carnet query "{patient}" {more}
 """
 
 
@@ -105,6 +136,7 @@ def serve_one(settings: Settings, name: str) -> None:
     url = settings.registry_database if name == "registry" else settings.repository_database
     opener = storage.open_registry if name == "registry" else storage.open_repository
     certificate, key = wiring.node_files(settings, name)
+    anchors = wiring.trust_of(settings, wiring.domain_of(settings)).pem()
     built: list[wiring.Service] = []
     stop_admin: list[Callable[[], None]] = []
 
@@ -113,6 +145,8 @@ def serve_one(settings: Settings, name: str) -> None:
         if section.admin_port:
             stop_admin.append(admin.serve(section.admin_port, built[0].meter, built[0].ready))
         built[0].began()
+        if section.http_port:
+            stop_admin.append(plain_door.open_door(section.http_port, section.host, section.port, anchors))
         return built[0].app
 
     def abandoned() -> None:
@@ -126,7 +160,7 @@ def serve_one(settings: Settings, name: str) -> None:
         threads=section.threads,
         certificate=certificate,
         key=key,
-        client_anchors=settings.pki / "trust" / "ca.pem",
+        client_anchors=anchors,
         idle=settings.limits.body_idle,
         rate=settings.limits.body_rate,
         on_handshake_failure=wiring.handshake_logger(lambda: opener(url), name),

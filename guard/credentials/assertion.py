@@ -125,9 +125,10 @@ class Verifier:
             self._peer(peer_certificate)
 
     def authenticate_node(self, peer_certificate: bytes | None) -> Caller:
-        """One of our own systems, for internal transactions. Raises SoapFault for anybody else."""
-        if self._rule.required is Required.OFF:
-            return Caller(identifier="", mode=Mode.NODE)
+        """One of our own systems, for internal transactions. Raises SoapFault for anybody else.
+
+        Asked for under every rule: a domain without credentials opens its services, never what lies behind them.
+        """
         peer = self._peer(peer_certificate)
         if not self._is_node(peer):
             raise security_fault(FAILED_AUTHENTICATION, f"not one of our nodes: {peer.identity.common_name}", "tls")
@@ -171,6 +172,8 @@ class Verifier:
             _check_binding(name_id, said, signer)
             if not self._is_node(peer):
                 _check_peer(said, signer, peer)
+        elif signer.kind is Kind.PERSON and name_id != signer.identity.common_name:
+            raise _refused("a person's card speaks for another person", "g")
         caller = _caller(name_id, said, signer, issuer)
         caller = replace(caller, assertion_id=assertion_id, assertion=data)
         return _Verified(caller, until, validity.one_time, generation, signed.sha256)
@@ -181,7 +184,7 @@ class Verifier:
         issuer = text(element)
         if not self._rule.vihf:
             if self._rule.issuers and issuer not in self._rule.issuers:
-                raise security_fault(FAILED_AUTHENTICATION, "issuer is not configured", "g")
+                raise security_fault(FAILED_AUTHENTICATION, f"issuer is not configured: {issuer[:200]!r}", "g")
             return issuer
         if element is None or element.get("Format") != vihf.X509_SUBJECT:
             raise security_fault(INVALID_SECURITY_TOKEN, "Issuer is not in X509SubjectName form", "i")
@@ -303,8 +306,9 @@ def _tls_caller(peer: Accepted) -> Caller:
     who = peer.identity
     is_person = peer.kind is Kind.PERSON
     profession = None if who.profession is None else Code(str(who.profession), vihf.PROFESSIONS, who.title)
+    subject = peer.certificate.subject
     return Caller(
-        identifier=who.common_name if is_person else (who.unit or who.common_name),
+        identifier=(who.common_name if is_person else who.unit or who.common_name) or distinguished_name.write(subject),
         mode=Mode.DIRECT if is_person else Mode.INDIRECT,
         name=who.name,
         profession=profession,

@@ -56,6 +56,7 @@ def read(root: etree._Element, rule: CredentialRule) -> Attributes:
     values = _collect(root)
     roles = tuple(_coded(value, _ROLE_ELEMENTS, vihf.ROLE) for value in values.get(vihf.ROLE, ()))
     purposes = tuple(_coded(value, _PURPOSE_ELEMENTS, vihf.PURPOSE) for value in values.get(vihf.PURPOSE, ()))
+    single = _single if rule.vihf else _first
     _inside(roles, rule.roles, "role")
     _inside(purposes, rule.purposes, "purpose of use")
     patient_id = _single(values, vihf.RESOURCE_ID)
@@ -64,24 +65,24 @@ def read(root: etree._Element, rule: CredentialRule) -> Attributes:
     mode, sector = Mode.INDIRECT, ""
     if rule.vihf:
         mode, sector = _french(values, roles, purposes, rule)
-    version = _single(values, vihf.SOFTWARE_VERSION)
+    version = single(values, vihf.SOFTWARE_VERSION)
     return Attributes(
         mode=mode,
         roles=roles,
         purposes=purposes,
-        structure_id=_single(values, vihf.STRUCTURE) or _single(values, _ORGANIZATION_ID),
-        structure_name=_single(values, _ORGANIZATION),
+        structure_id=single(values, vihf.STRUCTURE) or single(values, ORGANIZATION_ID),
+        structure_name=single(values, ORGANIZATION),
         sector=sector,
-        name=_single(values, vihf.SUBJECT_ID),
+        name=single(values, vihf.SUBJECT_ID),
         patient_id=patient_id,
-        purpose_reason=_single(values, vihf.PURPOSE_REASON),
+        purpose_reason=single(values, vihf.PURPOSE_REASON),
         is_secret_connection=_is_secret(values),
-        software=f"{_single(values, vihf.SOFTWARE_NAME)} {version}".strip(),
+        software=f"{single(values, vihf.SOFTWARE_NAME)} {version}".strip(),
     )
 
 
-_ORGANIZATION = "urn:oasis:names:tc:xspa:1.0:subject:organization"
-_ORGANIZATION_ID = "urn:oasis:names:tc:xspa:1.0:subject:organization-id"
+ORGANIZATION = "urn:oasis:names:tc:xspa:1.0:subject:organization"
+ORGANIZATION_ID = "urn:oasis:names:tc:xspa:1.0:subject:organization-id"
 
 
 def _collect(root: etree._Element) -> Values:
@@ -133,6 +134,11 @@ def _single(values: Values, name: str) -> str:
     return texts.pop() if texts else ""
 
 
+def _first(values: Values, name: str) -> str:
+    """The first text of an attribute, "" when it is absent: plain XUA lets every attribute repeat."""
+    return next((found for value in values.get(name.lower(), ()) if (found := text(value))), "")
+
+
 def _coded(value: etree._Element, names: tuple[str, ...], what: str) -> Code:
     """One HL7 ``CE`` inside an AttributeValue."""
     if len(value) == 1 and not text(value):
@@ -144,8 +150,9 @@ def _coded(value: etree._Element, names: tuple[str, ...], what: str) -> Code:
 
 
 def _inside(codes: tuple[Code, ...], accepted: frozenset[str], what: str) -> None:
-    if accepted and any(code.key not in accepted for code in codes):
-        raise _refused(f"{what} outside the value set")
+    for code in codes:
+        if accepted and code.key not in accepted:
+            raise _refused(f"{what} outside the value set: {code.key[:200]!r}")
 
 
 def _is_secret(values: Values) -> bool:

@@ -38,9 +38,13 @@ _E = TypeVar("_E", bound=x509.ExtensionType)
 Clock = Callable[[], datetime]
 """Gives the present moment, in UTC and aware of it."""
 
+PROVIDER = "sts"
+"""Files of this stem hold certificates of assertion providers, each believed for signatures of assertions alone."""
 _ISSUERS = {"persons": Kind.PERSON, "organisations": Kind.ORGANISATION}
 _SMALLEST_RSA = 2048
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_ANY_USAGE = x509.KeyUsage(True, True, False, False, False, False, False, False, False)
+_ANY_EXTENDED = {ExtendedKeyUsageOID.CLIENT_AUTH}
 _UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.DuplicateExtension)
 
 
@@ -88,6 +92,8 @@ class _Trusted:
     issuers: tuple[tuple[Kind, x509.Certificate], ...]
     roots: tuple[x509.Certificate, ...]
     crls: tuple[x509.CertificateRevocationList, ...]
+    providers: frozenset[x509.Certificate]
+    """Assertion providers believed by their very certificate, whoever issued it."""
     stamp: tuple[tuple[str, int, int], ...] = field(repr=False)
 
 
@@ -104,12 +110,14 @@ class TrustStore:
         folder: Path,
         *,
         require_crl: bool = True,
+        lenient: bool = False,
         clock: Clock = utc_now,
         reload_seconds: float = 2.0,
         memory: int = 4096,
     ):
         self._folder = folder
-        self._require_crl = require_crl
+        self._require_crl = require_crl and not lenient
+        self._lenient = lenient
         self._clock = clock
         self._reload_seconds = reload_seconds
         self._memory = memory
@@ -122,14 +130,18 @@ class TrustStore:
 
     @classmethod
     def load(
-        cls, folder: Path | str, *, require_crl: bool = True, clock: Clock = utc_now, reload_seconds: float = 2.0
+        cls, folder: Path | str, *, require_crl: bool = True, lenient: bool = False, clock: Clock = utc_now,
+        reload_seconds: float = 2.0,
     ) -> TrustStore:
         """Read a trust folder. Raises TrustError.
 
         ``require_crl`` refuses every certificate whose authority has no current revocation list; without it a
-        list is used when there is one, an outdated one included.
+        list is used when there is one, an outdated one included. ``lenient`` is for test events: no lists are
+        required, and a certificate that states no key usages may be used for anything (RFC 5280 4.2.1.12).
         """
-        return cls(Path(folder), require_crl=require_crl, clock=clock, reload_seconds=reload_seconds)
+        return cls(
+            Path(folder), require_crl=require_crl, lenient=lenient, clock=clock, reload_seconds=reload_seconds
+        )
 
     def pem(self) -> str:
         """Every authority in one PEM text, for the ``cadata`` of a TLS context."""
@@ -177,8 +189,12 @@ class TrustStore:
     def _examine(self, der: bytes, use: Use, fingerprint: str, now: datetime, trusted: _Trusted) -> Accepted:
         try:
             certificate = x509.load_der_x509_certificate(der)
-            kind, chain = _chain(certificate, trusted)
-            _check_leaf(certificate, use)
+            if use is Use.TOKEN_SIGNATURE and certificate in trusted.providers:
+                _check_key(certificate)
+                kind, chain = Kind.ORGANISATION, [certificate]
+            else:
+                kind, chain = _chain(certificate, trusted)
+                _check_leaf(certificate, use, lenient=self._lenient)
             until = self._check_times_and_lists(chain, now, trusted)
             who = identity.read(certificate)
             usages = _extended(certificate)
@@ -253,14 +269,19 @@ def _covers(crl: x509.CertificateRevocationList, certificate: x509.Certificate) 
     return True
 
 
-def _check_leaf(certificate: x509.Certificate, use: Use) -> None:
-    """Key, digest and usages of an end-entity certificate."""
+def _check_key(certificate: x509.Certificate) -> None:
+    """A key of an accepted kind and size."""
     key = certificate.public_key()
     strong = (isinstance(key, rsa.RSAPublicKey) and key.key_size >= _SMALLEST_RSA) or (
         isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, _CURVES)
     )
     if not strong:
         raise CertificateRefused("key type or size is not accepted")
+
+
+def _check_leaf(certificate: x509.Certificate, use: Use, *, lenient: bool) -> None:
+    """Key, digest and usages of an end-entity certificate."""
+    _check_key(certificate)
     digest = certificate.signature_hash_algorithm
     if digest is None or digest.name in ("md5", "sha1"):
         raise CertificateRefused("signed with an outdated digest")
@@ -271,9 +292,11 @@ def _check_leaf(certificate: x509.Certificate, use: Use) -> None:
     if basic is not None and basic.ca:
         raise CertificateRefused("an authority's certificate is used as a person's or a system's")
     usage = _extension(certificate, x509.KeyUsage)
+    extended = _extended(certificate)
+    if lenient and use is not Use.VIHF_SIGNATURE:
+        usage, extended = usage or _ANY_USAGE, extended or _ANY_EXTENDED
     if usage is None:
         raise CertificateRefused("no keyUsage")
-    extended = _extended(certificate)
     tls = extended is not None and bool({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH} & extended)
     if use is Use.TLS_CLIENT:
         good = usage.digital_signature and extended is not None and ExtendedKeyUsageOID.CLIENT_AUTH in extended
@@ -315,6 +338,7 @@ def _load(folder: Path) -> _Trusted:
     roots: list[x509.Certificate] = []
     issuers: list[tuple[Kind, x509.Certificate]] = []
     crls: list[x509.CertificateRevocationList] = []
+    providers: list[x509.Certificate] = []
     for name, _, _ in stamp:
         path = folder / name
         try:
@@ -322,13 +346,39 @@ def _load(folder: Path) -> _Trusted:
                 crls.append(_read_crl(path.read_bytes()))
             elif name.startswith("root"):
                 roots += x509.load_pem_x509_certificates(path.read_bytes())
+            elif name.startswith(PROVIDER):
+                providers += x509.load_pem_x509_certificates(path.read_bytes())
             else:
                 for kind in (kind for stem, kind in _ISSUERS.items() if name.startswith(stem)):
                     issuers += [(kind, each) for each in x509.load_pem_x509_certificates(path.read_bytes())]
         except (ValueError, OSError) as error:
             raise TrustError(f"{path} cannot be read as certificates or a revocation list") from error
     _check_authorities(folder, roots, [certificate for _, certificate in issuers])
-    return _Trusted(tuple(issuers), tuple(roots), tuple(crls), stamp)
+    return _Trusted(tuple(issuers), tuple(roots), tuple(crls), frozenset(providers), stamp)
+
+
+def add_trusted(folder: Path, data: bytes, duty: str) -> Path:
+    """Put certificates of somebody else (PEM or DER) into a trust folder, as ``sts``, ``organisations``, … ``root``.
+
+    The name of the file is its content's hash, so that a repeat changes nothing. Raises TrustError when they are no
+    certificates, or the folder could not be used with them; then the folder is as before.
+    """
+    try:
+        found = (
+            x509.load_pem_x509_certificates(data) if b"-----BEGIN" in data else [x509.load_der_x509_certificate(data)]
+        )
+    except ValueError as error:
+        raise TrustError("no certificate in PEM or DER form") from error
+    file = folder / f"{duty}-{hashlib.sha256(data).hexdigest()[:16]}.pem"
+    if file.exists():
+        return file
+    file.write_bytes(b"".join(certificate.public_bytes(Encoding.PEM) for certificate in found))
+    try:
+        _load(folder)
+    except TrustError:
+        file.unlink()
+        raise
+    return file
 
 
 def _read_crl(data: bytes) -> x509.CertificateRevocationList:

@@ -116,7 +116,8 @@ def _check_audience(conditions: etree._Element, rule: CredentialRule) -> None:
         raise security_fault(FAILED_AUTHENTICATION, "no AudienceRestriction", "k")
     for restriction in restrictions:
         if rule.audiences.isdisjoint(text(audience) for audience in restriction.findall("s:Audience", _NS)):
-            raise security_fault(FAILED_AUTHENTICATION, "the assertion is for another audience", "k")
+            named = ", ".join(text(audience) for audience in restriction)[:200]
+            raise security_fault(FAILED_AUTHENTICATION, f"the assertion is for another audience: {named!r}", "k")
 
 
 def check_subject(root: etree._Element, rule: CredentialRule, times: Times) -> tuple[str, datetime | None]:
@@ -171,10 +172,10 @@ def check_authentication(root: etree._Element, rule: CredentialRule, times: Time
         raise security_fault(
             FAILED_AUTHENTICATION, f"{len(statements)} AuthnStatement, {len(contexts)} AuthnContext", "m"
         )
-    classes = contexts[0].findall("s:AuthnContextClassRef", _NS)
+    classes = contexts[0].findall("s:AuthnContextClassRef", _NS) or contexts[0].findall("s:AuthnContextDeclRef", _NS)
     named = text(classes[0]) if len(classes) == 1 else ""
     if not named or (rule.authn_classes and named not in rule.authn_classes):
-        raise security_fault(FAILED_AUTHENTICATION, "authentication context is not accepted", "m")
+        raise security_fault(FAILED_AUTHENTICATION, f"authentication context is not accepted: {named[:200]!r}", "m")
     began = instant(statements[0].get("AuthnInstant"), "AuthnInstant", "m")
     end = began + timedelta(seconds=rule.max_authn_age)
     if times.is_future(began):

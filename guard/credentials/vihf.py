@@ -25,6 +25,7 @@ from xds.model.codes import Code
 from xds.namespaces import DS, HL7, SAML, SOAP12, WSSE, XSI
 
 XS = "http://www.w3.org/2001/XMLSchema"
+TYPE = f"{{{XSI}}}type"
 VERSION = "3.0"
 RESOURCE_URN = "urn:dmp"
 CLASSES = "urn:oasis:names:tc:SAML:2.0:ac:classes:"
@@ -163,29 +164,35 @@ def build(
 ) -> etree._Element:
     """The assertion without its signature. ``now`` (UTC) is issue and authentication instant."""
     moment = (now or datetime.now(UTC)).astimezone(UTC)
+    root = start(issuer, moment)
+    add(add(root, "Subject"), "NameID", vihf.name_id)
+    if lifetime is not None or audiences:
+        conditions = add(root, "Conditions")
+        if lifetime is not None:
+            conditions.set("NotBefore", instant(moment))
+            conditions.set("NotOnOrAfter", instant(moment + lifetime))
+        if audiences:
+            restriction = add(conditions, "AudienceRestriction")
+            for audience in audiences:
+                add(restriction, "Audience", audience)
+    authentication = add(root, "AuthnStatement")
+    authentication.set("AuthnInstant", instant(moment))
+    context = add(authentication, "AuthnContext")
+    add(context, "AuthnContextClassRef", vihf.context_class)
+    if vihf.context_declaration:
+        add(context, "AuthnContextDecl", vihf.context_declaration)
+    _attributes(add(root, "AttributeStatement"), vihf)
+    return root
+
+
+def start(issuer: str, moment: datetime) -> etree._Element:
+    """The root of a new assertion with its Issuer, a subject name."""
     root = etree.Element(
         f"{{{SAML}}}Assertion",
         {"ID": f"_{secrets.token_hex(16)}", "IssueInstant": instant(moment), "Version": "2.0"},
         nsmap={"saml2": SAML, "xs": XS, "xsi": XSI},
     )
-    _add(root, "Issuer", issuer).set("Format", X509_SUBJECT)
-    _add(_add(root, "Subject"), "NameID", vihf.name_id)
-    if lifetime is not None or audiences:
-        conditions = _add(root, "Conditions")
-        if lifetime is not None:
-            conditions.set("NotBefore", instant(moment))
-            conditions.set("NotOnOrAfter", instant(moment + lifetime))
-        if audiences:
-            restriction = _add(conditions, "AudienceRestriction")
-            for audience in audiences:
-                _add(restriction, "Audience", audience)
-    authentication = _add(root, "AuthnStatement")
-    authentication.set("AuthnInstant", instant(moment))
-    context = _add(authentication, "AuthnContext")
-    _add(context, "AuthnContextClassRef", vihf.context_class)
-    if vihf.context_declaration:
-        _add(context, "AuthnContextDecl", vihf.context_declaration)
-    _attributes(_add(root, "AttributeStatement"), vihf)
+    add(root, "Issuer", issuer).set("Format", X509_SUBJECT)
     return root
 
 
@@ -218,19 +225,19 @@ def _attributes(statement: etree._Element, vihf: Vihf) -> None:
 
 def text_attribute(statement: etree._Element, name: str, value: str) -> etree._Element:
     """Add an attribute with one ``xs:string`` value; returns the saml2:Attribute."""
-    attribute = _add(statement, "Attribute")
+    attribute = add(statement, "Attribute")
     attribute.set("Name", name)
-    _add(attribute, "AttributeValue", value).set(f"{{{XSI}}}type", "xs:string")
+    add(attribute, "AttributeValue", value).set(TYPE, "xs:string")
     return attribute
 
 
 def coded_attribute(statement: etree._Element, name: str, element: str, codes: Sequence[Code]) -> etree._Element:
     """Add an attribute whose values are HL7 ``CE`` elements of that name; returns the saml2:Attribute."""
-    attribute = _add(statement, "Attribute")
+    attribute = add(statement, "Attribute")
     attribute.set("Name", name)
     for code in codes:
-        value = etree.SubElement(_add(attribute, "AttributeValue"), f"{{{HL7}}}{element}", nsmap={None: HL7})  # type: ignore[dict-item]
-        value.set(f"{{{XSI}}}type", "CE")
+        value = etree.SubElement(add(attribute, "AttributeValue"), f"{{{HL7}}}{element}", nsmap={None: HL7})  # type: ignore[dict-item]
+        value.set(TYPE, "CE")
         value.set("code", code.code)
         value.set("codeSystem", code.scheme)
         if code.display:
@@ -273,7 +280,8 @@ def instant(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
-def _add(parent: etree._Element, name: str, text: str = "") -> etree._Element:
+def add(parent: etree._Element, name: str, text: str = "") -> etree._Element:
+    """Add a SAML element at the end of ``parent``; returns it."""
     element = etree.SubElement(parent, f"{{{SAML}}}{name}")
     if text:
         element.text = text

@@ -125,11 +125,13 @@ def test_tls_alone_when_the_domain_asks_for_no_more(kit: Kit, pki: Pki) -> None:
 
 
 def test_off_means_nobody_is_known(pki: Pki) -> None:
-    """Mode ``off``: every request passes, under no name."""
+    """Mode ``off``: every request passes, under no name; a node still shows its certificate."""
     who = verifier(pki, CredentialRule(required=Required.OFF, vihf=False))
     caller = who.authenticate(envelope=parse(MESSAGE), security=None, peer_certificate=None)
     assert (caller.identifier, caller.mode) == ("", Mode.OFF)
-    assert who.authenticate_node(None).mode is Mode.NODE
+    with pytest.raises(SoapFault) as refused:
+        who.authenticate_node(None)
+    assert refused.value.subcode == FAILED_AUTHENTICATION
 
 
 def plain_rule(**more: object) -> CredentialRule:
