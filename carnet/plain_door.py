@@ -48,7 +48,8 @@ def open_door(port: int, host: str, tls_port: int, anchors: str) -> Callable[[],
             back = asyncio.ensure_future(_pump(far_reader, writer))
             try:
                 await asyncio.wait({there, back}, return_when=asyncio.FIRST_COMPLETED)
-                await asyncio.wait({back}, timeout=LINGER)
+                if not there.done() or there.result():
+                    await asyncio.wait({back}, timeout=LINGER)
             finally:
                 there.cancel()
                 back.cancel()
@@ -71,12 +72,15 @@ def open_door(port: int, host: str, tls_port: int, anchors: str) -> Callable[[],
     return stop
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Until the sender ends, or either side is gone; the writer sets the pace."""
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    """Until the sender ends, or either side is gone; the writer sets the pace. Returns the bytes carried."""
+    carried = 0
     with suppress(OSError):
         while data := await reader.read(CHUNK):
             writer.write(data)
             await writer.drain()
+            carried += len(data)
+    return carried
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 import storage
 from carnet import settings as settings_module
 from carnet import wiring
+from carnet.assertions import Desk
 from carnet.commands import init
 from carnet.commands.serve import admin_addresses
 from carnet.settings import Settings
@@ -65,7 +66,7 @@ class Memory:
 
 @dataclass
 class World:
-    """One installation of the ``dmp`` domain."""
+    """One installation, of the ``dmp`` domain unless its settings name another."""
 
     folder: Path
     settings: Settings
@@ -120,6 +121,9 @@ class World:
             return self._clients[who]
         card = self.cards[who]
         values: dict[str, Any] = {"card": card, "structure_id": STRUCTURE, "roles": ROLES.get(who, ())}
+        desk = Desk.of(self.settings)
+        if not desk.is_vihf:
+            values["sign"] = desk.signing(card)
         if self.registry is not None and self.repository is not None:
             peer = Peer("127.0.0.1", card.authentication.certificate.public_bytes(Encoding.DER))
             values["repository"] = LocalTransport(self.repository.app, peer, "https://localhost/services/repository")

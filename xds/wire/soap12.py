@@ -12,7 +12,15 @@ from lxml import etree
 
 from xds.namespaces import SOAP12, WSA, WSSE
 from xds.wire.addressing import FAULT_ACTION, SOAP_FAULT_ACTION, response_headers
-from xds.wire.faults import MUST_UNDERSTAND, SENDER, VERSION_MISMATCH, QName, SoapFault
+from xds.wire.faults import (
+    INVALID_SECURITY,
+    MUST_UNDERSTAND,
+    SENDER,
+    VERSION_MISMATCH,
+    QName,
+    SoapFault,
+    security_fault,
+)
 from xds.wire.xml import escape_attribute, escape_text
 
 TRACE = "urn:carnet:trace"
@@ -88,7 +96,7 @@ def _read_blocks(header: etree._Element) -> etree._Element | None:
         demanded = _truth(block.get(_MUST_UNDERSTAND))
         if block.tag == _SECURITY:
             if security is not None:
-                raise SoapFault(SENDER, "More than one wsse:Security header is addressed to this service")
+                raise security_fault(INVALID_SECURITY, "more than one wsse:Security header for this service", "b")
             security = block
         elif demanded and not block.tag.startswith(_WSA_PREFIX):
             name = etree.QName(block)
