@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from lxml import etree
 
+from carnet.acceptance import credential_rule
 from carnet.settings import Settings
-from carnet.wiring import credential_rule, domain_of
+from carnet.wiring import domain_of
 from guard.credentials import distinguished_name, vihf, xua
 from guard.credentials.cards import Card
 from guard.credentials.identity import Kind

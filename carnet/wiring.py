@@ -20,6 +20,7 @@ from typing import Any, Protocol
 import registry.app
 import repository.app
 import storage
+from carnet.acceptance import credential_rule, takes_direct_registration, trust_of
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.settings import Settings
@@ -28,8 +29,6 @@ from guard.audit import access_log, atna
 from guard.audit.particulars import Particulars, particulars, process_id, subject
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
-from guard.credentials.certificates import TrustStore
-from guard.credentials.rule import CredentialRule, Replay, Required
 from guard.policy.decision import Policy
 from registry.actor import RegistryActor
 from repository.actor import RepositoryActor
@@ -90,41 +89,6 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(**settings.limits.model_dump())
 
 
-def trust_of(settings: Settings, domain: domains.AffinityDomain) -> TrustStore:
-    return TrustStore.load(settings.pki / "trust", lenient=domain.credentials.lenient_certificates)
-
-
-def credential_rule(settings: Settings, domain: domains.AffinityDomain) -> CredentialRule:
-    """The credential rule of the domain, with what the operator has set.
-
-    Raises ValueError when the operator asks for less than the domain requires.
-    """
-    chosen, asked = settings.credentials, domain.credentials
-    mode = settings.domain.credentials or asked.mode
-    if asked.required and mode != Required.ASSERTION:
-        raise ValueError(f"domain {domain.name} always needs a signed assertion; credentials cannot be {mode!r}")
-    is_vihf = asked.profile == "vihf"
-    return CredentialRule(
-        required=Required(mode),
-        vihf=is_vihf,
-        require_not_on_or_after=not is_vihf,
-        require_audience=not is_vihf,
-        require_subject_confirmation=not is_vihf,
-        clock_skew=chosen.clock_skew,
-        max_age=chosen.max_age,
-        max_lifetime=chosen.max_lifetime or int(asked.max_lifetime),
-        max_authn_age=int(asked.max_authn_age),
-        audiences=frozenset(chosen.audiences) or asked.audiences,
-        issuers=frozenset(chosen.issuers) or asked.issuers,
-        authn_classes=asked.authn_classes,
-        purposes=frozenset(chosen.purposes or asked.purposes),
-        roles=frozenset(chosen.roles or asked.roles),
-        sectors=frozenset(asked.sectors),
-        replay=Replay(chosen.replay),
-        remember=CredentialRule().remember if chosen.cache else 0,
-    )
-
-
 def verifier_of(settings: Settings, domain: domains.AffinityDomain) -> Verifier:
     nodes = frozenset({REGISTRY_NODE, REPOSITORY_NODE})
     return Verifier(credential_rule(settings, domain), trust_of(settings, domain), trusted_nodes=nodes)
@@ -160,12 +124,6 @@ def registry_actor(settings: Settings) -> RegistryActor:
         repositories=frozenset() if any_repository else settings.known_repositories,
         max_results=settings.registry.max_results,
     )
-
-
-def takes_direct_registration(settings: Settings, domain: domains.AffinityDomain) -> bool:
-    """Whether ITI-42 is taken from others than our own repositories: the setting, else what the domain says."""
-    chosen = settings.registry.direct_registration
-    return domain.direct_registration if chosen is None else chosen
 
 
 def registry_service(settings: Settings, actor: RegistryActor | None = None) -> Service:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 import storage
-from carnet import admin, plain_door, wiring
+from carnet import acceptance, admin, plain_door, wiring
 from carnet.commands.init import upgrade
 from carnet.console import DATA, Misuse, settings_of
 from carnet.server import Listener, Server
@@ -84,8 +84,8 @@ def command(
 def check(settings: Settings) -> None:
     """What would stop a service later is said now. Raises DomainError, TrustError, ValueError with the remedy."""
     domain = wiring.domain_of(settings)
-    rule = wiring.credential_rule(settings, domain)
-    wiring.trust_of(settings, domain)
+    rule = acceptance.credential_rule(settings, domain)
+    acceptance.trust_of(settings, domain)
     if (settings.registry.http_port or settings.repository.http_port) and rule.required is not Required.OFF:
         raise ValueError("registry.http_port and repository.http_port need `--credentials off`: HTTP carries none")
 
@@ -110,12 +110,12 @@ def endpoints(settings: Settings) -> str:
     patient = "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" if french else f"T-1001^^^&{authority}&ISO"
     add = f'carnet patient open "{patient}" --consent' if french else f'carnet patient add "{patient}"'
     more = f"--card {data}/anne.p12" + (" --structure 10B0000001" if french else "")
-    sources = "ITI-42" if wiring.takes_direct_registration(settings, domain) else "ITI-42 from repositories"
+    sources = "ITI-42" if acceptance.takes_direct_registration(settings, domain) else "ITI-42 from repositories"
     override = "" if french else f" --patient '{patient}' --override fixtures/cda/connectathon.toml"
     here = os.path.relpath(Path(sys.executable).parent)
     path = "" if shutil.which("carnet") else f'  export PATH="$PWD/{here}:$PATH"\n'
     return f"""
-Carnet serves the affinity domain {domain.name!r}, credentials {wiring.credential_rule(settings, domain).required}:
+Carnet serves the affinity domain {domain.name!r}, credentials {acceptance.credential_rule(settings, domain).required}:
   repository  {settings.repository_url}/services/repository   (ITI-41, ITI-43; ?wsdl)
   registry    {settings.registry_url}/services/registry     (ITI-18; {sources}; ?wsdl)
 {plain}  operator    {"   ".join(admin_addresses(settings).values())}   (/livez /readyz /metrics)
@@ -136,7 +136,7 @@ def serve_one(settings: Settings, name: str) -> None:
     url = settings.registry_database if name == "registry" else settings.repository_database
     opener = storage.open_registry if name == "registry" else storage.open_repository
     certificate, key = wiring.node_files(settings, name)
-    anchors = wiring.trust_of(settings, wiring.domain_of(settings)).pem()
+    anchors = acceptance.trust_of(settings, wiring.domain_of(settings)).pem()
     built: list[wiring.Service] = []
     stop_admin: list[Callable[[], None]] = []
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from carnet import acceptance, wiring
 from carnet import settings as settings_module
-from carnet import wiring
 from carnet.assertions import Desk
 from carnet.commands import init
 from carnet.settings import load, write_served
@@ -45,14 +45,14 @@ def test_a_setting_may_overrule_the_domain(tmp_path: Path) -> None:
     data = installation(tmp_path, '[registry]\ndirect_registration = ""\n[domain]\nname = "connectathon"\n')
     plain = load(data)
     domain = wiring.domain_of(plain)
-    assert wiring.takes_direct_registration(plain, domain)
-    assert not wiring.takes_direct_registration(load(data, registry={"direct_registration": False}), domain)
+    assert acceptance.takes_direct_registration(plain, domain)
+    assert not acceptance.takes_direct_registration(load(data, registry={"direct_registration": False}), domain)
     french = load(data, domain={"name": "dmp"})
-    assert not wiring.takes_direct_registration(french, wiring.domain_of(french))
-    assert wiring.takes_direct_registration(load(data, registry={"direct_registration": True}), domain)
-    assert wiring.credential_rule(plain, domain).max_lifetime == 43200
+    assert not acceptance.takes_direct_registration(french, wiring.domain_of(french))
+    assert acceptance.takes_direct_registration(load(data, registry={"direct_registration": True}), domain)
+    assert acceptance.credential_rule(plain, domain).max_lifetime == 43200
     chosen = {"audiences": ["urn:a"], "issuers": ["urn:i"], "roles": ["1^^2"], "purposes": ["3^^4"], "max_lifetime": 60}
-    rule = wiring.credential_rule(load(data, credentials=chosen), domain)
+    rule = acceptance.credential_rule(load(data, credentials=chosen), domain)
     assert (rule.audiences, rule.issuers, rule.max_lifetime) == (frozenset({"urn:a"}), frozenset({"urn:i"}), 60)
     assert (rule.roles, rule.purposes) == (frozenset({"1^^2"}), frozenset({"3^^4"}))
     desk = Desk.of(load(data, credentials=chosen, domain={"name": "connectathon", "credentials": "assertion"}))

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from carnet import acceptance, wiring
 from carnet import settings as settings_module
-from carnet import wiring
 from carnet.settings import FILE_NAME, Section, Settings, default_file, load
 from xds.limits import Limits
 
@@ -115,9 +115,9 @@ def test_the_french_domain_never_goes_without_assertions(tmp_path: Path, mode: s
     """The operator may ask for more than the domain, never for less; a test domain may switch credentials off."""
     strict = load(installation(tmp_path), domain={"credentials": mode})
     with pytest.raises(ValueError, match="always needs a signed assertion"):
-        wiring.credential_rule(strict, wiring.domain_of(strict))
+        acceptance.credential_rule(strict, wiring.domain_of(strict))
     test_event = load(tmp_path, domain={"name": "connectathon", "credentials": mode})
-    assert wiring.credential_rule(test_event, wiring.domain_of(test_event)).required == mode
+    assert acceptance.credential_rule(test_event, wiring.domain_of(test_event)).required == mode
 
 
 def test_settings_cannot_be_changed_afterwards(tmp_path: Path) -> None:
