@@ -37,7 +37,7 @@ _CODE_COLUMNS = frozenset({"class_code", "type_code", "practice_setting_code", "
 _VALUE_KINDS = {"event_codes": tables.EVENT, "confidentiality_codes": tables.CONFIDENTIALITY,
                 "reference_ids": tables.REFERENCE}
 _TIME_COLUMNS = frozenset({"creation_time", "service_start_time", "service_stop_time"})
-_FIRST = literal_column("1")
+_FIRST: ColumnElement[int] = literal_column("1")
 """Written into the text, because only then do the indexes of later versions serve."""
 
 Condition = tuple[str, Callable[[], ColumnElement[bool]]]

@@ -196,7 +196,7 @@ def test_too_large_an_answer_is_refused_and_references_are_not(desk: Desk) -> No
     [
         "urn:uuid:00000000-0000-0000-0000-000000000001",
         "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f",
-        "urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492",
+        "urn:uuid:50d3f5ac-39a2-11de-a1ca-b366239e58df",
         "FindDocuments",
     ],
 )
