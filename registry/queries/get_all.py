@@ -38,7 +38,8 @@ PARAMS = (
 def run(context: QueryContext, values: dict) -> Answer:
     of_sets = SetCriteria(statuses=frozenset(values[find_submission_sets.STATUS_PARAM.name]))
     for view in context.of_patient(values[PATIENT]):
-        groups: list[SubmissionSet | Folder] = [*view.submission_sets(of_sets), *view.folders(find_folders.criteria(values))]
+        groups: list[SubmissionSet | Folder] = [*view.submission_sets(of_sets)]
+        groups += view.folders(find_folders.criteria(values))
         view.add(groups)
         found = view.add_entries(find_documents.criteria(values))
         found += [group.entry_uuid for group in groups]

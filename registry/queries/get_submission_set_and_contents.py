@@ -1,6 +1,7 @@
-"""GetSubmissionSetAndContents: a set, its documents and folders, and its associations as far as both ends are there.
+"""GetSubmissionSetAndContents: a set, its documents and folders, and the associations it holds.
 
-A document that does not pass the criteria takes with it whatever leads to it.
+A document that does not pass the criteria takes with it whatever leads to it. An end that lies outside the set, as the
+Folder into which the registry carried over a replacement, does not.
 Clause: ITI TF-2 3.18.4.1.2.3.7.10
 """
 
@@ -32,7 +33,9 @@ def run(context: QueryContext, values: dict) -> Answer:
         folders = view.folders(FolderCriteria(entry_uuids=members, is_current=current))
         view.add(folders)
         shown |= {folder.entry_uuid for folder in folders}
-        inner = [a for a in view.associations_named(members, statuses) if {a.source, a.target} <= shown]
-        shown |= {link.entry_uuid for link in inner}
+        inner = view.associations_named(members, statuses)
+        dropped = members - shown - {a.entry_uuid for a in inner}
+        inner = [a for a in inner if dropped.isdisjoint((a.source, a.target))]
+        shown |= {a.entry_uuid for a in inner}
         view.add([*(link for link in links if link.target in shown), *inner])
     return context.answer
