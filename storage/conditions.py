@@ -110,6 +110,20 @@ class Conditions:
 
         self.add(f"{column.key} {first}<{last}", build)
 
+    def is_newest(self, table: Table) -> None:
+        """No later version of the same logical object. Clause: ITI TF-2 3.18.4.1.2.3.5.1.1"""
+        self.add("newest", lambda: self._unless_updated(table, _is_newest(table)))
+
+    def _unless_updated(self, table: Table, condition: ColumnElement[bool]) -> ColumnElement[bool]:
+        """The condition, for objects with later versions. Which these are is read once for the whole query, and
+        nearly always there is none."""
+        if self._across:
+            return condition
+        later = table.alias()
+        of_patient = later.c.patient_key == bindparam("patient")
+        updated = select(later.c.logical_id).where(of_patient, later.c.version > _FIRST)
+        return or_(table.c.logical_id.not_in(updated), condition)
+
     # -- what a filter lets through ---------------------------------------------------------------------
     def passes(self, visible: EntryFilter, *, is_newest: bool = False) -> None:
         """``EntryFilter.passes`` over the rows of document_entry."""
@@ -130,7 +144,7 @@ class Conditions:
         def build() -> ColumnElement[bool]:
             this, newest = document_entry.c, document_entry.alias()
             covered = exists(_FIRST).where(*_is_later(newest.c, this), _is_newest(newest), not_(of(newest.c)))
-            return and_(of(this), not_(covered))
+            return and_(of(this), self._unless_updated(document_entry, not_(covered)))
 
         return f"{token} in its newest version", build
 
@@ -199,7 +213,7 @@ def entry_conditions(
                       else _kept_without(columns[name]))
     if where.is_current:
         found.add("online", lambda: columns.document_availability != OFFLINE)
-        found.add("newest", lambda: _is_newest(document_entry))
+        found.is_newest(document_entry)
     found.passes(visible, is_newest=where.is_current)
     return found
 
@@ -265,7 +279,7 @@ def folder_conditions(flavour: Flavour, patient_key: int | None, where: FolderCr
     found.between(columns.last_update_time, *where.last_update_time, absent=false)
     if where.is_current:
         found.add("not deprecated", lambda: columns.status != short(DEPRECATED))
-        found.add("newest", lambda: _is_newest(folder))
+        found.is_newest(folder)
     return found
 
 
@@ -275,10 +289,7 @@ def _negated(condition: Condition) -> Condition:
 
 
 def _is_newest(table: Any) -> ColumnElement[bool]:
-    """No later version of the same logical object. Nearly all objects have one version, and the index knows the rest.
-
-    Clause: ITI TF-2 3.18.4.1.2.3.5.1.1
-    """
+    """``table`` is one of the two with versions, or an alias of it."""
     later = (document_entry if "object_type" in table.c else folder).alias()
     return not_(exists(_FIRST).where(*_is_later(later.c, table.c)))
 
