@@ -36,8 +36,8 @@ WRITERS: dict[str, Callable[..., bytes]] = {
 }
 
 
-MOST_PATIENTS = 1000
-"""Records one multi-patient query looks into; a bound of ours on its cost."""
+MOST_PATIENTS = 200
+"""Records one multi-patient query looks into; a bound of ours on its cost. Each gets its lines in log and audit."""
 
 LEVEL = Param("$MetadataLevel", Kind.NUMBER)
 ASSOCIATION_STATUS = Param("$XDSAssociationStatus", Kind.STATUS, multiple=True)

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0002_queries"
-down_revision = "0001"
+down_revision = "0002"
 
 FOLDER_CODE = "fc"
 
