@@ -26,6 +26,8 @@ from xds.wire.client import Answer, SoapClient, Transport
 from xds.wire.exchange import OutgoingPart, PartSink
 
 CHUNK = 1 << 18
+STORED_QUERY = "urn:ihe:iti:2007:RegistryStoredQuery"
+MULTI_PATIENT_QUERY = "urn:ihe:iti:2009:MultiPatientStoredQuery"
 ANSWERS = replace(DEFAULT, xml_part=64 << 20, elements=2_000_000)
 """Bounds on what a registry answers: room for the full objects of several thousand documents."""
 
@@ -156,11 +158,13 @@ class Client:
         patient_id: str = "",
         return_type: str = "LeafClass",
         security: bytes | None = None,
+        action: str = STORED_QUERY,
     ) -> Found:
-        """ITI-18. ``slots`` are raw (name, values); ``patient_id`` is whom the assertion names."""
+        """ITI-18, or ITI-51 by its ``action``. ``slots`` are raw (name, values); ``patient_id`` is whom the assertion
+        names, "" for nobody."""
         body = write.adhoc_query_request(query_id, return_type, slots)
         answer = self._registry.call(
-            "urn:ihe:iti:2007:RegistryStoredQuery",
+            action,
             [body],
             security=self.security(patient_id) if security is None else security,
         )

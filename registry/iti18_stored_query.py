@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TypedDict
 
@@ -40,16 +40,16 @@ class Common(TypedDict):
     particulars: Particulars
 
 
-def _load() -> dict[str, ModuleType]:
+def queries_of(transaction_name: str) -> dict[str, ModuleType]:
+    """Query id to its module, of one transaction; a module that names none belongs to ITI-18."""
     modules = (
         importlib.import_module(f"registry.queries.{info.name}")
         for info in pkgutil.iter_modules(registry.queries.__path__)
     )
-    return {m.QUERY_ID: m for m in modules}
+    return {m.QUERY_ID: m for m in modules if getattr(m, "TRANSACTION", NAME) == transaction_name}
 
 
-QUERIES = _load()
-"""Query id to its module."""
+QUERIES = queries_of(NAME)
 
 
 def transaction(actor: RegistryActor) -> Transaction:
@@ -71,13 +71,16 @@ def refuse(exchange: Exchange, findings: Sequence[Finding]) -> Reply:
     return Reply(adhoc_query_response(RESPONSE_FAILURE, [], findings, exchange.trace_id))
 
 
-def stored_query(actor: RegistryActor, exchange: Exchange) -> Reply:
+def stored_query(
+    actor: RegistryActor, exchange: Exchange, event: str = NAME, queries: Mapping[str, ModuleType] = QUERIES
+) -> Reply:
     """Answer one stored query; refusals of what was understood are in the access log too.
 
+    ``event`` is the transaction and ``queries`` what it offers.
     Clause: ITI TF-2 3.18.4.1.3
     """
     query, findings = read_adhoc_query(exchange.body)
-    module = QUERIES.get(query.query_id)
+    module = queries.get(query.query_id)
     name = module.NAME if module else query.query_id
     answer = Answer()
     try:
@@ -95,9 +98,9 @@ def stored_query(actor: RegistryActor, exchange: Exchange) -> Reply:
             raise Refused(findings)
         _run(actor, exchange, query, module, findings, answer)
     except Refused as refusal:
-        _write_lines(actor, exchange, query.query_id, name, answer, refusal.findings[0])
+        _write_lines(actor, exchange, event, query.query_id, name, answer, refusal.findings[0])
         raise
-    _write_lines(actor, exchange, query.query_id, name, answer, None)
+    _write_lines(actor, exchange, event, query.query_id, name, answer, None)
     return Reply(adhoc_query_response(RESPONSE_SUCCESS, answer.objects, findings, exchange.trace_id))
 
 
@@ -111,7 +114,7 @@ def _run(
 ) -> None:
     values, problems = parse_params(query, module.PARAMS)
     findings += problems
-    findings += _exactly_one(query, values, getattr(module, "EXACTLY_ONE", ()), problems)
+    findings += _alternatives(query, values, module, problems)
     if has_errors(findings):
         raise Refused(findings)
     with actor.database.read() as unit:
@@ -123,6 +126,7 @@ def _run(
             action=_action(actor, exchange, query, module),
             max_results=actor.max_results,
             answer=answer,
+            single_patient=module.QUERY_ID in QUERIES,
         )
         module.run(context, values)
 
@@ -138,36 +142,57 @@ def _action(actor: RegistryActor, exchange: Exchange, query: AdhocQuery, module:
     return Action.SEARCH
 
 
-def _exactly_one(
-    query: AdhocQuery, values: dict[str, Value], names: Sequence[str], problems: Sequence[Finding]
+def _alternatives(
+    query: AdhocQuery, values: dict[str, Value], module: ModuleType, problems: Sequence[Finding]
 ) -> list[Finding]:
-    """Of alternative identifiers one must be given, and no more; an empty one is not given (Q-12).
+    """What a query says of parameters taken together; an empty one is not given (Q-12).
 
+    Of alternative identifiers one must be given, and no more; of the criteria that carry a query, one or more; what
+    is asked for cannot be excluded as well.
     Clause: ITI TF-2 3.18.4.1.2.3.7
     """
     faulty = {f.field for f in problems}
-    given = {name for name in names if name in values or name in faulty}
-    if not names or len(given) == 1:
-        return []
-    return [
-        Finding(
-            code=ErrorCode.XDSStoredQueryParamNumber if given else ErrorCode.XDSStoredQueryMissingParam,
+
+    def given(names: Sequence[str]) -> list[str]:
+        return sorted(name for name in names if name in values or name in faulty)
+
+    def finding(names: Sequence[str], expected: str) -> Finding:
+        found = given(names)
+        return Finding(
+            code=ErrorCode.XDSStoredQueryParamNumber if found else ErrorCode.XDSStoredQueryMissingParam,
             subject=f"AdhocQuery {query.query_id}",
             field=" or ".join(names),
-            found=" and ".join(sorted(given)),
-            expected="exactly one of these parameters",
+            found=" and ".join(found),
+            expected=expected,
             clause="ITI TF-2 3.18.4.1.2.3.7",
         )
-    ]
+
+    findings = []
+    one: Sequence[str] = getattr(module, "EXACTLY_ONE", ())
+    if one and len(given(one)) != 1:
+        findings.append(finding(one, "exactly one of these parameters"))
+    several: Sequence[str] = getattr(module, "AT_LEAST_ONE", ())
+    if several and not given(several):
+        findings.append(finding(several, "at least one of these parameters"))
+    for pair in getattr(module, "NOT_TOGETHER", ()):
+        if len(given(pair)) > 1:
+            findings.append(finding(pair, "one of these parameters, not both"))
+    return findings
 
 
 def _write_lines(
-    actor: RegistryActor, exchange: Exchange, query_id: str, name: str, answer: Answer, refused_by: Finding | None
+    actor: RegistryActor,
+    exchange: Exchange,
+    event: str,
+    query_id: str,
+    name: str,
+    answer: Answer,
+    refused_by: Finding | None,
 ) -> None:
-    """One line for each record looked into, or one without a record. Clause: ITI TF-2 3.18.5.1"""
+    """One line for each record looked into and each unknown patient, or one without. Clause: ITI TF-2 3.18.5.1"""
     common: Common = {
         "trace_id": exchange.trace_id,
-        "event": NAME,
+        "event": event,
         "peer": exchange.peer.address,
         "particulars": of_query(exchange, query_id),
     }
@@ -194,16 +219,18 @@ def _write_lines(
                 **common,
             )
         lines.append(line)
-    lines = lines or [
+    nobody = answer.unknown_patient_ids or ([] if lines else [""])
+    lines += [
         access_log.query(
             exchange.caller,
             query=name,
             patient_key=None,
-            patient_id=answer.unknown_patient_id,
+            patient_id=patient_id,
             results=0,
             refused_by=refused_by,
             **common,
         )
+        for patient_id in nobody
     ]
     with actor.database.write() as unit:
         for line in lines:

@@ -40,9 +40,9 @@ class StoredObject:
 class EntryCriteria:
     """Criteria of FindDocuments and of the Get queries; all given ones must hold.
 
-    None or empty means "not asked". Codes are ``code^^scheme``. Times are 14 digits:
-    ``from <= t < to``; an entry without a *service* time, or an on-demand entry without a creation time,
-    is not dropped by a criterion on it (Clause: ITI TF-2 3.18.4.1.2.3.3).
+    None means "not asked"; so does empty, but for identifiers, of which an empty set matches nothing. Codes are
+    ``code^^scheme``. Times are 14 digits: ``from <= t < to``; an entry without a *service* time, or an on-demand
+    entry without a creation time, is not dropped by a criterion on it (Clause: ITI TF-2 3.18.4.1.2.3.3).
     """
 
     entry_uuids: frozenset[str] | None = None
@@ -59,6 +59,10 @@ class EntryCriteria:
     """creation_time, service_start_time, service_stop_time -> (from, to), "" for open"""
     author_patterns: tuple[str, ...] = ()
     """SQL LIKE patterns over authorPerson as submitted, case-sensitive; any may match"""
+    without: EntryCriteria | None = None
+    """Object types, codes and authors an entry must not have: each criterion by itself excludes."""
+    is_current: bool = False
+    """Newest version of its logical id only, and not offline (metadata level 1)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +76,20 @@ class SetCriteria:
     content_types: frozenset[str] | None = None
     submission_time: tuple[str, str] = ("", "")
     author_patterns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderCriteria:
+    """Criteria of FindFolders and of the Get queries, as in ``EntryCriteria``. ``codes`` is an AND of ORs."""
+
+    entry_uuids: frozenset[str] | None = None
+    unique_ids: frozenset[str] | None = None
+    logical_ids: frozenset[str] | None = None
+    statuses: frozenset[str] | None = None
+    codes: tuple[frozenset[str], ...] = ()
+    last_update_time: tuple[str, str] = ("", "")
+    is_current: bool = False
+    """Newest version of its logical id only, and not Deprecated (metadata level 1)."""
 
 
 class RegistryStore(Protocol):
@@ -118,7 +136,13 @@ class RegistryStore(Protocol):
         """Newest first. A set all of whose own entries are hidden is hidden too."""
         ...
 
-    def folders(self, patient_key: int, entry_uuids: Iterable[str]) -> Iterator[Folder]: ...
+    def folders(self, patient_key: int, entry_uuids: Iterable[str]) -> Iterator[Folder]:
+        """Folders by entryUUID; unfiltered."""
+        ...
+
+    def find_folders(self, patient_key: int, where: FolderCriteria, visible: EntryFilter) -> list[Folder]:
+        """Newest lastUpdateTime first. A folder that holds hidden entries and no other is hidden too."""
+        ...
 
     def associations(
         self,
@@ -129,7 +153,18 @@ class RegistryStore(Protocol):
         statuses: frozenset[str] | None = None,
     ) -> list[Association]:
         """Associations with source or target among ``entry_uuids``; one that leads to a hidden entry
-        (directly, or through a hidden association or set) is left out."""
+        (directly, or through a hidden association, set or folder) is left out."""
+        ...
+
+    def associations_named(
+        self, patient_key: int, entry_uuids: Iterable[str], visible: EntryFilter, statuses: frozenset[str] | None = None
+    ) -> list[Association]:
+        """Associations by their own entryUUID, with the same ones left out."""
+        ...
+
+    def patients_with(self, where: EntryCriteria | FolderCriteria, limit: int) -> list[int]:
+        """patient_key of those who have an entry or a folder like this, at most ``limit``; unfiltered. Reads the
+        whole table where the values asked for are rare. ``where`` names no uniqueId and no logical id."""
         ...
 
     # -- for check, export and benches ----------------------------------------------------------------

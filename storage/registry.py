@@ -8,10 +8,10 @@ from typing import Any
 
 from sqlalchemy import ClauseElement, Table, bindparam, select, union, update
 
-from guard.policy.facts import EntryFilter
-from registry.store import EntryCriteria, SetCriteria, StoredObject
+from guard.policy.facts import EVERYTHING, EntryFilter
+from registry.store import EntryCriteria, FolderCriteria, SetCriteria, StoredObject
 from storage import tables
-from storage.conditions import entry_conditions, set_conditions
+from storage.conditions import Conditions, entry_conditions, folder_conditions, set_conditions
 from storage.rows import (
     ASSOCIATION_COLUMNS,
     ENTRY_COLUMNS,
@@ -108,8 +108,9 @@ class SqlRegistryStore:
             return iter(())
         conditions = set_conditions(self._flavour, patient_key, where)
         columns = submission_set.c
-        if where.unique_ids:
-            conditions.among(columns.entry_uuid, self._owners("SubmissionSet", tables.UNIQUE_ID, where.unique_ids))
+        if where.unique_ids is not None:
+            named = self._owners("SubmissionSet", tables.UNIQUE_ID, where.unique_ids)
+            conditions.add(*conditions.among(columns.entry_uuid, named))
         rows = self._sql.rows(
             (*conditions.shape, "full"),
             lambda: select(*(columns[name] for name in SET_COLUMNS)).where(conditions.built())
@@ -132,6 +133,22 @@ class SqlRegistryStore:
         ) if wanted else []
         return (folder_from(row) for row in rows)
 
+    def find_folders(self, patient_key: int, where: FolderCriteria, visible: EntryFilter) -> list[Folder]:
+        """Nothing under a filter that denies all."""
+        if visible.deny_all:
+            return []
+        conditions = folder_conditions(self._flavour, patient_key, where)
+        columns = folder.c
+        self._add_named(conditions, "Folder", columns, where)
+        rows = self._sql.rows(
+            (*conditions.shape, "full"),
+            lambda: select(*(columns[name] for name in FOLDER_COLUMNS)).where(conditions.built())
+            .order_by(columns.last_update_time.desc(), columns.entry_uuid),
+            **conditions.values,
+        )
+        hidden = Visibility(self._sql, patient_key, visible).hidden_folders(urn(row[0]) for row in rows)
+        return [folder_from(row) for row in rows if urn(row[0]) not in hidden]
+
     def associations(
         self, patient_key: int, entry_uuids: Iterable[str], visible: EntryFilter,
         types: frozenset[str] | None = None, statuses: frozenset[str] | None = None,
@@ -141,6 +158,37 @@ class SqlRegistryStore:
         found = self._associations(patient_key, entry_uuids, types, statuses)
         hidden = Visibility(self._sql, patient_key, visible).hidden_associations(found)
         return [one for one in found if one.entry_uuid not in hidden]
+
+    def associations_named(
+        self, patient_key: int, entry_uuids: Iterable[str], visible: EntryFilter, statuses: frozenset[str] | None = None
+    ) -> list[Association]:
+        wanted = [bare(value) for value in entry_uuids]
+        if visible.deny_all or not wanted:
+            return []
+        columns = association.c
+        rows = self._sql.rows(
+            "associations named",
+            lambda: select(*(columns[name] for name in ASSOCIATION_COLUMNS)).where(
+                columns.patient_key == bindparam("patient"), self._flavour.is_among(columns.entry_uuid, "ids")
+            ).order_by(columns.entry_uuid),
+            patient=patient_key, ids=self._flavour.listed(wanted),
+        )
+        found = [one for one in map(association_from, rows) if statuses is None or one.status in statuses]
+        hidden = Visibility(self._sql, patient_key, visible).hidden_associations(found)
+        return [one for one in found if one.entry_uuid not in hidden]
+
+    def patients_with(self, where: EntryCriteria | FolderCriteria, limit: int) -> list[int]:
+        """In the order of their keys as far as they are found."""
+        if isinstance(where, EntryCriteria):
+            table, conditions = document_entry, entry_conditions(self._flavour, None, where, EVERYTHING)
+        else:
+            table, conditions = folder, folder_conditions(self._flavour, None, where)
+        rows = self._sql.rows(
+            (*conditions.shape, "patients"),
+            lambda: select(table.c.patient_key).where(conditions.built()).distinct().limit(bindparam("most")),
+            most=limit, **conditions.values,
+        )
+        return sorted(row[0] for row in rows)
 
     # -- check, export and benches --------------------------------------------------------------------------
     def every_entry(self) -> Iterator[DocumentEntry]:
@@ -202,19 +250,26 @@ class SqlRegistryStore:
             return []
         conditions = entry_conditions(self._flavour, patient_key, where, visible)
         columns = document_entry.c
-        if where.unique_ids:
-            conditions.among(columns.entry_uuid, self._owners("DocumentEntry", tables.UNIQUE_ID, where.unique_ids))
-        if where.logical_ids:
-            logical = [bare(value) for value in where.logical_ids]
-            later = self._owners("DocumentEntry", tables.LOGICAL_ID, logical)
-            conditions.among(columns.entry_uuid, [*logical, *later])
-            conditions.among(columns.logical_id, logical)
+        self._add_named(conditions, "DocumentEntry", columns, where)
         return self._sql.rows(
             (*conditions.shape, names),
             lambda: select(*(columns[name] for name in names)).where(conditions.built())
             .order_by(columns.creation_time.desc(), columns.entry_uuid),
             **conditions.values,
         )
+
+    def _add_named(
+        self, conditions: Conditions, kind: str, columns: Any, where: EntryCriteria | FolderCriteria
+    ) -> None:
+        """The uniqueIds and logical ids asked for, which the locator knows."""
+        if where.unique_ids is not None:
+            owners = self._owners(kind, tables.UNIQUE_ID, where.unique_ids)
+            conditions.add(*conditions.among(columns.entry_uuid, owners))
+        if where.logical_ids is not None:
+            logical = [bare(value) for value in where.logical_ids]
+            later = self._owners(kind, tables.LOGICAL_ID, logical)
+            conditions.add(*conditions.among(columns.entry_uuid, [*logical, *later]))
+            conditions.add(*conditions.among(columns.logical_id, logical))
 
     def _associations(
         self, patient_key: int, entry_uuids: Iterable[str], types: frozenset[str] | None,

@@ -88,6 +88,10 @@ def set_values(submission_set: SubmissionSet) -> set[tuple[str, str]]:
     return {(tables.AUTHOR, person) for author in submission_set.authors for person in author.person if person}
 
 
+def folder_values(folder: Folder) -> set[tuple[str, str]]:
+    return {(tables.FOLDER_CODE, compared(code.key)) for code in folder.codes}
+
+
 def set_row(patient_key: int, submission_set: SubmissionSet) -> dict[str, Any]:
     return {
         "patient_key": patient_key,
@@ -182,6 +186,7 @@ def submission_rows(patient_key: int, submission: Submission) -> dict[Table, lis
         for row, pairs in (
             (sets[0], set_values(submission.submission_set)),
             *zip(entries, map(entry_values, submission.entries), strict=True),
+            *zip(folders, map(folder_values, submission.folders), strict=True),
         )
         for kind, value in sorted(pairs)
     ]

@@ -23,6 +23,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    literal_column,
 )
 
 registry_metadata = MetaData()
@@ -45,6 +46,7 @@ REFERENCE = "rf"
 AUTHOR = "au"
 AUTHOR_ID = "ai"
 STRUCTURE_ID = "si"
+FOLDER_CODE = "fc"
 
 
 def _text(*names: str) -> list[Column[str]]:
@@ -53,6 +55,14 @@ def _text(*names: str) -> list[Column[str]]:
 
 def _patient_key() -> Column[int]:
     return Column("patient_key", KEY, nullable=False)
+
+
+def _later_versions(table: Table) -> None:
+    """Versions after the first, which hardly any object has: nothing to write for the others, next to nothing to
+    read when a query asks for the newest."""
+    is_later = table.c.version > literal_column("1")
+    Index(f"ix_{table.name}_later", table.c.patient_key, table.c.logical_id, table.c.version,
+          sqlite_where=is_later, postgresql_where=is_later)
 
 
 record = Table(
@@ -89,6 +99,7 @@ Index(
     document_entry.c.patient_key, document_entry.c.status, document_entry.c.creation_time.desc(),
     document_entry.c.entry_uuid,
 )
+_later_versions(document_entry)
 
 entry_value = Table(
     "entry_value", registry_metadata,
@@ -97,8 +108,8 @@ entry_value = Table(
     PrimaryKeyConstraint("patient_key", "kind", "value", "entry_uuid", name="pk_entry_value"),
     sqlite_with_rowid=False,
 )
-"""Values of which an object has many, for filtering only. ``entry_uuid`` is a DocumentEntry's or, for
-``author``, also a SubmissionSet's."""
+"""Values of which an object has many, for filtering only. ``entry_uuid`` is a DocumentEntry's; for ``AUTHOR`` also a
+SubmissionSet's, for ``FOLDER_CODE`` a Folder's."""
 
 submission_set = Table(
     "submission_set", registry_metadata,
@@ -116,6 +127,7 @@ folder = Table(
     *_text("patient_id", "content"),
     PrimaryKeyConstraint("patient_key", "entry_uuid", name="pk_folder"),
 )
+_later_versions(folder)
 
 association = Table(
     "association", registry_metadata,

@@ -8,25 +8,22 @@ from typing import Any
 import click
 
 from carnet.console import DATA, JSON, Misuse, Refused, Unreachable, card_options, client_of, emit, table
-from conformance.client import Found
-from registry.iti18_stored_query import QUERIES
-from xds.check.query_params import quote, quote_list
-from xds.model import DocumentEntry, SubmissionSet
+from conformance.client import MULTI_PATIENT_QUERY, STORED_QUERY, Found
+from registry import iti18_stored_query, iti51_multi_patient_query
+from xds.check.query_params import Kind, quote, quote_list
+from xds.model import DocumentEntry, Folder, SubmissionSet
 from xds.namespaces import APPROVED, DEPRECATED
 from xds.wire.client import BadAnswer, FaultReceived, PeerUnreachable
 
-NAMES = {module.NAME: query_id for query_id, module in QUERIES.items()}
-PATIENT_OF = {
-    "FindDocuments": ("$XDSDocumentEntryPatientId", "$XDSDocumentEntryStatus"),
-    "FindSubmissionSets": ("$XDSSubmissionSetPatientId", "$XDSSubmissionSetStatus"),
-}
+MULTI_PATIENT = iti51_multi_patient_query.QUERIES
+QUERIES = {module.NAME: module for module in (*iti18_stored_query.QUERIES.values(), *MULTI_PATIENT.values())}
 STATUSES = {"approved": [APPROVED], "deprecated": [DEPRECATED], "any": [APPROVED, DEPRECATED]}
 
 
 @click.command("query")
 @click.argument("patient")
 @card_options
-@click.option("--type", "name", type=click.Choice(sorted(NAMES)), default="FindDocuments", show_default=True)
+@click.option("--type", "name", type=click.Choice(sorted(QUERIES)), default="FindDocuments", show_default=True)
 @click.option("--status", type=click.Choice(list(STATUSES)), default="approved", show_default=True)
 @click.option(
     "--param",
@@ -56,29 +53,48 @@ def command(
 ) -> None:
     """Find what a record holds. PATIENT is whom the query and the assertion name.
 
+    A query that asks for a patient or for a status gets PATIENT and --status unless --param gives them.
+
     \b
     Examples:
       carnet query "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --card anne.p12 --structure 10B0000001
+      carnet query PATIENT --type GetAll --status any --card anne.p12
       carnet query PATIENT --type GetDocuments --param "\\$XDSDocumentEntryUniqueId=('1.2.3')" --card anne.p12
     """
-    slots: list[tuple[str, list[str]]] = []
-    if name in PATIENT_OF:
-        patient_slot, status_slot = PATIENT_OF[name]
-        slots = [(patient_slot, [quote(patient)]), (status_slot, [quote_list(STATUSES[status])])]
-    for param in params:
-        key, separator, value = param.partition("=")
-        if not separator:
-            raise Misuse(f"--param {param!r} is not NAME=VALUE")
-        slots.append((key, [value]))
+    module = QUERIES[name]
+    slots = given(params)
+    named = {key for key, _ in slots}
+    for param in module.PARAMS:
+        if param.name in named:
+            continue
+        if param.name == getattr(module, "PATIENT", ""):
+            slots.append((param.name, [quote_list([patient]) if param.multiple else quote(patient)]))
+        elif param.required and param.kind is Kind.STATUS:
+            slots.append((param.name, [quote_list(STATUSES[status])]))
     client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
     found = call(
         lambda: client.query(
-            NAMES[name], slots, patient_id=patient, return_type="ObjectRef" if references else "LeafClass"
+            module.QUERY_ID,
+            slots,
+            patient_id=patient,
+            return_type="ObjectRef" if references else "LeafClass",
+            action=MULTI_PATIENT_QUERY if module.QUERY_ID in MULTI_PATIENT else STORED_QUERY,
         )
     )
     if not found.outcome.is_success:
         raise Refused("\n".join(f"{e.code}: {e.context}" for e in found.outcome.errors))
     emit(as_json, {"objects": [facts(o) for o in found.objects], "references": found.references}, _text(found))
+
+
+def given(params: tuple[str, ...]) -> list[tuple[str, list[str]]]:
+    """The slots of ``--param NAME=VALUE``."""
+    slots = []
+    for param in params:
+        key, separator, value = param.partition("=")
+        if not separator:
+            raise Misuse(f"--param {param!r} is not NAME=VALUE")
+        slots.append((key, [value]))
+    return slots
 
 
 def call(action: Any) -> Any:
@@ -116,6 +132,15 @@ def facts(item: Any) -> dict[str, Any]:
             "submissionTime": item.submission_time,
             "sourceId": item.source_id,
         }
+    if isinstance(item, Folder):
+        return {
+            "kind": item.kind,
+            "entryUUID": item.entry_uuid,
+            "uniqueId": item.unique_id,
+            "status": item.status.rpartition(":")[2],
+            "title": item.title[0].value if item.title else "",
+            "lastUpdateTime": item.last_update_time,
+        }
     return {
         "kind": item.kind,
         "entryUUID": item.entry_uuid,
@@ -136,7 +161,7 @@ def _text(found: Found) -> str:
         rows.append(
             (
                 one["kind"],
-                one.get("creationTime") or one.get("submissionTime", ""),
+                one.get("creationTime") or one.get("submissionTime") or one.get("lastUpdateTime", ""),
                 one.get("status", ""),
                 str(one.get("title") or one.get("type", ""))[:48],
                 one.get("uniqueId") or one["entryUUID"],

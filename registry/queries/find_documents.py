@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from registry.queries import Answer, QueryContext
+from registry.queries import LEVEL, Answer, QueryContext, is_current
 from registry.store import EntryCriteria
 from xds.check.query_params import Kind, Param
 from xds.namespaces import STABLE
@@ -18,41 +18,51 @@ CODES = {
     "$XDSDocumentEntryHealthcareFacilityTypeCode": "healthcare_facility_type_code",
     "$XDSDocumentEntryFormatCode": "format_code",
 }
-CODE_LISTS = {
+VALUE_LISTS = {
     "$XDSDocumentEntryEventCodeList": "event_codes",
     "$XDSDocumentEntryConfidentialityCode": "confidentiality_codes",
+    "$XDSDocumentEntryReferenceIdList": "reference_ids",
 }
 TIMES = {
     "$XDSDocumentEntryCreationTime": "creation_time",
     "$XDSDocumentEntryServiceStartTime": "service_start_time",
     "$XDSDocumentEntryServiceStopTime": "service_stop_time",
 }
+TYPE = "$XDSDocumentEntryType"
+AUTHOR = "$XDSDocumentEntryAuthorPerson"
 
-PARAMS = (
-    Param(PATIENT, Kind.STRING, required=True),
-    Param("$XDSDocumentEntryStatus", Kind.STATUS, required=True, multiple=True),
-    Param("$XDSDocumentEntryType", Kind.OBJECT_TYPE, multiple=True),
-    Param("$XDSDocumentEntryAuthorPerson", Kind.LIKE, multiple=True),
+STATUS_PARAM = Param("$XDSDocumentEntryStatus", Kind.STATUS, required=True, multiple=True)
+CONTENT_PARAMS = (
+    Param("$XDSDocumentEntryFormatCode", Kind.CODE, multiple=True),
+    Param("$XDSDocumentEntryConfidentialityCode", Kind.CODE, multiple=True, and_slots=True),
+    Param(TYPE, Kind.OBJECT_TYPE, multiple=True),
+)
+"""Those that narrow the documents of GetAll and of the queries for a set or a Folder with its contents."""
+CRITERIA_PARAMS = (
+    STATUS_PARAM,
+    *CONTENT_PARAMS,
+    Param(AUTHOR, Kind.LIKE, multiple=True),
     Param("$XDSDocumentEntryDocumentAvailability", Kind.STRING, multiple=True),
-    Param("$MetadataLevel", Kind.NUMBER),
-    *(Param(name, Kind.CODE, multiple=True) for name in CODES),
-    *(Param(name, Kind.CODE, multiple=True, and_slots=True) for name in CODE_LISTS),
+    LEVEL,
+    *(Param(name, Kind.CODE, multiple=True) for name, field in CODES.items() if field != "format_code"),
+    Param("$XDSDocumentEntryEventCodeList", Kind.CODE, multiple=True, and_slots=True),
     *(Param(name + edge, Kind.TIME) for name in TIMES for edge in ("From", "To")),
 )
+PARAMS = (Param(PATIENT, Kind.STRING, required=True), *CRITERIA_PARAMS)
 
 
 def criteria(values: dict) -> EntryCriteria:
-    """The parameters of FindDocuments as criteria; shared by the queries that extend it."""
+    """Parameters of FindDocuments as criteria; shared by the queries that have some of them, or more."""
     codes = {field: frozenset(values[name]) for name, field in CODES.items() if name in values}
     if "$XDSDocumentEntryDocumentAvailability" in values:
         codes["document_availability"] = frozenset(values["$XDSDocumentEntryDocumentAvailability"])
     return EntryCriteria(
-        statuses=frozenset(values["$XDSDocumentEntryStatus"]),
-        object_types=frozenset(values.get("$XDSDocumentEntryType") or (STABLE,)),
+        statuses=frozenset(values.get(STATUS_PARAM.name, ())),
+        object_types=frozenset(values.get(TYPE) or (STABLE,)),
         codes=codes,
         all_codes={
             field: tuple(frozenset(group) for group in values[name])
-            for name, field in CODE_LISTS.items()
+            for name, field in VALUE_LISTS.items()
             if name in values
         },
         times={
@@ -60,9 +70,12 @@ def criteria(values: dict) -> EntryCriteria:
             for name, field in TIMES.items()
             if name + "From" in values or name + "To" in values
         },
-        author_patterns=tuple(values.get("$XDSDocumentEntryAuthorPerson", ())),
+        author_patterns=tuple(values.get(AUTHOR, ())),
+        is_current=is_current(values),
     )
 
 
 def run(context: QueryContext, values: dict) -> Answer:
-    return context.find_entries(values[PATIENT], criteria(values))
+    for view in context.of_patient(values[PATIENT]):
+        view.add_entries(criteria(values))
+    return context.answer

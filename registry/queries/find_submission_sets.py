@@ -9,34 +9,29 @@ from xds.check.query_params import Kind, Param
 QUERY_ID = "urn:uuid:f26abbcb-ac74-4422-8a30-edb644bbc1a9"
 NAME = "FindSubmissionSets"
 PATIENT = "$XDSSubmissionSetPatientId"
+SOURCE, CONTENT, TIME = "$XDSSubmissionSetSourceId", "$XDSSubmissionSetContentType", "$XDSSubmissionSetSubmissionTime"
 
+STATUS_PARAM = Param("$XDSSubmissionSetStatus", Kind.STATUS, required=True, multiple=True)
 PARAMS = (
     Param(PATIENT, Kind.STRING, required=True),
-    Param("$XDSSubmissionSetStatus", Kind.STATUS, required=True, multiple=True),
-    Param("$XDSSubmissionSetSourceId", Kind.STRING, multiple=True),
-    Param("$XDSSubmissionSetSubmissionTimeFrom", Kind.TIME),
-    Param("$XDSSubmissionSetSubmissionTimeTo", Kind.TIME),
+    STATUS_PARAM,
+    Param(SOURCE, Kind.STRING, multiple=True),
+    Param(TIME + "From", Kind.TIME),
+    Param(TIME + "To", Kind.TIME),
     Param("$XDSSubmissionSetAuthorPerson", Kind.LIKE),
-    Param("$XDSSubmissionSetContentType", Kind.CODE, multiple=True),
+    Param(CONTENT, Kind.CODE, multiple=True),
 )
 
 
 def run(context: QueryContext, values: dict) -> Answer:
     author = values.get("$XDSSubmissionSetAuthorPerson", "")
-    return context.find_submission_sets(
-        values[PATIENT],
-        SetCriteria(
-            statuses=frozenset(values["$XDSSubmissionSetStatus"]),
-            source_ids=frozenset(values["$XDSSubmissionSetSourceId"])
-            if "$XDSSubmissionSetSourceId" in values
-            else None,
-            content_types=(
-                frozenset(values["$XDSSubmissionSetContentType"]) if "$XDSSubmissionSetContentType" in values else None
-            ),
-            submission_time=(
-                values.get("$XDSSubmissionSetSubmissionTimeFrom", ""),
-                values.get("$XDSSubmissionSetSubmissionTimeTo", ""),
-            ),
-            author_patterns=(author,) if author else (),
-        ),
+    where = SetCriteria(
+        statuses=frozenset(values[STATUS_PARAM.name]),
+        source_ids=frozenset(values.get(SOURCE, ())),
+        content_types=frozenset(values.get(CONTENT, ())),
+        submission_time=(values.get(TIME + "From", ""), values.get(TIME + "To", "")),
+        author_patterns=(author,) if author else (),
     )
+    for view in context.of_patient(values[PATIENT]):
+        view.add(view.submission_sets(where))
+    return context.answer

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from registry.queries import Answer, QueryContext
+from registry.queries import ASSOCIATION_STATUS, LEVEL, Answer, QueryContext, association_statuses
 from xds.check.query_params import Kind, Param
-from xds.namespaces import APPROVED
 
 QUERY_ID = "urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155"
 NAME = "GetAssociations"
 
-PARAMS = (
-    Param("$uuid", Kind.ID, required=True, multiple=True),
-    Param("$XDSAssociationStatus", Kind.STATUS, multiple=True),
-    Param("$MetadataLevel", Kind.NUMBER),
-)
+PARAMS = (Param("$uuid", Kind.ID, required=True, multiple=True), ASSOCIATION_STATUS, LEVEL)
 
 
 def run(context: QueryContext, values: dict) -> Answer:
-    statuses = frozenset(values.get("$XDSAssociationStatus", (APPROVED,)))
-    return context.get_associations(frozenset(values["$uuid"]), statuses)
+    for view in context.of_owners(entry_uuids=values["$uuid"]):
+        view.add(view.associations(values["$uuid"], association_statuses(values)))
+    return context.answer

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from registry.queries import Answer, QueryContext, get_documents
-from registry.queries.get_documents import kind_of
-from xds.check.query_params import Kind, Param
-from xds.namespaces import APPROVED
+from registry.queries import (
+    ASSOCIATION_STATUS,
+    LEVEL,
+    Answer,
+    QueryContext,
+    association_statuses,
+    identifier_params,
+    identifiers,
+    is_current,
+)
+from registry.store import EntryCriteria
 
 QUERY_ID = "urn:uuid:bab9529a-4a10-40b3-a01f-f68a615d247a"
 NAME = "GetDocumentsAndAssociations"
 EXACTLY_ONE = ("$XDSDocumentEntryEntryUUID", "$XDSDocumentEntryUniqueId")
-
-PARAMS = (
-    *(Param(name, kind_of(name), multiple=True) for name in EXACTLY_ONE),
-    Param("$XDSAssociationStatus", Kind.STATUS, multiple=True),
-    Param("$MetadataLevel", Kind.NUMBER),
-)
+PARAMS = (*identifier_params(EXACTLY_ONE, multiple=True), ASSOCIATION_STATUS, LEVEL)
 
 
 def run(context: QueryContext, values: dict) -> Answer:
-    statuses = frozenset(values.get("$XDSAssociationStatus", (APPROVED,)))
-    return context.get_entries(get_documents.criteria(values), association_statuses=statuses)
+    named = identifiers(values, EXACTLY_ONE)
+    for view in context.of_owners(**named):
+        found = view.add_entries(EntryCriteria(**named, is_current=is_current(values)))
+        view.add(view.associations(found, association_statuses(values)))
+    return context.answer

@@ -307,6 +307,11 @@ def test_what_is_found_and_how(desk: Desk, sent: str) -> None:
     assert {o["kind"] for o in sets} == {"SubmissionSet"}
     links = ("--type", "GetAssociations", "--param", f"$uuid=('{entry['entryUUID']}')")
     assert len(desk.json("query", CAMILLE, *links, *desk.by("anne"))["objects"]) == 1
+    everything = desk.json("query", CAMILLE, "--type", "GetAll", "--status", "any", *desk.by("anne"))["objects"]
+    assert {o["kind"] for o in everything} == {"DocumentEntry", "SubmissionSet", "Association"}
+    assert desk.json("query", CAMILLE, "--type", "FindFolders", *desk.by("anne"))["objects"] == []
+    several = desk.json("query", CAMILLE, "--type", "FindDocumentsForMultiplePatients", *desk.by("anne"))["objects"]
+    assert sent in {o["uniqueId"] for o in several}
     assert "nothing found" in desk.run("query", CAMILLE, "--status", "deprecated", "--param",
                                        "$XDSDocumentEntryCreationTimeTo=1900", *desk.by("anne")).stdout  # fmt: skip
 

@@ -50,12 +50,14 @@ def test_another_patients_entries_are_never_found(registry: SqlRegistryDatabase)
 
 
 def test_criteria_are_anded_and_empty_ones_ignored(registry: SqlRegistryDatabase) -> None:
-    """None and empty mean "not asked". Rule: Q-12"""
+    """None and empty mean "not asked"; an empty set of identifiers matches nothing. Rule: Q-12"""
     one, other = make.entry(class_code=Code("A", SCHEME)), make.entry(class_code=Code("B", SCHEME), mime_type="x/y")
     key = filled(registry, one, other)
     both = {one.entry_uuid, other.entry_uuid}
-    assert set(ids(registry, key, statuses=frozenset(), codes={"class_code": frozenset()}, unique_ids=frozenset(),
+    assert set(ids(registry, key, statuses=frozenset(), codes={"class_code": frozenset()},
                    times={"creation_time": ("", "")}, all_codes={"event_codes": ()})) == both
+    for name in ("entry_uuids", "unique_ids", "logical_ids"):
+        assert ids(registry, key, **{name: frozenset()}) == []
     assert ids(registry, key, codes={"class_code": frozenset({f"A^^{SCHEME}"})}) == [one.entry_uuid]
     assert ids(registry, key, codes={"class_code": frozenset({f"A^^{SCHEME}"}),
                                      "type_code": frozenset({"no^^such"})}) == []

@@ -1,6 +1,6 @@
-"""zeep, given nothing but the address of a service and a card, speaks all four transactions to live services.
+"""zeep, given nothing but the address of a service and a card, speaks every transaction to live services.
 
-Clause: ITI TF-2 3.18, 3.41, 3.42, 3.43, Appendix V
+Clause: ITI TF-2 3.18, 3.41, 3.42, 3.43, 3.51, Appendix V
 """
 
 from __future__ import annotations
@@ -85,9 +85,12 @@ def provide(zeep_client: Zeep, submission: Submission, documents: dict[str, byte
     )
 
 
-def query(zeep_client: Zeep, patient_id: str, query_id: str, slots: dict[str, str], return_type: str) -> Any:
+def query(
+    zeep_client: Zeep, patient_id: str, query_id: str, slots: dict[str, str], return_type: str,
+    operation: str = "RegistryStoredQuery",
+) -> Any:
     return zeep_client.call(
-        "RegistryStoredQuery",
+        operation,
         patient_id,
         ResponseOption={"returnType": return_type, "returnComposedObjects": True},
         AdhocQuery={
@@ -141,6 +144,18 @@ def test_a_query_is_answered(live: World, registry: Zeep, deposited: Submission,
     kind = "ExtrinsicObject" if return_type == "LeafClass" else "ObjectRef"
     assert [etree.QName(e).localname for e in found] == [kind] * len(AWKWARD)
     assert {e.get("id") for e in found} == {o.entry_uuid for o in live.find(patient_id).objects}
+
+
+def test_a_question_about_several_patients_is_answered(live: World, registry: Zeep, deposited: Submission) -> None:
+    """ITI-51. The assertion names nobody: each patient is decided on by himself. Clause: ITI TF-2 3.51"""
+    slots = {
+        "$XDSDocumentEntryPatientId": quote_list([deposited.submission_set.patient_id, live.patient()]),
+        "$XDSDocumentEntryStatus": quote_list([APPROVED]),
+    }
+    query_id = "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f"
+    answer = query(registry, "", query_id, slots, "LeafClass", "MultiPatientStoredQuery")
+    assert (answer.status, answer.RegistryErrorList) == (RESPONSE_SUCCESS, None)
+    assert len(answer.RegistryObjectList["_value_1"]) == len(AWKWARD)
 
 
 def test_refusals_are_read(live: World, registry: Zeep, repository: Zeep, deposited: Submission) -> None:

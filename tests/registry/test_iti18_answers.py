@@ -33,7 +33,9 @@ from xds.wire.client import LocalTransport
 from xds.wire.exchange import Peer
 
 STATUS = ("$XDSDocumentEntryStatus", f"('{APPROVED}','{DEPRECATED}')")
+FOLDER_STATUS = ("$XDSFolderStatus", f"('{APPROVED}')")
 UUID = "$XDSDocumentEntryEntryUUID"
+GET_ALL = "urn:uuid:10b545ea-725c-446d-9b95-8aeb444eddf3"
 
 
 @pytest.fixture
@@ -118,6 +120,7 @@ def test_answers_satisfy_the_published_schema(desk: Desk, published: etree.XMLSc
         (GET_DOCUMENTS, [(UUID, entry)], 1),
         (GET_ASSOCIATIONS, [("$uuid", entry)], 3),
         (GET_DOCUMENTS_AND_ASSOCIATIONS, [(UUID, entry)], 4),
+        (GET_ALL, [("$patientId", quote(desk.patient_id)), *of_sets[1:], STATUS, FOLDER_STATUS], 13),
         (FIND_DOCUMENTS, [], 0),
     ]
     for query, slots, count in questions:
@@ -196,7 +199,7 @@ def test_too_large_an_answer_is_refused_and_references_are_not(desk: Desk) -> No
     [
         "urn:uuid:00000000-0000-0000-0000-000000000001",
         "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f",
-        "urn:uuid:12941a89-e02e-4be5-967c-ce4bfc8fe492",
+        "urn:uuid:50d3f5ac-39a2-11de-a1ca-b366239e58df",
         "FindDocuments",
     ],
 )

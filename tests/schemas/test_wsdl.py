@@ -26,6 +26,7 @@ ACTIONS = {
     Actor.REGISTRY: {
         "DocumentRegistry_RegisterDocumentSet-b": f"{IHE}RegisterDocumentSet-b",
         "DocumentRegistry_RegistryStoredQuery": f"{IHE}RegistryStoredQuery",
+        "DocumentRegistry_MultiPatientStoredQuery": "urn:ihe:iti:2009:MultiPatientStoredQuery",
     },
     Actor.REPOSITORY: {
         "DocumentRepository_ProvideAndRegisterDocumentSet-b": f"{IHE}ProvideAndRegisterDocumentSet-b",
