@@ -68,7 +68,8 @@ def update(actor: RegistryActor, exchange: Exchange, name: str, *, restricted: b
     """
     caller: Caller = exchange.caller
     submission, findings = read_submission(exchange.body, Actor.REGISTRY, updating=True)
-    plan, found = plan_update(submission, actor.domain, restricted=restricted, repositories=actor.repositories)
+    repositories = frozenset[str]() if restricted else actor.repositories
+    plan, found = plan_update(submission, actor.domain, restricted=restricted, repositories=repositories)
     findings += found
     patient_id = submission.submission_set.patient_id
     with actor.database.write() as unit:

@@ -79,6 +79,23 @@ def remove(
         raise Refused(found)
 
 
+def everything_of(store: RegistryStore, unique_ids: Iterable[str]) -> list[str]:
+    """The entryUUIDs that must go for these documents to go: every version, whatever leads to one, and the sets that
+    have nothing else."""
+    found = {o.entry_uuid: o for o in store.by_unique_id(unique_ids) if o.kind == "DocumentEntry"}
+    fresh = set(found)
+    while fresh:
+        links = {a.entry_uuid: a for _, a in store.references_to(fresh)}
+        sets = {o.entry_uuid for o in store.known({a.source for a in links.values()}).values()
+                if o.kind == "SubmissionSet" and o.entry_uuid not in found}
+        held = [a for _, a in store.references_to(sets)]
+        gone = set(found) | set(links)
+        emptied = {one for one in sets if all(a.entry_uuid in gone for a in held if a.source == one)}
+        fresh = (set(links) | emptied) - set(found)
+        found |= store.known(fresh)
+    return list(found)
+
+
 def _refusals(
     actor: RegistryActor, unit: RegistryUnit, caller: Caller, objects: Iterable[StoredObject]
 ) -> list[Finding]:
