@@ -15,7 +15,7 @@ from guard.audit import access_log
 from guard.credentials.caller import Caller
 from guard.policy.facts import Action, Decision, RecordFacts, RecordStatus
 from record.facts import facts_for
-from registry import admission
+from registry import admission, rules
 from registry.actor import RegistryActor
 from registry.store import RegistryStore, RegistryUnit, StoredObject
 from xds.ebxml.read import read_removal
@@ -74,6 +74,7 @@ def remove(
             found += _Removal.of(ids, known, unit.registry).findings()
         if not has_errors(found):
             unit.registry.remove(known.values())
+            rules.align_versions(unit.registry, {o.logical_id for o in known.values() if o.logical_id})
         _write_lines(unit, caller, known, trace_id, peer, next(iter(found), None))
     if has_errors(found):
         raise Refused(found)

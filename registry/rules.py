@@ -8,11 +8,12 @@ Clause: ITI TF-2 3.42.4.1.3, ITI TF-3 4.1.4, 4.2.2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
-from registry.store import RegistryStore, StoredObject
+from guard.policy.facts import EVERYTHING
+from registry.store import EntryCriteria, RegistryStore, StoredObject
 from xds.errors import ErrorCode, Finding
 from xds.model import Association, DocumentEntry, Folder, RegistryObject, Submission, SubmissionSet
 from xds.namespaces import (
@@ -311,6 +312,22 @@ def apply(submission: Submission, store: RegistryStore, patient_key: int, last_u
     if doomed := deprecated_by(submission, store, patient_key):
         store.set_status(patient_key, doomed, DEPRECATED)
     touch(submission, store, patient_key, last_update_time)
+
+
+def align_versions(store: RegistryStore, logical_ids: Iterable[str]) -> None:
+    """The newest version of a document says for all of them what it is hidden by: a mask leaves no older one to read.
+
+    Rule: L-08
+    """
+    versions: dict[str, list[StoredObject]] = {}
+    for one in store.versions(logical_ids):
+        if one.kind == "DocumentEntry":
+            versions.setdefault(one.logical_id, []).append(one)
+    for same in versions.values():
+        newest = max(same, key=lambda one: one.version)
+        where = EntryCriteria(entry_uuids=frozenset({newest.entry_uuid}))
+        entry = next(store.entries(newest.patient_key, where, EVERYTHING))
+        store.set_confidentiality(same, [code.key for code in entry.confidentiality_codes])
 
 
 def touch(submission: Submission, store: RegistryStore, patient_key: int, last_update_time: str) -> None:

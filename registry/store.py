@@ -108,6 +108,10 @@ class RegistryStore(Protocol):
 
     def set_status(self, patient_key: int, entry_uuids: Iterable[str], status: str) -> None: ...
 
+    def set_confidentiality(self, versions: Iterable[StoredObject], codes: Iterable[str]) -> None:
+        """What a filter holds against these entries, as ``code^^scheme``; the entries themselves stay as they are."""
+        ...
+
     def remove(self, objects: Iterable[StoredObject]) -> None:
         """Delete these objects and everything kept about them, of any patient. Nothing else is changed."""
         ...

@@ -307,6 +307,7 @@ def apply(check: UpdateCheck, last_update_time: str) -> None:
     for change in plan.statuses:
         store.set_status(check.patient_key, [change.trigger.target], change.new)
     rules.touch(submission, store, check.patient_key, last_update_time)
+    rules.align_versions(store, [lid for _, lid, _ in steps])
 
 
 def _propagate(check: UpdateCheck, carried: dict[str, str]) -> None:

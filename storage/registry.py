@@ -23,7 +23,7 @@ from storage.rows import (
     set_from,
     submission_rows,
 )
-from storage.tables import association, document_entry, folder, locator, submission_set
+from storage.tables import association, document_entry, entry_value, folder, locator, submission_set
 from storage.transaction import Transaction
 from storage.visibility import Visibility
 from storage.words import bare, compared, long, short, urn
@@ -108,12 +108,29 @@ class SqlRegistryStore:
                 patient=patient_key, ids=wanted, new_status=short(status),
             )
 
+    def set_confidentiality(self, versions: Iterable[StoredObject], codes: Iterable[str]) -> None:
+        entries = [(one.patient_key, bare(one.entry_uuid)) for one in versions]
+        columns = entry_value.c
+        self._sql.change(
+            "forget confidentiality",
+            lambda: delete(entry_value).where(
+                self._flavour.is_among(columns.patient_key, "patients"), columns.kind == tables.CONFIDENTIALITY,
+                self._flavour.is_among(columns.entry_uuid, "ids"),
+            ),
+            patients=self._flavour.listed({patient_key for patient_key, _ in entries}),
+            ids=self._flavour.listed([entry_uuid for _, entry_uuid in entries]),
+        )
+        self._sql.change_many("set confidentiality", entry_value.insert, [
+            {"patient_key": patient_key, "kind": tables.CONFIDENTIALITY, "value": code, "entry_uuid": entry_uuid}
+            for patient_key, entry_uuid in entries for code in sorted({compared(code) for code in codes})
+        ])
+
     def remove(self, objects: Iterable[StoredObject]) -> None:
         gone = list(objects)
         uuids = [bare(one.entry_uuid) for one in gone]
         listed = self._flavour.listed
         patients, ids = listed({one.patient_key for one in gone}), listed(uuids)
-        for table in (*_TABLES.values(), tables.entry_value):
+        for table in (*_TABLES.values(), entry_value):
             self._sql.change(("remove", table.name), partial(self._removal, table), patients=patients, ids=ids)
         self._sql.change(
             "remove own locator", partial(self._located_removal, tables.ENTRY_UUID), identifiers=ids
