@@ -24,7 +24,7 @@ def empty_update(domain: AffinityDomain | str, patient_id: str, **changes: Any) 
 def new_version(update: Submission, stored: Item, *, propagation: str = "", **changes: Any) -> Item:
     """Add the next version of ``stored`` to an update; returns it. ``propagation`` is yes, no or "" for no slot."""
     number = len(update.entries) + len(update.folders) + 1
-    values = {"entry_uuid": f"Version{number:02d}", "status": "", "version": 0} | changes
+    values: dict[str, Any] = {"entry_uuid": f"Version{number:02d}", "status": "", "version": 0} | changes
     item = replace(stored, **values)
     slots = {"PreviousVersion": [str(stored.version)]}
     if isinstance(item, DocumentEntry):

@@ -52,6 +52,5 @@ def command(unique_ids: tuple[str, ...], yes: bool, data: Path, as_json: bool) -
     except Findings as refused:
         raise Refused("; ".join(f.context(trace_id) for f in refused.findings)) from refused
     report = {"objects": len(objects), "documents": len(unique_ids) - len(told), "problems": told, "trace": trace_id}
-    emit(as_json, report, "\n".join([
-        f"removed: {report['objects']} objects of the registry, {report['documents']} documents; trace {trace_id}", *told,
-    ]))
+    summary = f"removed: {report['objects']} objects of the registry, {report['documents']} documents; trace {trace_id}"
+    emit(as_json, report, "\n".join([summary, *told]))
