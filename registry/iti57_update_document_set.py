@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from guard.audit import access_log
+from guard.audit.particulars import particulars
 from guard.credentials.caller import Caller
 from guard.policy.facts import EVERYTHING, NOTHING, Action
 from record.facts import entry_facts, facts_for
@@ -176,5 +177,6 @@ def _write_lines(
                 detail=f"submission set {submission_set.unique_id}",
                 peer=exchange.peer.address,
                 refused_by=refused_by,
+                particulars=particulars(exchange, submission_set=access_log.clean(submission_set.unique_id)),
             )
         )

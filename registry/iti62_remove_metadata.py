@@ -9,9 +9,10 @@ Clause: ITI TF-2 3.62
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from guard.audit import access_log
+from guard.audit.particulars import NONE, Particulars, particulars
 from guard.credentials.caller import Caller
 from guard.policy.facts import Action, Decision, RecordFacts, RecordStatus
 from record.facts import facts_for
@@ -51,13 +52,16 @@ def refuse(exchange: Exchange, findings: Sequence[Finding]) -> Reply:
 def handle(actor: RegistryActor, exchange: Exchange) -> Reply:
     """Clause: ITI TF-2 3.62.4.1.3, 3.62.4.2"""
     ids, findings = read_removal(exchange.body)
-    remove(actor, exchange.caller, ids, findings, trace_id=exchange.trace_id, peer=exchange.peer.address)
+    remove(
+        actor, exchange.caller, ids, findings, trace_id=exchange.trace_id, peer=exchange.peer.address,
+        told=particulars(exchange),
+    )
     return Reply([registry_response(RESPONSE_SUCCESS, [], exchange.trace_id)])
 
 
 def remove(
     actor: RegistryActor, caller: Caller, ids: Sequence[str], findings: Sequence[Finding] = (), *, trace_id: str,
-    peer: str = "",
+    peer: str = "", told: Particulars = NONE,
 ) -> None:
     """Remove the objects with these entryUUIDs, all or none; each patient's access log gets its line.
 
@@ -75,7 +79,7 @@ def remove(
         if not has_errors(found):
             unit.registry.remove(known.values())
             rules.align_versions(unit.registry, {o.logical_id for o in known.values() if o.logical_id})
-        _write_lines(unit, caller, known, trace_id, peer, next(iter(found), None))
+        _write_lines(unit, caller, known, trace_id, peer, next(iter(found), None), told)
     if has_errors(found):
         raise Refused(found)
 
@@ -199,7 +203,7 @@ class _Removal:
 
 def _write_lines(
     unit: RegistryUnit, caller: Caller, known: dict[str, StoredObject], trace_id: str, peer: str,
-    refused_by: Finding | None,
+    refused_by: Finding | None, told: Particulars,
 ) -> None:
     by_patient: dict[int | None, list[StoredObject]] = {}
     for one in known.values():
@@ -219,5 +223,6 @@ def _write_lines(
                 detail=f"metadata, {len(objects)} objects",
                 peer=peer,
                 refused_by=refused_by,
+                particulars=replace(told, objects=tuple(o.entry_uuid for o in objects[: access_log.MAX_DOCUMENTS])),
             )
         )

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guard.audit import access_log
+from guard.audit.particulars import NONE, Particulars, particulars
 from guard.credentials.caller import Caller
 from guard.policy.facts import Action, RecordFacts, RecordStatus
 from repository.actor import RepositoryActor
@@ -50,14 +51,16 @@ def handle(actor: RepositoryActor, exchange: Exchange) -> Reply:
     """Clause: ITI TF-2 3.86.4.1.3, 3.86.4.2"""
     requests = read_retrieve_request(exchange.body)
     findings = remove(
-        actor, exchange.caller, requests, trace_id=exchange.trace_id, peer=exchange.peer.address
+        actor, exchange.caller, requests, trace_id=exchange.trace_id, peer=exchange.peer.address,
+        told=particulars(exchange, repository=actor.unique_id),
     )
     status = RESPONSE_PARTIAL if findings else RESPONSE_SUCCESS
     return Reply([registry_response(status, findings, exchange.trace_id)])
 
 
 def remove(
-    actor: RepositoryActor, caller: Caller, requests: Sequence[DocumentRequest], *, trace_id: str, peer: str = ""
+    actor: RepositoryActor, caller: Caller, requests: Sequence[DocumentRequest], *, trace_id: str, peer: str = "",
+    told: Particulars = NONE,
 ) -> list[Finding]:
     """Remove what is held of these documents, every deposit of each; the findings are of those that were not.
 
@@ -76,9 +79,9 @@ def remove(
             found, finding = _find(actor, unit, request)
             gone += found
             findings += [finding] if finding else []
-            _write_line(unit, caller, [request.document_unique_id], trace_id, peer, finding)
+            _write_line(unit, caller, [request.document_unique_id], trace_id, peer, finding, told)
         if refusal is not None:
-            _write_line(unit, caller, [r.document_unique_id for r in wanted], trace_id, peer, refusal)
+            _write_line(unit, caller, [r.document_unique_id for r in wanted], trace_id, peer, refusal, told)
         unit.documents.bury(gone, at=actor.clock(), trace_id=trace_id)
     actor.documents.discard(document.key for document in gone)
     if not gone:
@@ -129,7 +132,7 @@ def _unknown(
 
 def _write_line(
     unit: RepositoryUnit, caller: Caller, documents: Sequence[str], trace_id: str, peer: str,
-    refused_by: Finding | None,
+    refused_by: Finding | None, told: Particulars,
 ) -> None:
     unit.audit.append(
         access_log.change(
@@ -143,5 +146,6 @@ def _write_line(
             detail="documents",
             peer=peer,
             refused_by=refused_by,
+            particulars=told,
         )
     )

@@ -64,11 +64,13 @@ def deposit(
 def change(
     caller: Caller | None, *, trace_id: str, event: str, action: str, patient_key: int | None, patient_id: str,
     documents: Iterable[str], detail: str, peer: str, refused_by: Finding | None = None, at: str = "",
+    particulars: Particulars = NONE,
 ) -> AccessLine:
     """Stored metadata changed, or metadata or documents removed. ``documents`` are uniqueIds."""
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=patient_key,
         patient_id=patient_id, documents=documents, peer=peer, detail=detail, refusal=_reason(refused_by),
+        particulars=particulars,
     )
 
 

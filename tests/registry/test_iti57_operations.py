@@ -60,7 +60,7 @@ def test_a_document_is_deprecated_and_approved_again(desk: Shelf) -> None:
 
 
 def test_a_folder_and_a_folder_membership_are_deprecated(desk: Shelf) -> None:
-    """Rule: R-146"""
+    """Rule: R-146, E-07"""
     made = desk.new(folder=True)
     document, folder = made.entries[0].entry_uuid, made.folders[0].entry_uuid
     inside = membership(desk, document, folder)

@@ -177,6 +177,19 @@ def test_nothing_but_the_flags_changes(bed: Bedside) -> None:
     assert [e.version for e in bed.seen("physician", stored.unique_id)] == [1]
 
 
+def test_a_restricted_update_refused_by_policy_has_its_own_code(bed: Bedside) -> None:
+    """And a Deprecated document is masked by it. Rule: R-153, L-05"""
+    stored = bed.deposit()
+    client = bed.world.client()
+    outcome = client.update(updates.update_of("dmp", stored, title=titled("autre")), restricted=True)
+    assert codes_of(outcome) == {"LocalPolicyRestrictionError"}
+    again = frames.valid_replacement(stored.entry_uuid, "dmp", patient_id=bed.patient_id)
+    assert bed.world.deposit(again).is_success
+    assert client.update(bed.coded(stored, MASK, status=""), restricted=True).is_success
+    assert bed.seen("colleague", stored.unique_id) == []
+    assert [e.status for e in bed.seen("physician", stored.unique_id)] == [DEPRECATED, DEPRECATED]
+
+
 def test_flags_that_contradict_each_other_are_refused(bed: Bedside) -> None:
     """As in a deposit. Rule: R-024"""
     assert bed.send(bed.coded(bed.deposit(), MASK, HIDDEN)) >= {"XDSRegistryMetadataError"}
