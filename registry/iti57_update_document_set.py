@@ -131,9 +131,6 @@ def hidden(actor: RegistryActor, unit: RegistryUnit, caller: Caller, objects: It
 
 def _rights(actor: RegistryActor, unit: RegistryUnit, caller: Caller, check: UpdateCheck) -> list[Finding]:
     """One finding for each act the caller has no right to. Clause: DMP R526 (TD3.3a to d)"""
-    code, rule = ErrorCode.XDSRegistryError, ""
-    if check.plan.restricted:
-        code, rule = ErrorCode.LocalPolicyRestrictionError, "R-153"
     findings = []
     for action, subject, before in check.acts():
         keys = {check.patient_key}
@@ -143,9 +140,16 @@ def _rights(actor: RegistryActor, unit: RegistryUnit, caller: Caller, check: Upd
             facts = facts_for(unit.record.get(patient_key), caller)
             entry = entry_facts(before) if isinstance(before, DocumentEntry) else None
             decision = actor.policy.decide(caller, action, facts, entry)
-            if not decision.allowed:
-                findings.append(admission.no_right(caller, decision, subject, code, rule))
-                break
+            if decision.allowed:
+                continue
+            if check.plan.restricted:
+                refused = admission.no_right(
+                    caller, decision, subject, ErrorCode.LocalPolicyRestrictionError, rule="R-153"
+                )
+            else:
+                refused = admission.no_right(caller, decision, subject)
+            findings.append(refused)
+            break
     return findings
 
 

@@ -126,8 +126,7 @@ class UpdateCheck:
         if stored.patient_key != self.patient_key:
             yield from self._moved(version, stored, subject)
         before = self.before[item.logical_id]
-        for rule, code, name, found, expected in compare(before, item, restricted=self.plan.restricted):
-            yield self._say(rule, code, subject, name, found, expected)
+        yield from compare(before, item, subject, restricted=self.plan.restricted)
 
     def _moved(self, version: NewVersion, stored: StoredObject, subject: str) -> Iterator[Finding]:
         """Another patient only for what nothing else is tied to (R-152, L-03)."""

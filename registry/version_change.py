@@ -12,17 +12,15 @@ from typing import Any
 from guard.policy.facts import Action
 from xds import namespaces as ns
 from xds.domain import AffinityDomain
-from xds.errors import ErrorCode
+from xds.errors import ErrorCode, Finding
 from xds.model import Code, DocumentEntry, Folder
 from xds.model.datatypes import normalise_cx
+from xds.rules import problem
 
 Item = DocumentEntry | Folder
-Difference = tuple[str, ErrorCode, str, str, str]
-"""Rule, code, attribute, what was found, what was expected."""
 
 _ASSIGNED = frozenset({"entry_uuid", "status", "logical_id", "version", "last_update_time", "home_community_id"})
 """The registry's own, or said of the object elsewhere."""
-_FIXED = (("uniqueId", "unique_id"), ("objectType", "object_type"))
 _RESTRICTED = (
     ("documentAvailability", "document_availability"), ("repositoryUniqueId", "repository_unique_id"),
     ("sourcePatientId", "source_patient_id"),
@@ -30,35 +28,33 @@ _RESTRICTED = (
 _ONLINE = "urn:ihe:iti:2010:DocumentAvailability:Online"
 
 
-def compare(before: Item, after: Item, *, restricted: bool) -> Iterator[Difference]:
+def compare(before: Item, after: Item, subject: str, *, restricted: bool) -> Iterator[Finding]:
     """Every difference that no update may make; ``restricted`` adds those ITI-92 does not make."""
     unmodifiable = ErrorCode.UnmodifiableMetadataError
-    for name, attribute in _FIXED:
-        old, new = getattr(before, attribute, ""), getattr(after, attribute, "")
-        if old == new:
-            continue
-        if name == "uniqueId":
-            yield "R-143", ErrorCode.XDSMetadataIdentifierError, name, new, f"{old}, as in every version"
-        else:
-            code = unmodifiable if restricted else ErrorCode.XDSMetadataUpdateError
-            yield "R-151" if restricted else "R-143", code, name, new, f"{old}, as in every version"
+    clause = "ITI TF-2 3.92.4.1.3" if restricted else ""
+    if before.unique_id != after.unique_id:
+        yield problem("R-143", ErrorCode.XDSMetadataIdentifierError, subject, "uniqueId", found=after.unique_id,
+                      expected=f"{before.unique_id}, as in every version", clause=clause)
     if not isinstance(before, DocumentEntry) or not isinstance(after, DocumentEntry):
         return
-    if not _is_awaited(before):
-        for name, old, new in (
-            ("hash", before.hash.lower(), after.hash.lower()), ("size", before.size, after.size),
-        ):
-            if old != new:
-                code = unmodifiable if restricted else ErrorCode.XDSMetadataUpdateError
-                yield "L-04", code, name, str(new), f"{old}: the bytes of a document do not change"
+    fixed = unmodifiable if restricted else ErrorCode.XDSMetadataUpdateError
+    if before.object_type != after.object_type:
+        yield problem("R-151" if restricted else "R-143", fixed, subject, "objectType", found=after.object_type,
+                      expected=f"{before.object_type}, as in every version", clause=clause)
+    for name, old, new in (("hash", before.hash.lower(), after.hash.lower()), ("size", before.size, after.size)):
+        if old != new and not _is_awaited(before):
+            yield problem("L-04", fixed, subject, name, found=str(new), clause=clause,
+                          expected=f"{old}: the bytes of a document do not change")
     if not restricted:
         return
     for name, attribute in _RESTRICTED:
-        old, new = _plain(attribute, getattr(before, attribute)), _plain(attribute, getattr(after, attribute))
-        if old != new:
-            yield "R-151", unmodifiable, name, str(new), f"{old}, which this transaction does not change"
+        held, sent = _plain(attribute, getattr(before, attribute)), _plain(attribute, getattr(after, attribute))
+        if held != sent:
+            yield problem("R-151", unmodifiable, subject, name, found=str(sent),
+                          expected=f"{held}, which this transaction does not change")
     if after.status and after.status != before.status:
-        yield "R-151", unmodifiable, "availabilityStatus", after.status, f"{before.status}, or nothing"
+        yield problem("R-151", unmodifiable, subject, "availabilityStatus", found=after.status,
+                      expected=f"{before.status}, or nothing")
 
 
 def actions_of(before: Item, after: Item, domain: AffinityDomain) -> list[Action]:
