@@ -29,6 +29,8 @@ class Report:
     """bytes whose size or SHA-1 is not that of the row"""
     unknown: list[str] = field(default_factory=list)
     """settled rows the registry does not know"""
+    removed: int = 0
+    """still registered, bytes removed on request"""
     unfinished: int = 0
     """rows of deposits not settled yet and unknown to the registry; the sweep removes them"""
     orphans: int = 0
@@ -51,6 +53,8 @@ class Report:
             lines += [f"  {title}: {item}" for item in items[:SHOWN]]
             if len(items) > SHOWN:
                 lines.append(f"  {title}: {len(items) - SHOWN} more")
+        if self.removed:
+            lines.append(f"  still registered, bytes removed on request: {self.removed}")
         if self.unfinished or self.orphans:
             lines.append(
                 f"  leftovers of unfinished deposits, for the next sweep: {self.unfinished} rows, {self.orphans} files"
@@ -73,6 +77,7 @@ def compare(registry: RegistryActor, repository: RepositoryActor, *, full: bool)
                 registered[entry.unique_id, entry.hash.lower()] = entry.size
     with repository.database.read() as unit:
         rows = {row.key: row for row in unit.documents.every()}
+        buried = set(unit.documents.every_buried())
     report.documents = len(rows)
     held: dict[tuple[str, str], list[HeldDocument]] = defaultdict(list)
     kept = {key: size for key, size, _ in repository.documents.kept()}
@@ -82,9 +87,9 @@ def compare(registry: RegistryActor, repository: RepositoryActor, *, full: bool)
         elif _is_still_there(repository, row):
             report.damaged.append(row.unique_id)
     report.orphans = len(kept)
-    report.missing = [
-        pair[0] for pair, size in registered.items() if not any(row.size == size for row in held.get(pair, ()))
-    ]
+    absent = [pair for pair, size in registered.items() if not any(row.size == size for row in held.get(pair, ()))]
+    report.missing = [pair[0] for pair in absent if pair not in buried]
+    report.removed = len(absent) - len(report.missing)
     for pair, same in held.items():
         if pair not in registered:
             report.unfinished += sum(not row.settled for row in same)

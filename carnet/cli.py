@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-OPERATOR = ("init", "serve", "check", "patient", "log")
+OPERATOR = ("init", "serve", "check", "patient", "log", "remove")
 CREDENTIALS = ("pki", "card")
 PROFESSIONAL = ("send", "query", "retrieve")
 TESTER = ("demo", "bench")

@@ -100,6 +100,7 @@ def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
         domain.policy,
         hidden_from_professionals=domain.hidden_from_professionals,
         unlisted_types=domain.unlisted_types,
+        patient_types=domain.patient_types,
         folder=Path(settings.domain.matrix) if settings.domain.matrix else None,
     )
 
@@ -138,6 +139,8 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         if exchange.endpoint.startswith("/internal/") and not from_node:
             raise security_fault(FAILED_AUTHENTICATION, "not one of our nodes", "node")
         if action.endswith(":Reconcile"):
+            return verifier.authenticate_node(exchange.peer.certificate)
+        if from_node and action.endswith(":DeleteDocumentSet"):
             return verifier.authenticate_node(exchange.peer.certificate)
         if action.endswith(":RegisterDocumentSet-b") and not from_node and not is_direct:
             raise security_fault(
@@ -221,12 +224,14 @@ def node_files(settings: Settings, name: str) -> tuple[Path, Path]:
 
 
 def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -> RepositoryActor:
+    source = domain_source(settings)
     return RepositoryActor(
         unique_id=settings.repository.unique_id,
         database=storage.open_repository(settings.repository_database),
         documents=storage.open_documents(settings.documents),
         registry=link or link_of(settings),
-        domains=domain_source(settings),
+        domains=source,
+        policy=policy_of(settings, source.current),
         max_documents=settings.repository.max_documents,
     )
 
@@ -237,6 +242,8 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
     verifier = verifier_of(settings, actor.domain)
 
     def authenticate(exchange: Exchange) -> Caller:
+        if exchange.addressing.action.endswith(":RemoveDocuments") and _is_node(verifier, exchange.peer):
+            return verifier.authenticate_node(exchange.peer.certificate)
         return verifier.authenticate(
             envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate
         )

@@ -150,6 +150,36 @@ class Client:
         )
         return _outcome(answer)
 
+    def update(
+        self, submission: Submission, *, restricted: bool = False, security: bytes | None = None
+    ) -> Outcome:
+        """ITI-57, or ITI-92 when ``restricted``. Raises FaultReceived, PeerUnreachable."""
+        action = "urn:ihe:iti:2018:RestrictedUpdateDocumentSet" if restricted else "urn:ihe:iti:2010:UpdateDocumentSet"
+        answer = self._registry.call(
+            action,
+            [write.submit_objects_request(submission)],
+            security=self.security(submission.submission_set.patient_id) if security is None else security,
+        )
+        return _outcome(answer)
+
+    def remove_metadata(self, entry_uuids: Iterable[str], *, security: bytes | None = None) -> Outcome:
+        """ITI-62. Raises FaultReceived, PeerUnreachable."""
+        answer = self._registry.call(
+            "urn:ihe:iti:2010:DeleteDocumentSet",
+            [write.remove_objects_request(entry_uuids)],
+            security=self.security("") if security is None else security,
+        )
+        return _outcome(answer)
+
+    def remove_documents(self, documents: Iterable[tuple[str, str]], *, security: bytes | None = None) -> Outcome:
+        """ITI-86. ``documents`` are (repositoryUniqueId, uniqueId). Raises FaultReceived, PeerUnreachable."""
+        answer = self._repository.call(
+            "urn:ihe:iti:2017:RemoveDocuments",
+            [write.remove_documents_request(documents)],
+            security=self.security("") if security is None else security,
+        )
+        return _outcome(answer)
+
     def query(
         self,
         query_id: str,

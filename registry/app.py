@@ -5,24 +5,42 @@ Clause: ITI TF-1 10.1.1.3
 
 from __future__ import annotations
 
-from registry import iti18_stored_query, iti42_register, iti51_multi_patient_query, reconcile, retrieve_decision
+from registry import (
+    iti18_stored_query,
+    iti42_register,
+    iti51_multi_patient_query,
+    iti57_update_document_set,
+    iti62_remove_metadata,
+    iti92_restricted_update,
+    reconcile,
+    retrieve_decision,
+)
 from registry.actor import RegistryActor
 from xds.wire.exchange import Transaction
 
-FILES = (iti42_register, iti18_stored_query, iti51_multi_patient_query, retrieve_decision, reconcile)
+PUBLIC = (
+    iti42_register,
+    iti18_stored_query,
+    iti51_multi_patient_query,
+    iti57_update_document_set,
+    iti62_remove_metadata,
+    iti92_restricted_update,
+)
+INTERNAL = (retrieve_decision, reconcile)
 
-NODE_ONLY = frozenset({reconcile.NAME, retrieve_decision.NAME})
+NODE_ONLY = frozenset(file.NAME for file in INTERNAL)
 """Verbs only one of our own repositories may call."""
 
+SERVICE = "/services/registry"
+
 PATHS: dict[str, frozenset[str]] = {
-    "/services/registry": frozenset({iti42_register.NAME, iti18_stored_query.NAME, iti51_multi_patient_query.NAME}),
-    "/services/registry/iti42": frozenset({iti42_register.NAME}),
-    "/services/registry/iti18": frozenset({iti18_stored_query.NAME}),
-    "/services/registry/iti51": frozenset({iti51_multi_patient_query.NAME}),
+    SERVICE: frozenset(file.NAME for file in PUBLIC),
+    **{f"{SERVICE}/{file.NAME.lower().replace('-', '')}": frozenset({file.NAME}) for file in PUBLIC},
     "/internal/registry": NODE_ONLY,
 }
+"""Every transaction at the one address, by its action; and each at an address of its own, as ``…/iti42``."""
 
 
 def transactions(actor: RegistryActor) -> list[Transaction]:
     """Every verb of this registry."""
-    return [file.transaction(actor) for file in FILES]
+    return [file.transaction(actor) for file in (*PUBLIC, *INTERNAL)]

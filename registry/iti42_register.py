@@ -9,15 +9,13 @@ Clause: ITI TF-2 3.42
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 
 from guard.audit import access_log
 from guard.audit.particulars import particulars
 from guard.credentials.caller import Caller
-from guard.policy.facts import Action, RecordFacts, RecordStatus
-from record.facts import facts_for
+from guard.policy.facts import Action
 from record.store import Record
-from registry import rules
+from registry import admission, rules
 from registry.actor import RegistryActor
 from registry.store import RegistryUnit
 from xds.check.context import Stage
@@ -27,7 +25,6 @@ from xds.ebxml.write import registry_response
 from xds.errors import Actor, ErrorCode, Finding, Refused, has_errors
 from xds.model import Submission
 from xds.namespaces import LCM, RESPONSE_FAILURE, RESPONSE_SUCCESS
-from xds.rules import problem
 from xds.wire.exchange import Exchange, Reply, Transaction
 
 NAME = "ITI-42"
@@ -64,8 +61,10 @@ def register(actor: RegistryActor, exchange: Exchange) -> Reply:
         submission, actor.domain, Actor.REGISTRY, stage=Stage.REGISTER, repositories=actor.repositories
     ))
     with actor.database.write() as unit:
-        record = _locked(unit, submission.submission_set.patient_id)
-        refusal = _refusal(actor, caller, record, submission.submission_set.patient_id)
+        record = admission.locked(unit, submission.submission_set.patient_id)
+        refusal = admission.refusal(
+            actor.policy, caller, Action.FEED, record, submission.submission_set.patient_id
+        )
         if refusal is not None:
             findings.append(refusal.told)
         elif record is not None:
@@ -77,15 +76,6 @@ def register(actor: RegistryActor, exchange: Exchange) -> Reply:
     if has_errors(findings):
         raise Refused(findings)
     return Reply([registry_response(RESPONSE_SUCCESS, findings, exchange.trace_id)])
-
-
-def _locked(unit: RegistryUnit, patient_id: str) -> Record | None:
-    """The patient's record as it stands once no other writer is at it."""
-    record = unit.record.find(patient_id) if patient_id else None
-    if record is None:
-        return None
-    unit.record.lock(record.patient_key)
-    return unit.record.get(record.patient_key)
 
 
 def _unsaid(found: Sequence[Finding], more: Sequence[Finding]) -> list[Finding]:
@@ -101,42 +91,6 @@ def _state(
     said = {(f.subject, f.field) for f in found if f.is_error}
     state = rules.StateCheck.of(submission, unit.registry, record.patient_key).findings()
     return [f for f in state if (f.subject, f.field) not in said]
-
-
-@dataclass(frozen=True, slots=True)
-class _Refusal:
-    """Why this caller may not feed this record: what he is told, and what the access log keeps."""
-
-    told: Finding
-    logged: Finding
-
-
-def _refusal(actor: RegistryActor, caller: Caller, record: Record | None, patient_id: str) -> _Refusal | None:
-    """Is the patient known, the record open, and may this caller feed it?
-
-    What no record would allow is said in words; what this record's patient has settled looks like an unknown
-    patient or a closed record. Clause: ITI TF-2 3.42.4.1.3
-    """
-    if not patient_id:
-        return None
-    nobody = RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id)
-    decision = actor.policy.decide(caller, Action.FEED, nobody)
-    if not decision.allowed:
-        told = Finding(
-            code=ErrorCode.XDSRegistryError,
-            subject="SubmissionSet",
-            field="access right",
-            found=f"{caller.mode} caller {caller.identifier}",
-            expected=f"a caller who may do this: {decision.reason}",
-            clause=decision.clause,
-        )
-        return _Refusal(told, told)
-    told = problem("R-090", ErrorCode.XDSUnknownPatientId, "SubmissionSet", "patientId", found=patient_id,
-                   expected="the identifier of a patient whose record is open")
-    if record is None:
-        return _Refusal(told, told)
-    decision = actor.policy.decide(caller, Action.FEED, facts_for(record, caller))
-    return None if decision.allowed else _Refusal(told, replace(told, clause=decision.clause))
 
 
 def _write_line(

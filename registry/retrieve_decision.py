@@ -98,23 +98,32 @@ def decide(actor: RegistryActor, exchange: Exchange) -> Reply:
 def _verdict(actor: RegistryActor, unit: RegistryUnit, caller: Caller, repository: str, unique_id: str) -> Verdict:
     """Of several entries with one uniqueId, one the caller may read is enough: their bytes are the same."""
     denied = Verdict(unique_id, None, reason="no such document in the registry", clause="ITI TF-3 4.2.4.1")
-    for patient_key in sorted(unit.registry.locate(unique_ids=[unique_id])):
+    for patient_key, entry in _newest(unit, unique_id):
         record = unit.record.get(patient_key)
         if record is None:
             continue
-        facts = facts_for(record, caller)
-        where = EntryCriteria(unique_ids=frozenset({unique_id}))
-        for entry in unit.registry.entries(patient_key, where, EVERYTHING):
-            decision = actor.policy.decide(caller, Action.READ, facts, entry_facts(entry))
-            reason, clause = decision.reason, decision.clause
-            if decision.allowed and entry.repository_unique_id != repository:
-                reason, clause = "the document is held by another repository", "ITI TF-2 3.43.4.1.3"
-            elif decision.allowed and entry.object_type == ON_DEMAND and entry.status == DEPRECATED:
-                reason, clause = "the on-demand document is no longer offered", "ITI TF-2 3.43.4.1.3"
-            elif decision.allowed:
-                return Verdict(unique_id, entry, patient_key, record.patient_id, reason, clause)
-            denied = Verdict(unique_id, None, patient_key, record.patient_id, reason, clause)
+        decision = actor.policy.decide(caller, Action.READ, facts_for(record, caller), entry_facts(entry))
+        reason, clause = decision.reason, decision.clause
+        if decision.allowed and entry.repository_unique_id != repository:
+            reason, clause = "the document is held by another repository", "ITI TF-2 3.43.4.1.3"
+        elif decision.allowed and entry.object_type == ON_DEMAND and entry.status == DEPRECATED:
+            reason, clause = "the on-demand document is no longer offered", "ITI TF-2 3.43.4.1.3"
+        elif decision.allowed:
+            return Verdict(unique_id, entry, patient_key, record.patient_id, reason, clause)
+        denied = Verdict(unique_id, None, patient_key, record.patient_id, reason, clause)
     return denied
+
+
+def _newest(unit: RegistryUnit, unique_id: str) -> list[tuple[int, DocumentEntry]]:
+    """(patient_key, entry) of each logical document: its newest version decides, whatever an older one allowed."""
+    where = EntryCriteria(unique_ids=frozenset({unique_id}))
+    newest: dict[str, tuple[int, DocumentEntry]] = {}
+    for patient_key in sorted(unit.registry.locate(unique_ids=[unique_id])):
+        for entry in unit.registry.entries(patient_key, where, EVERYTHING):
+            known = newest.get(entry.logical_id)
+            if known is None or known[1].version < entry.version:
+                newest[entry.logical_id] = patient_key, entry
+    return list(newest.values())
 
 
 def _decision(verdict: Verdict) -> str:

@@ -8,11 +8,12 @@ Clause: ITI TF-2 3.42.4.1.3, ITI TF-3 4.1.4, 4.2.2
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from uuid import uuid4
 
-from registry.store import RegistryStore, StoredObject
+from guard.policy.facts import EVERYTHING
+from registry.store import EntryCriteria, RegistryStore, StoredObject
 from xds.errors import ErrorCode, Finding
 from xds.model import Association, DocumentEntry, Folder, RegistryObject, Submission, SubmissionSet
 from xds.namespaces import (
@@ -152,12 +153,12 @@ class StateCheck:
     def _outdated(
         self, rule: str, subject: str, identifier: str, end: End, field: str = "targetObject"
     ) -> list[Finding]:
-        """The one finding when this end is Deprecated, or will be once the replacements of the request are done.
+        """The one finding when this end is not Approved, or will not be once the replacements of the request are done.
 
         Why the second: a link to such a document, written in the same transaction, would be born outdated.
         """
-        if end.status == DEPRECATED:
-            found = f"{identifier}, which is Deprecated"
+        if end.status != APPROVED:
+            found = f"{identifier}, which is {end.status.rpartition(':')[2]}"
         elif identifier in self.doomed:
             found = f"{identifier}, which this request replaces or deprecates"
         else:
@@ -186,7 +187,7 @@ class StateCheck:
                           expected="a document already registered")
         if kind not in REPLACEMENTS:
             yield from self._outdated("R-071", subject, identifier, target)
-        elif target.status == DEPRECATED:
+        elif target.status != APPROVED:
             yield from self._outdated("R-108", subject, identifier, target)
         if target.patient_key != self.patient_key:
             yield self._other_patient("R-072", subject)
@@ -231,7 +232,7 @@ class StateCheck:
         if target.is_stored and target.kind != "DocumentEntry":
             yield problem("R-065", METADATA, subject, "targetObject", found=f"a stored {target.kind}",
                           expected="a stored DocumentEntry, or an object of this submission")
-        elif target.is_stored and target.status == DEPRECATED:
+        elif target.is_stored and target.status != APPROVED:
             yield from self._outdated("R-078", subject, association.target, target)
 
 
@@ -310,6 +311,27 @@ def apply(submission: Submission, store: RegistryStore, patient_key: int, last_u
     store.insert(patient_key, submission)
     if doomed := deprecated_by(submission, store, patient_key):
         store.set_status(patient_key, doomed, DEPRECATED)
+    touch(submission, store, patient_key, last_update_time)
+
+
+def align_versions(store: RegistryStore, logical_ids: Iterable[str]) -> None:
+    """The newest version of a document says for all of them what it is hidden by: a mask leaves no older one to read.
+
+    Rule: L-08
+    """
+    versions: dict[str, list[StoredObject]] = {}
+    for one in store.versions(logical_ids):
+        if one.kind == "DocumentEntry":
+            versions.setdefault(one.logical_id, []).append(one)
+    for same in versions.values():
+        newest = max(same, key=lambda one: one.version)
+        where = EntryCriteria(entry_uuids=frozenset({newest.entry_uuid}))
+        entry = next(store.entries(newest.patient_key, where, EVERYTHING))
+        store.set_confidentiality(same, [code.key for code in entry.confidentiality_codes])
+
+
+def touch(submission: Submission, store: RegistryStore, patient_key: int, last_update_time: str) -> None:
+    """Date the stored folders that receive a document (R-104)."""
     own = {submission.submission_set.entry_uuid} | {f.entry_uuid for f in submission.folders}
     fed = {a.source for a in submission.associations if a.type == HAS_MEMBER} - own
     if fed:

@@ -31,6 +31,8 @@ class StoredObject:
     unique_id: str = ""
     hash: str = ""
     size: int | None = None
+    logical_id: str = ""
+    version: int = 0
     association_type: str = ""
     source: str = ""
     target: str = ""
@@ -108,12 +110,29 @@ class RegistryStore(Protocol):
         """Approved associations with source or target among ``entry_uuids``; unfiltered."""
         ...
 
+    def versions(self, logical_ids: Iterable[str]) -> list[StoredObject]:
+        """Every version of these logical objects, of any patient and in any order; unfiltered."""
+        ...
+
+    def references_to(self, entry_uuids: Iterable[str]) -> list[tuple[int, Association]]:
+        """(patient_key, association) of every association, whatever its status, with an end among these objects;
+        references from the sets of other patients included. For rare acts: it may have to look at all of them."""
+        ...
+
     # -- changes ------------------------------------------------------------------------------------
     def insert(self, patient_key: int, submission: Submission) -> None:
         """Store every object of the submission; ids, status, lid and version are final."""
         ...
 
     def set_status(self, patient_key: int, entry_uuids: Iterable[str], status: str) -> None: ...
+
+    def set_confidentiality(self, versions: Iterable[StoredObject], codes: Iterable[str]) -> None:
+        """What a filter holds against these entries, as ``code^^scheme``; the entries themselves stay as they are."""
+        ...
+
+    def remove(self, objects: Iterable[StoredObject]) -> None:
+        """Delete these objects and everything kept about them, of any patient. Nothing else is changed."""
+        ...
 
     def touch_folders(self, patient_key: int, folder_uuids: Iterable[str], last_update_time: str) -> None: ...
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from guard.policy.decision import Policy
 from repository.registry_link import RegistryLink
 from repository.store import DocumentStore, RepositoryDatabase
 from xds.domain import AffinityDomain
@@ -26,6 +27,7 @@ class RepositoryActor:
     documents: DocumentStore
     registry: RegistryLink
     domains: DomainSource
+    policy: Policy
     max_documents: int = 100
     clock: Callable[[], float] = time.time
     under_way: set[str] = field(default_factory=set)

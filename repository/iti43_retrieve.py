@@ -129,6 +129,8 @@ def _open(actor: RepositoryActor, unit: RepositoryUnit, request: DocumentRequest
                 return Served(request, permit, actor.documents.open(held.key))
             except FileNotFoundError:
                 continue
+    if unit.documents.is_buried(request.document_unique_id, permit.sha1):
+        return _unknown_document(request)
     return Finding(
         code=ErrorCode.XDSRepositoryError,
         subject=f"Document {request.document_unique_id}",

@@ -45,7 +45,7 @@ class DocumentStore(Protocol):
         ...
 
     def discard(self, keys: Iterable[str]) -> None:
-        """Remove staged or kept bytes; absent keys are ignored."""
+        """Remove staged or kept bytes, durably where they were kept; absent keys are ignored."""
         ...
 
     def open(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
@@ -87,6 +87,18 @@ class DocumentIndex(Protocol):
     def find(self, unique_id: str) -> list[HeldDocument]: ...
 
     def remove(self, keys: Iterable[str]) -> None: ...
+
+    def bury(self, documents: Iterable[HeldDocument], *, at: float, trace_id: str) -> None:
+        """Remove the rows and remember their uniqueId and hash. ``at`` is seconds since the epoch."""
+        ...
+
+    def is_buried(self, unique_id: str, sha1: str) -> bool:
+        """True when a document of this uniqueId and hash was removed on request and has not come back since."""
+        ...
+
+    def every_buried(self) -> Iterator[tuple[str, str]]:
+        """(uniqueId, sha1) of everything removed on request that has not come back."""
+        ...
 
     def unsettled(self, older_than: float, limit: int = 1000) -> list[HeldDocument]:
         """Rows not settled and received before ``older_than`` (seconds since the epoch), oldest first."""

@@ -59,10 +59,17 @@ class FileDocumentStore:
             sync_folder(folder)
 
     def discard(self, keys: Iterable[str]) -> None:
+        """What was kept is gone for good when this returns: its folder is synced, also after a power cut."""
+        folders = set()
         for key in keys:
             if _KEY.fullmatch(key):
                 (self._staging / key).unlink(missing_ok=True)
-                self._path(key).unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    path = self._path(key)
+                    path.unlink()
+                    folders.add(path.parent)
+        for folder in folders:
+            sync_folder(folder)
 
     def open(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
         return FileReading(self._path(key), chunk)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from sqlalchemy import ClauseElement, Table, bindparam, select, union, update
+from sqlalchemy import ClauseElement, Table, bindparam, delete, select, union, update
 
 from guard.policy.facts import EVERYTHING, EntryFilter
 from registry.store import EntryCriteria, FolderCriteria, SetCriteria, StoredObject
@@ -23,19 +23,20 @@ from storage.rows import (
     set_from,
     submission_rows,
 )
-from storage.tables import association, document_entry, folder, locator, submission_set
+from storage.tables import association, document_entry, entry_value, folder, locator, submission_set
 from storage.transaction import Transaction
 from storage.visibility import Visibility
 from storage.words import bare, compared, long, short, urn
 from xds.model import Association, DocumentEntry, Folder, Submission, SubmissionSet
-from xds.namespaces import APPROVED
+from xds.namespaces import APPROVED, HAS_MEMBER
 
 _TABLES = {"DocumentEntry": document_entry, "SubmissionSet": submission_set, "Folder": folder,
            "Association": association}
 _FACTS = {
-    "DocumentEntry": ("patient_key", "entry_uuid", "patient_id", "status", "object_type", "unique_id", "hash", "size"),
+    "DocumentEntry": ("patient_key", "entry_uuid", "patient_id", "status", "object_type", "unique_id", "hash", "size",
+                      "logical_id", "version"),
     "SubmissionSet": ("patient_key", "entry_uuid", "patient_id", "status", "unique_id"),
-    "Folder": ("patient_key", "entry_uuid", "patient_id", "status", "unique_id"),
+    "Folder": ("patient_key", "entry_uuid", "patient_id", "status", "unique_id", "logical_id", "version"),
     "Association": ("patient_key", "entry_uuid", "status", "type", "source", "target"),
 }
 
@@ -62,6 +63,37 @@ class SqlRegistryStore:
     ) -> list[Association]:
         return self._associations(patient_key, entry_uuids, types, frozenset({APPROVED}))
 
+    def versions(self, logical_ids: Iterable[str]) -> list[StoredObject]:
+        """A first version has the logical id as its own; a later one is found by its locator line."""
+        logical = [bare(value) for value in logical_ids]
+        located = self._located(tables.ENTRY_UUID, logical) + self._located(tables.LOGICAL_ID, logical)
+        wanted = {urn(value) for value in logical}
+        return [found for found in self._facts(located) if found.logical_id in wanted]
+
+    def references_to(self, entry_uuids: Iterable[str]) -> list[tuple[int, Association]]:
+        """By index within the patients of these objects; a Reference from another patient's set has none."""
+        wanted = [bare(value) for value in entry_uuids]
+        located = self._located(tables.ENTRY_UUID, wanted)
+        columns = association.c
+
+        def touching(*conditions: Any) -> Any:
+            return select(columns.patient_key, *(columns[name] for name in ASSOCIATION_COLUMNS)).where(*conditions)
+
+        def build() -> ClauseElement:
+            of_patients = self._flavour.is_among(columns.patient_key, "patients")
+            return union(
+                touching(of_patients, self._flavour.is_among(columns.source, "ids")),
+                touching(of_patients, self._flavour.is_among(columns.target, "ids")),
+                touching(columns.type == short(HAS_MEMBER), self._flavour.is_among(columns.target, "entries")),
+            )
+
+        rows = self._sql.rows(
+            "references", build, ids=self._flavour.listed(wanted),
+            patients=self._flavour.listed({patient_key for _, _, patient_key in located}),
+            entries=self._flavour.listed([one for one, kind, _ in located if kind == "DocumentEntry"]),
+        )
+        return [(row[0], association_from(row[1:])) for row in rows]
+
     # -- changes ----------------------------------------------------------------------------------------
     def insert(self, patient_key: int, submission: Submission) -> None:
         """Raises KeyError when an entryUUID is already taken, by any patient; the unit must then be left."""
@@ -74,6 +106,42 @@ class SqlRegistryStore:
             self._sql.change(
                 ("set status", table.name), partial(self._status_change, table),
                 patient=patient_key, ids=wanted, new_status=short(status),
+            )
+
+    def set_confidentiality(self, versions: Iterable[StoredObject], codes: Iterable[str]) -> None:
+        entries = [(one.patient_key, bare(one.entry_uuid)) for one in versions]
+        columns = entry_value.c
+        self._sql.change(
+            "forget confidentiality",
+            lambda: delete(entry_value).where(
+                self._flavour.is_among(columns.patient_key, "patients"), columns.kind == tables.CONFIDENTIALITY,
+                self._flavour.is_among(columns.entry_uuid, "ids"),
+            ),
+            patients=self._flavour.listed({patient_key for patient_key, _ in entries}),
+            ids=self._flavour.listed([entry_uuid for _, entry_uuid in entries]),
+        )
+        self._sql.change_many("set confidentiality", entry_value.insert, [
+            {"patient_key": patient_key, "kind": tables.CONFIDENTIALITY, "value": code, "entry_uuid": entry_uuid}
+            for patient_key, entry_uuid in entries for code in sorted({compared(code) for code in codes})
+        ])
+
+    def remove(self, objects: Iterable[StoredObject]) -> None:
+        gone = list(objects)
+        uuids = [bare(one.entry_uuid) for one in gone]
+        listed = self._flavour.listed
+        patients, ids = listed({one.patient_key for one in gone}), listed(uuids)
+        for table in (*_TABLES.values(), entry_value):
+            self._sql.change(("remove", table.name), partial(self._removal, table), patients=patients, ids=ids)
+        self._sql.change(
+            "remove own locator", partial(self._located_removal, tables.ENTRY_UUID), identifiers=ids
+        )
+        for role, identifiers in (
+            (tables.UNIQUE_ID, [compared(one.unique_id) for one in gone if one.unique_id]),
+            (tables.LOGICAL_ID, [bare(one.logical_id) for one in gone if one.logical_id]),
+        ):
+            self._sql.change(
+                ("remove locator", role), partial(self._located_removal, role),
+                identifiers=listed(identifiers), ids=ids,
             )
 
     def touch_folders(self, patient_key: int, folder_uuids: Iterable[str], last_update_time: str) -> None:
@@ -237,6 +305,17 @@ class SqlRegistryStore:
             self._flavour.is_among(columns.patient_key, "patients"), self._flavour.is_among(columns.entry_uuid, "ids")
         )
 
+    def _removal(self, table: Table) -> ClauseElement:
+        return delete(table).where(
+            self._flavour.is_among(table.c.patient_key, "patients"), self._flavour.is_among(table.c.entry_uuid, "ids")
+        )
+
+    def _located_removal(self, role: str) -> ClauseElement:
+        """The line of an entryUUID is its own; other identifiers may have further owners."""
+        columns = locator.c
+        found = delete(locator).where(columns.role == role, self._flavour.is_among(columns.identifier, "identifiers"))
+        return found if role == tables.ENTRY_UUID else found.where(self._flavour.is_among(columns.entry_uuid, "ids"))
+
     def _status_change(self, table: Table) -> ClauseElement:
         is_meant = self._flavour.is_among(table.c.entry_uuid, "ids")
         return update(table).where(table.c.patient_key == bindparam("patient"), is_meant).values(
@@ -303,6 +382,8 @@ def _stored(kind: str, row: dict[str, Any]) -> StoredObject:
     row["status"] = long(row["status"])
     if "object_type" in row:
         row["object_type"] = long(row["object_type"])
+    if row.get("logical_id"):
+        row["logical_id"] = urn(row["logical_id"])
     if "type" in row:
         row["association_type"] = long(row.pop("type"))
         row["source"], row["target"] = urn(row["source"]), urn(row["target"])

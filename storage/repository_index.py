@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import bindparam, delete, select, update
 
 from repository.store import HeldDocument
-from storage.tables import held_document
+from storage.tables import held_document, removed_document
 from storage.transaction import Transaction
 from storage.words import compared
 
@@ -24,12 +24,22 @@ class SqlDocumentIndex:
         self._flavour = transaction.flavour
 
     def add(self, documents: Iterable[HeldDocument]) -> None:
-        """Raises KeyError when a key is already there; the unit must then be left."""
+        """Raises KeyError when a key is already there; the unit must then be left.
+
+        What was removed on request and comes back is held like any other: its loss would be one.
+        """
         rows = [{name: getattr(document, name) for name in _FIELDS} for document in documents]
         for row in rows:
             row["settled"] = int(row["settled"])
             row["unique_id"] = compared(row["unique_id"])
+        if not rows:
+            return
         self._sql.change_many("add documents", held_document.insert, rows)
+        self._sql.change(
+            "unbury documents",
+            lambda: delete(removed_document).where(self._flavour.is_among(removed_document.c.unique_id, "ids")),
+            ids=self._flavour.listed([row["unique_id"] for row in rows]),
+        )
 
     def find(self, unique_id: str) -> list[HeldDocument]:
         """Oldest first."""
@@ -46,6 +56,32 @@ class SqlDocumentIndex:
             "remove documents",
             lambda: delete(held_document).where(self._flavour.is_among(held_document.c.key, "keys")),
             keys=self._flavour.listed(list(keys)),
+        )
+
+    def bury(self, documents: Iterable[HeldDocument], *, at: float, trace_id: str) -> None:
+        gone = list(documents)
+        self.remove([document.key for document in gone])
+        for unique_id, sha1 in {(compared(document.unique_id), document.sha1) for document in gone}:
+            self._sql.change(
+                "bury document", lambda: self._flavour.insert_if_free(removed_document),
+                unique_id=unique_id, sha1=sha1, removed_at=at, trace_id=trace_id,
+            )
+
+    def is_buried(self, unique_id: str, sha1: str) -> bool:
+        columns = removed_document.c
+        return self._sql.first(
+            "buried document",
+            lambda: select(columns.removed_at).where(
+                columns.unique_id == bindparam("wanted"), columns.sha1 == bindparam("wanted_sha1")
+            ),
+            wanted=compared(unique_id), wanted_sha1=sha1,
+        ) is not None
+
+    def every_buried(self) -> Iterator[tuple[str, str]]:
+        columns = removed_document.c
+        return (
+            (row[0], row[1])
+            for row in self._sql.stream("every buried", lambda: select(columns.unique_id, columns.sha1))
         )
 
     def unsettled(self, older_than: float, limit: int = 1000) -> list[HeldDocument]:

@@ -193,5 +193,14 @@ held_document = Table(
     Column("settled", Integer, nullable=False),
     PrimaryKeyConstraint("key", name="pk_held_document"),
 )
+removed_document = Table(
+    "removed_document", repository_metadata,
+    *_text("unique_id", "sha1"),
+    Column("removed_at", Float(53), nullable=False),
+    *_text("trace_id"),
+    PrimaryKeyConstraint("unique_id", "sha1", name="pk_removed_document"),
+)
+"""Documents whose bytes were removed on request: what is still registered of them is not a loss."""
+
 Index("ix_held_document_unique_id", held_document.c.unique_id)
 Index("ix_held_document_waiting", held_document.c.settled, held_document.c.received_at)

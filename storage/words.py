@@ -8,6 +8,7 @@ from xds import namespaces as ns
 
 _SHORT = {
     ns.APPROVED: "Approved", ns.DEPRECATED: "Deprecated",
+    ns.ARCHIVED: "Archived", ns.DELETED: "Deleted",
     ns.STABLE: "Stable", ns.ON_DEMAND: "OnDemand",
     ns.HAS_MEMBER: "HasMember", ns.RPLC: "RPLC", ns.XFRM: "XFRM", ns.APND: "APND", ns.XFRM_RPLC: "XFRM_RPLC",
     ns.SIGNS: "signs", ns.IS_SNAPSHOT_OF: "IsSnapshotOf",

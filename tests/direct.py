@@ -97,9 +97,11 @@ class Desk:
         return [o for o in found.objects if isinstance(o, DocumentEntry)]
 
     def status(self, *entry_uuids: str) -> list[str]:
-        """``Approved`` or ``Deprecated`` of each, in the order asked."""
+        """``Approved`` or ``Deprecated`` of each version, in the order asked."""
         found = self.world.client().query(
-            GET_DOCUMENTS, [("$XDSDocumentEntryEntryUUID", [quote_list(entry_uuids)])], patient_id=self.patient_id
+            GET_DOCUMENTS,
+            [("$XDSDocumentEntryEntryUUID", [quote_list(entry_uuids)]), ("$MetadataLevel", ["2"])],
+            patient_id=self.patient_id,
         )
         states = {o.entry_uuid: getattr(o, "status", "").rpartition(":")[2] for o in found.objects}
         return [states[one] for one in entry_uuids]

@@ -128,6 +128,11 @@ class AffinityDomain:
     """Sets of codes that may not stand together on one document."""
     unlisted_types: frozenset[str] = frozenset()
     """Document types no person is ever shown."""
+    patient_types: frozenset[str] = frozenset()
+    """Document types that only the patient deposits."""
+    archived_status: str = ""
+    deleted_status: str = ""
+    """URNs of availability statuses that the community has beside IHE's, for DocumentEntries; "" where it has none."""
     credentials: CredentialRules = CredentialRules()
     direct_registration: bool = False
     """ITI-42 is taken from others than our own repositories, unless a setting says otherwise."""
@@ -145,6 +150,11 @@ class AffinityDomain:
     """Facility type or practice setting -> content type of the submission set."""
     role_of_function: Table = field(default_factory=_nothing)
     """CDA functionCode -> text of authorRole."""
+
+    @property
+    def statuses(self) -> frozenset[str]:
+        """Availability statuses of the community's own."""
+        return frozenset({self.archived_status, self.deleted_status}) - {""}
 
     def allows(self, attribute: str, code: Code) -> bool:
         """True when ``attribute`` is unconstrained or lists this code; the display name is not compared."""
@@ -326,9 +336,13 @@ def _table(source: Traversable, key: str, value: str) -> dict[str, str]:
 # --- assembly --------------------------------------------------------------------------------------------------------
 
 SECTIONS = {
-    "": {"name", "policy", "unlisted_types", "patient_id", "required", "confidentiality", "credentials", "registry"},
+    "": {
+        "name", "policy", "unlisted_types", "patient_types", "patient_id", "required", "statuses", "confidentiality",
+        "credentials", "registry",
+    },
     "patient_id": {"type_codes", "type_of_authority"},
     "required": {"DocumentEntry", "SubmissionSet", "Folder"},
+    "statuses": {"archived", "deleted"},
     "confidentiality": {
         "hidden_from_professionals", "hidden_from_patient", "hidden_from_representatives", "base", "conflicting",
     },
@@ -379,6 +393,9 @@ def _assemble(
         base_confidentiality=frozenset(confidentiality.get("base", ())),
         conflicting_confidentiality=tuple(frozenset(group) for group in confidentiality.get("conflicting", ())),
         unlisted_types=frozenset(settings.get("unlisted_types", ())),
+        patient_types=frozenset(settings.get("patient_types", ())),
+        archived_status=settings.get("statuses", {}).get("archived", ""),
+        deleted_status=settings.get("statuses", {}).get("deleted", ""),
         credentials=_credentials(settings.get("credentials", {}), codes, where),
         policy=settings.get("policy", ""),
         direct_registration=bool(settings.get("registry", {}).get("direct_registration", False)),
@@ -430,7 +447,7 @@ def _agree(domain: AffinityDomain, folder: Traversable) -> None:
     flags |= domain.base_confidentiality.union(*domain.conflicting_confidentiality)
     used: list[tuple[str, str, Iterable[str]]] = [
         ("domain.toml", "confidentiality_codes", flags),
-        ("domain.toml", "type_code", domain.unlisted_types),
+        ("domain.toml", "type_code", domain.unlisted_types | domain.patient_types),
         ("type-class.csv", "type_code", set(domain.class_of_type) - {DEFAULT}),
         ("type-class.csv", "class_code", domain.class_of_type.values()),
         ("template-format.csv", "format_code", domain.format_of_template.values()),

@@ -25,6 +25,9 @@ from xds.model.codes import Code
 
 SUCCESS, REFUSED = "success", "refused"
 DEPOSIT, SEARCH, READ, LOGIN = "deposit", "search", "read", "refused login"
+MASK, UNMASK, REVEAL, ARCHIVE, DELETE, UPDATE, REMOVE = (
+    "mask", "unmask", "reveal", "archive", "delete", "update", "remove"
+)
 RECORD_OPENED, RECORD_CLOSED, RECORD_REOPENED = "record opened", "record closed", "record reopened"
 STARTED, STOPPED = "service started", "service stopped"
 
@@ -55,6 +58,19 @@ def deposit(
         caller, at=at, trace_id=trace_id, event=event, action=DEPOSIT, patient_key=patient_key,
         patient_id=patient_id, documents=documents, peer=peer, detail=f"submission set {submission_unique_id}",
         refusal=_reason(refused_by), particulars=replace(particulars, submission_set=clean(submission_unique_id)),
+    )
+
+
+def change(
+    caller: Caller | None, *, trace_id: str, event: str, action: str, patient_key: int | None, patient_id: str,
+    documents: Iterable[str], detail: str, peer: str, refused_by: Finding | None = None, at: str = "",
+    particulars: Particulars = NONE,
+) -> AccessLine:
+    """Stored metadata changed, or metadata or documents removed. ``documents`` are uniqueIds."""
+    return _line(
+        caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=patient_key,
+        patient_id=patient_id, documents=documents, peer=peer, detail=detail, refusal=_reason(refused_by),
+        particulars=particulars,
     )
 
 

@@ -253,7 +253,7 @@ def _objects(what: What, lines: Sequence[AccessLine], row: Row) -> str:
             cycle = ERASED if what is What.ERASED_DOCUMENTS else ""
             return "".join(_object(document, "2", "3", REPORT_NUMBER, details, cycle) for document in documents)
         case What.ERASED_OBJECTS:
-            return "".join(_object(removed, "2", "3", OBJECT_REF, "", ERASED) for removed in documents)
+            return "".join(_object(removed, "2", "3", OBJECT_REF, "", ERASED) for removed in told.objects or documents)
         case What.STORED_QUERY:
             return _stored_query(line, row)
         case What.NODE:

@@ -49,6 +49,8 @@ class Particulars:
     repository: str = ""
     home_community: str = ""
     message_id: str = ""
+    objects: tuple[str, ...] = ()
+    """entryUUIDs of registry objects, where the line's documents do not tell them"""
     sent_on: str = ""
 
     def as_json(self) -> str:
@@ -59,7 +61,7 @@ class Particulars:
     def from_json(cls, text: str) -> Particulars:
         """Names another version has written and this one does not know are left out."""
         given = {name: value for name, value in json.loads(text or "{}").items() if name in _NAMES}
-        return cls(**given | {"purpose": tuple(given.get("purpose", ()))})
+        return cls(**given | {name: tuple(given.get(name, ())) for name in ("purpose", "objects")})
 
 
 _NAMES = tuple(field.name for field in fields(Particulars))

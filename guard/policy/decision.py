@@ -12,7 +12,7 @@ Clause: DMP R526 v1.8, R606 v1.3; CSP L1111-17, L1111-18, R1111-46; arrêté du 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,7 +31,9 @@ EMERGENCY = frozenset({"centre_15", "bris_de_glace"})
 _PERSONS = ("MD", "PS")
 _ON_DOCUMENTS = frozenset({Action.SEARCH, Action.SEARCH_ID, Action.READ})
 _ON_TYPES = frozenset({Action.SEARCH, Action.READ})
-_ON_OPEN_RECORD = frozenset(Action) - {Action.ADMINISTER}
+_ON_OPEN_RECORD = frozenset(Action) - {Action.ADMINISTER, Action.REMOVE}
+_CHANGES = frozenset({Action.MASK, Action.UNMASK, Action.REVEAL, Action.DELETE, Action.ARCHIVE, Action.AMEND})
+"""Of the metadata of one stored document."""
 _ALL = frozenset(Action)
 
 
@@ -103,7 +105,9 @@ def assertion_names_this_patient(policy: Policy, question: Question) -> Verdict:
 
 
 def actor_has_the_right(policy: Policy, question: Question) -> Verdict:
-    """The cell of the functional rights for this actor, mode of access and action."""
+    """The cell of the functional rights for this actor, mode of access and action. Removing is for our own systems."""
+    if question.action is Action.REMOVE and question.caller.mode is Mode.NODE:
+        return None
     column = question.standing.column
     if column in policy.granted[question.action]:
         return None
@@ -136,9 +140,24 @@ def type_is_for_persons(policy: Policy, question: Question) -> Verdict:
     return Limit("excluded_types", policy.unlisted_types) if policy.unlisted_types else None
 
 
+def own_documents_only(policy: Policy, question: Question) -> Verdict:
+    """The value ``own`` or ``str`` of the functional rights: nobody else's documents, nor another structure's."""
+    extent = policy.granted[question.action].get(question.standing.column)
+    if extent == "own":
+        return Limit("owner_id", question.caller.identifier)
+    return Limit("owner_structure", question.caller.structure_id) if extent == "str" else None
+
+
 def author_reads_his_own(policy: Policy, question: Question) -> Verdict:
     """Whatever the type matrix and the masks say."""
     return Limit("author_id", question.caller.identifier) if question.caller.identifier else None
+
+
+def patient_deposited_it(policy: Policy, question: Question) -> Verdict:
+    """A document deposited by the patient is archived or deleted by himself or the attending physician (R526)."""
+    if question.standing.actor == "MT" or not policy.patient_types:
+        return None
+    return Limit("patient_types", policy.patient_types)
 
 
 def profession_reads_the_type(policy: Policy, question: Question) -> Verdict:
@@ -167,21 +186,32 @@ MATRIX_CLAUSES = (
     Clause("functional-right", "R526, R606", actor_has_the_right),
     Clause("patient-block", "DMP TD0.2 note 1", patient_bars_the_caller),
     Clause("emergency-objection", "CSP L1111-17 I", patient_objects_to_emergency),
-    Clause("authorisation", "CSP R1111-46; DMP TD0.3", caller_is_authorised, _ON_TYPES),
     Clause(
-        "unlisted-type", "DMP J57, class of signatures", type_is_for_persons, _ON_DOCUMENTS,
+        "authorisation", "CSP R1111-46; DMP TD0.3", caller_is_authorised, _ON_TYPES | _CHANGES - {Action.DELETE}
+    ),
+    Clause(
+        "unlisted-type", "DMP J57, class of signatures", type_is_for_persons, _ON_DOCUMENTS | _CHANGES,
         "a document of this type is never shown to a person",
     ),
     Clause(
-        "own-document", "R526, value own", author_reads_his_own, _ON_DOCUMENTS,
+        "patient-document", "R526, note on TD3.3c and TD3.3d", patient_deposited_it,
+        frozenset({Action.DELETE, Action.ARCHIVE, Action.AMEND}),
+        "the patient has deposited this document",
+    ),
+    Clause(
+        "owner", "R526, values own and str", own_documents_only, _CHANGES,
+        "the caller is no author of this document",
+    ),
+    Clause(
+        "own-document", "R526, value own", author_reads_his_own, _ON_DOCUMENTS | _CHANGES,
         "the caller is an author of this document",
     ),
     Clause(
-        "document-type", "arrêté du 26/10/2023", profession_reads_the_type, _ON_TYPES,
+        "document-type", "arrêté du 26/10/2023", profession_reads_the_type, _ON_TYPES | _CHANGES - {Action.DELETE},
         "the caller's profession has no right to this type of document",
     ),
     Clause(
-        "masked", "R526; DMP TD3.3a", mask_hides, _ON_DOCUMENTS,
+        "masked", "R526; DMP TD3.3a", mask_hides, _ON_DOCUMENTS | _CHANGES,
         "the document is masked from professionals",
     ),
 )
@@ -207,11 +237,22 @@ def _judge_hidden(value: frozenset[str], entry: EntryFacts) -> bool | None:
     return None if value.isdisjoint(entry.confidentiality) else False
 
 
+def _judge_owner(value: str, entry: EntryFacts) -> bool | None:
+    return None if value and value in entry.author_ids else False
+
+
+def _judge_structure(value: str, entry: EntryFacts) -> bool | None:
+    return None if value and value in entry.structure_ids else False
+
+
 _JUDGES: dict[str, Callable[..., bool | None]] = {
     "excluded_types": _judge_excluded,
     "author_id": _judge_author,
     "types": _judge_types,
     "hidden_by": _judge_hidden,
+    "patient_types": _judge_excluded,
+    "owner_id": _judge_owner,
+    "owner_structure": _judge_structure,
 }
 """One document against one limit: False refused, True allowed whatever follows, None goes on."""
 
@@ -224,7 +265,7 @@ class Policy:
 
     __slots__ = (
         "_clauses_of", "access", "clauses", "findable", "granted", "hidden_from_professionals", "masked_cells",
-        "professions", "readable", "rights", "unlisted_types",
+        "patient_types", "professions", "readable", "rights", "unlisted_types",
     )
 
     def __init__(
@@ -236,6 +277,7 @@ class Policy:
         professions: Professions | None = None,
         hidden_from_professionals: frozenset[str] = frozenset(),
         unlisted_types: frozenset[str] = frozenset(),
+        patient_types: frozenset[str] = frozenset(),
     ):
         self.clauses = tuple(clauses)
         self.access = access
@@ -243,11 +285,13 @@ class Policy:
         self.professions = professions or Professions({})
         self.hidden_from_professionals = hidden_from_professionals
         self.unlisted_types = unlisted_types
+        self.patient_types = patient_types
         self.readable = {c: access.readable(c) for c in PROFESSION_COLUMNS} if access else {}
         self.findable = {c: access.findable(c) for c in PROFESSION_COLUMNS} if access else {}
         columns = rights.columns() if rights else ()
         self.granted = {
-            action: frozenset(c for c in columns if rights and rights.allows(action, c)) for action in Action
+            action: {c: extent for c in columns if rights and (extent := rights.extent(action, c)) != "-"}
+            for action in Action
         }
         self.masked_cells = {c: rights.cell("TD3.2-masked", c) for c in columns} if rights else {}
         self._clauses_of = {action: tuple(c for c in self.clauses if action in c.actions) for action in Action}
@@ -264,6 +308,7 @@ class Policy:
         *,
         hidden_from_professionals: frozenset[str] = frozenset(),
         unlisted_types: frozenset[str] = frozenset(),
+        patient_types: frozenset[str] = frozenset(),
         folder: Path | None = None,
         access_override: Path | None = None,
         rights_override: Path | None = None,
@@ -287,6 +332,7 @@ class Policy:
             professions=professions,
             hidden_from_professionals=hidden_from_professionals,
             unlisted_types=unlisted_types,
+            patient_types=patient_types,
         )
 
     def decide(
@@ -308,7 +354,10 @@ class Policy:
         return _GRANTED
 
     def visible(self, caller: Caller, action: Action, record: RecordFacts) -> EntryFilter:
-        """The documents of this record for which ``decide`` says yes, as a filter for the store."""
+        """The documents of this record for which ``decide`` says yes, as a filter for the store.
+
+        Made for reading: a change is decided document by document, so its filter may let nothing pass.
+        """
         question = Question(caller, action, record, self.standing(caller, record))
         limits = {}
         for clause in self._clauses_of[action]:
@@ -316,6 +365,8 @@ class Policy:
             if isinstance(verdict, str):
                 return NOTHING
             if verdict is not None:
+                if verdict.field not in _FILTERS:
+                    return NOTHING
                 limits[verdict.field] = verdict.value
         return EntryFilter(**limits)  # type: ignore[arg-type]
 
@@ -384,6 +435,7 @@ def _named_columns() -> dict[tuple[str, str], str]:
 
 _COLUMNS = _named_columns()
 _AIR_COLUMNS = {(a, m): f"AIR {a} {m}" for a in ("PS", "MD", "MT") for m in "nrb"}
+_FILTERS = frozenset(field.name for field in fields(EntryFilter))
 _GRANTED = Decision(True, "no rule refuses it", "granted")
 
 

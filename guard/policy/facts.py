@@ -17,6 +17,14 @@ class Action(StrEnum):
     SEARCH_ID = "TD3.1 search a document's technical id"
     READ = "TD3.2 read"
     ADMINISTER = "TD1.x administer the record"
+    MASK = "TD3.3a mask a document from professionals"
+    UNMASK = "TD3.3a unmask a document"
+    REVEAL = "TD3.3b make a document visible to the patient or his representatives"
+    DELETE = "TD3.3c delete a document"
+    ARCHIVE = "TD3.3d archive or unarchive a document"
+    AMEND = "ITI-57 change other metadata"
+    MOVE = "ITI-57 move a document to another patient"
+    REMOVE = "ITI-62, ITI-86 remove for good"
 
 
 class RecordStatus(StrEnum):

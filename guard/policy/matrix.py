@@ -37,7 +37,7 @@ STAND_IN = {"MT r": "MD r"}
 RIGHTS = (
     "TD0", "TD0.3-declare", "TD0.3-remove", "TD0.3-stop-mt", "TD0.4", "TD0.5", "TD0.9", "TD1.x", "TD1.3a", "TD1.6",
     "TD2.1", "TD2.2", "TD3.1", "TD3.1-id", "TD3.2", "TD3.2-masked", "TD3.2-invisible", "TD3.2-status",
-    "TD3.3a-mask", "TD3.3a-unmask", "TD3.3b", "TD3.3d", "TD3.3c",
+    "TD3.3a-mask", "TD3.3a-unmask", "TD3.3b", "TD3.3d", "TD3.3c", "ITI-57-other",
 )
 _RIGHT_CELLS = ("Y", "-", "own", "pat", "str")
 _RIGHT_TABLE = ("right", "label", *RIGHT_COLUMNS, "AIR", "note")
@@ -48,8 +48,17 @@ RIGHTS_OF_ACTION: Mapping[Action, tuple[str, ...]] = {
     Action.SEARCH_ID: ("TD3.1-id",),
     Action.READ: ("TD3.2",),
     Action.ADMINISTER: ("TD1.x",),
+    Action.MASK: ("TD3.3a-mask",),
+    Action.UNMASK: ("TD3.3a-unmask",),
+    Action.REVEAL: ("TD3.3b",),
+    Action.DELETE: ("TD3.3c",),
+    Action.ARCHIVE: ("TD3.3d",),
+    Action.AMEND: ("ITI-57-other",),
+    Action.MOVE: (),
+    Action.REMOVE: (),
 }
-"""An action is open to a column when any of its rights says Y there."""
+"""An action is open to a column when any of its rights says Y there, or ``own`` or ``str``: then to the documents the
+caller, or his structure, is an author of. An action without a right is open to no column."""
 
 Row = dict[str, str]
 
@@ -145,8 +154,10 @@ class FunctionalRights:
         """Every column a caller can stand in: those of the table, ``MT r``, and ``AIR PS n`` and its like."""
         return frozenset(column for _, column in self._cells)
 
-    def allows(self, action: Action, column: str) -> bool:
-        return any(self.cell(right, column) == "Y" for right in RIGHTS_OF_ACTION[action])
+    def extent(self, action: Action, column: str) -> str:
+        """How far the action is open to the column: Y, own, str, or - for not at all."""
+        cells = [self.cell(right, column) for right in RIGHTS_OF_ACTION[action]]
+        return next((extent for extent in ("Y", "own", "str") if extent in cells), "-")
 
     def describe(self) -> str:
         """The whole table as text: ``=`` in column AIR means "as without AIR"."""

@@ -27,10 +27,14 @@ ACTIONS = {
         "DocumentRegistry_RegisterDocumentSet-b": f"{IHE}RegisterDocumentSet-b",
         "DocumentRegistry_RegistryStoredQuery": f"{IHE}RegistryStoredQuery",
         "DocumentRegistry_MultiPatientStoredQuery": "urn:ihe:iti:2009:MultiPatientStoredQuery",
+        "DocumentRegistry_UpdateDocumentSet": "urn:ihe:iti:2010:UpdateDocumentSet",
+        "DocumentRegistry_DeleteDocumentSet": "urn:ihe:iti:2010:DeleteDocumentSet",
+        "UpdateResponder_RestrictedUpdateDocumentSet": "urn:ihe:iti:2018:RestrictedUpdateDocumentSet",
     },
     Actor.REPOSITORY: {
         "DocumentRepository_ProvideAndRegisterDocumentSet-b": f"{IHE}ProvideAndRegisterDocumentSet-b",
         "DocumentRepository_RetrieveDocumentSet": f"{IHE}RetrieveDocumentSet",
+        "DocumentRepository_RemoveDocuments": "urn:ihe:iti:2017:RemoveDocuments",
     },
 }
 SLOT = {"name": "$XDSDocumentEntryPatientId", "ValueList": {"Value": ["'42'"]}}
@@ -78,10 +82,12 @@ def client(actor: Actor, transport: Offline | None = None) -> Any:
 
 
 def operations(made: Any) -> dict[str, str]:
-    """Operation and action of the one port of the one service."""
+    """Operation and action of every port of the one service."""
     (service,) = made.wsdl.services.values()
-    (port,) = service.ports.values()
-    return {name: operation.abstract.wsa_action for name, operation in port.binding.all().items()}
+    return {
+        name: operation.abstract.wsa_action
+        for port in service.ports.values() for name, operation in port.binding.all().items()
+    }
 
 
 @pytest.mark.parametrize("actor", Actor)
@@ -100,11 +106,14 @@ def test_description_loads_as_served(actor: Actor) -> None:
     assert operations(made) == ACTIONS[actor]
     assert set(transport.served) - {"wsdl"} <= {f"xsd={name}" for name in schema.PUBLISHED}
     (service,) = made.wsdl.services.values()
-    (port,) = service.ports.values()
+    port, *others = service.ports.values()
     title = f"Document{actor.value.title()}"
     assert (service.name, port.name) == (f"{title}_Service", f"{title}_Port_Soap12")
     assert port.binding.name.localname == f"{title}_Binding_Soap12"
     assert port.binding_options["address"] == endpoint(actor)
+    assert [(o.name, o.binding_options["address"]) for o in others] == (
+        [("UpdateResponder_Port_Soap12", endpoint(actor))] if actor is Actor.REGISTRY else []
+    )
 
 
 @pytest.mark.parametrize("actor", Actor)
@@ -169,6 +178,27 @@ def test_deposit_and_retrieve_made_by_zeep_are_valid() -> None:
         DocumentRequest=[{"RepositoryUniqueId": "1.2", "DocumentUniqueId": "1.3"}],
     )
     assert schema.validate(body_of(message, f"{IHE}RetrieveDocumentSet")) == []
+
+
+def test_changes_made_by_zeep_are_valid() -> None:
+    """ITI-57, ITI-92, ITI-62 and ITI-86."""
+    made = client(Actor.REGISTRY)
+    objects = {"_value_1": [etree.Element(f"{RIM}RegistryPackage", id="a")]}
+    for service, name in (
+        (made.service, "DocumentRegistry_UpdateDocumentSet"),
+        (made.bind("DocumentRegistry_Service", "UpdateResponder_Port_Soap12"),
+         "UpdateResponder_RestrictedUpdateDocumentSet"),
+    ):
+        message = made.create_message(service, name, RegistryObjectList=objects)
+        assert schema.validate(body_of(message, ACTIONS[Actor.REGISTRY][name])) == []
+    name = "DocumentRegistry_DeleteDocumentSet"
+    message = made.create_message(made.service, name, ObjectRefList={"ObjectRef": [{"id": "urn:uuid:1"}]})
+    assert schema.validate(body_of(message, ACTIONS[Actor.REGISTRY][name])) == []
+    made, name = client(Actor.REPOSITORY), "DocumentRepository_RemoveDocuments"
+    message = made.create_message(
+        made.service, name, DocumentRequest=[{"RepositoryUniqueId": "1.2", "DocumentUniqueId": "1.3"}]
+    )
+    assert schema.validate(body_of(message, ACTIONS[Actor.REPOSITORY][name])) == []
 
 
 def test_answer_to_a_query_is_read_by_zeep() -> None:
@@ -246,7 +276,7 @@ def test_address_cannot_break_out_of_its_attribute() -> None:
     """The address is escaped wherever it is written."""
     address = "https://carnet.invalid/\"><x/>&'"
     root = etree.fromstring(schema.wsdl("registry", address))
-    assert [e.get("location") for e in root.iter("{http://schemas.xmlsoap.org/wsdl/soap12/}address")] == [address]
+    assert {e.get("location") for e in root.iter("{http://schemas.xmlsoap.org/wsdl/soap12/}address")} == {address}
     assert not list(root.iter("x"))
 
 

@@ -16,6 +16,7 @@ class Stage(StrEnum):
 
     PROVIDE = "ITI-41"
     REGISTER = "ITI-42"
+    UPDATE = "ITI-57"
 
 
 class Domain(Protocol):
@@ -44,6 +45,9 @@ class Domain(Protocol):
 
     @property
     def unlisted_types(self) -> frozenset[str]: ...
+
+    @property
+    def statuses(self) -> frozenset[str]: ...
 
     @property
     def required(self) -> Mapping[str, frozenset[str]]: ...

@@ -42,7 +42,7 @@ class Kind(StrEnum):
     LIKE = "like"
     """SQL LIKE pattern"""
     STATUS = "status"
-    """availability status URN; values that are not IHE's are ignored"""
+    """availability status URN; values that are neither IHE's nor of a national framework are ignored"""
     OBJECT_TYPE = "object type"
     """stable or on-demand; values that are neither are ignored"""
     ID = "id"
@@ -197,7 +197,7 @@ class _Reader:
             if not code or not scheme or "^" in code or "^" in scheme:
                 raise ValueError("code^^scheme, both parts given")
         elif self.kind is Kind.STATUS:
-            return text if text in (ns.APPROVED, ns.DEPRECATED) else ""
+            return text if text in (ns.APPROVED, ns.DEPRECATED, ns.ARCHIVED, ns.DELETED) else ""
         elif self.kind is Kind.OBJECT_TYPE:
             return text.lower() if text.lower() in (ns.STABLE, ns.ON_DEMAND) else ""
         elif self.kind is Kind.ID and text[:9].lower() == "urn:uuid:":

@@ -34,13 +34,21 @@ def check_submission(
     Clause: ITI TF-2 3.41.4.1.3, 3.42.4.1.3
     """
     context = Context(domain, actor, Stage(stage), repositories)
-    _check_duplicates(submission, context)
     if actor is Actor.REPOSITORY and context.stage is Stage.PROVIDE:
+        _check_duplicates(submission, context)
         for entry in submission.entries:
             if not entry.unique_id:
                 context.add("R-020", f"DocumentEntry {entry.entry_uuid}", "uniqueId", expected="a uniqueId",
                             clause="ITI TF-3 4.2.3.2.26")
         return context.findings
+    check_objects(submission, context)
+    _Graph(submission, context).check()
+    return context.findings
+
+
+def check_objects(submission: Submission, context: Context) -> None:
+    """Set, entries and folders each for itself, and their identifiers and patients together."""
+    _check_duplicates(submission, context)
     if submission.submission_set.entry_uuid:
         check_submission_set(submission.submission_set, context)
     for entry in submission.entries:
@@ -48,8 +56,6 @@ def check_submission(
     for folder in submission.folders:
         check_folder(folder, context)
     _check_patient(submission, context)
-    _Graph(submission, context).check()
-    return context.findings
 
 
 def _check_duplicates(submission: Submission, context: Context) -> None:

@@ -30,15 +30,19 @@ from xds.rules import problem
 
 __all__ = [
     "AdhocQuery", "DocumentRequest", "ReceivedError", "RetrieveAnswer", "RetrievedDocument", "read_adhoc_query",
-    "read_query_response", "read_registry_response", "read_retrieve_request", "read_retrieve_response",
+    "read_query_response", "read_registry_response", "read_removal", "read_retrieve_request", "read_retrieve_response",
     "read_submission",
 ]
 
 RETURN_TYPES = ("LeafClass", "ObjectRef")
 
 
-def read_submission(submit_objects_request: etree._Element, actor: Actor) -> tuple[Submission, list[Finding]]:
+def read_submission(
+    submit_objects_request: etree._Element, actor: Actor, *, updating: bool = False
+) -> tuple[Submission, list[Finding]]:
     """``lcm:SubmitObjectsRequest`` and every fault that only the XML shows.
+
+    ``updating`` leaves in peace what only a metadata update may carry.
 
     Without a readable SubmissionSet the submission holds an empty one (``entry_uuid`` "") and the finding
     R-004 says so.
@@ -50,7 +54,7 @@ def read_submission(submit_objects_request: etree._Element, actor: Actor) -> tup
     if len(lists) != 1:
         report.add("R-003", "SubmitObjectsRequest", "RegistryObjectList", found=f"{len(lists)} lists",
                    expected="exactly one")
-    objects = _read_list(lists[0], report, registering=True) if lists else []
+    objects = _read_list(lists[0], report, registering=not updating) if lists else []
     sets = [o for o in objects if isinstance(o, SubmissionSet)]
     if len(sets) != 1:
         report.add("R-004", "SubmitObjectsRequest", "SubmissionSet", found=", ".join(s.entry_uuid for s in sets),
@@ -64,6 +68,25 @@ def read_submission(submit_objects_request: etree._Element, actor: Actor) -> tup
         elif not isinstance(obj, SubmissionSet):
             submission.associations.append(obj)
     return submission, report.findings
+
+
+def read_removal(element: etree._Element) -> tuple[list[str], list[Finding]]:
+    """``lcm:RemoveObjectsRequest``: the ids named, each once, in their order.
+
+    Clause: ITI TF-2 3.62.4.1.2
+    """
+    findings: list[Finding] = []
+    if any(True for _ in children(element, rim("AdhocQuery"))):
+        findings.append(problem("R-157", ErrorCode.XDSInvalidRequestException, "RemoveObjectsRequest", "AdhocQuery",
+                                found="AdhocQuery", expected="objects named one by one, not by a query"))
+    ids = [
+        reference(ref.get("id"))
+        for refs in children(element, rim("ObjectRefList")) for ref in children(refs, rim("ObjectRef"))
+    ]
+    if not ids and not findings:
+        findings.append(problem("R-157", ErrorCode.XDSInvalidRequestException, "RemoveObjectsRequest",
+                                "ObjectRefList", expected="at least one ObjectRef"))
+    return list(dict.fromkeys(ids)), findings
 
 
 def read_adhoc_query(element: etree._Element) -> tuple[AdhocQuery, list[Finding]]:

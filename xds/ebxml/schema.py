@@ -28,7 +28,9 @@ DIRECT = 5_000
 """Elements and attributes up to which a tree is validated where it stands."""
 ATTRIBUTES = 64
 """Attributes that one element of a big message may have; no element of ours knows more than ten."""
-PUBLISHED = frozenset({"lcm.xsd", "query.xsd", "rim.xsd", "rs.xsd", "xds-b.xsd", "xml.xsd", "xop-include.xsd"})
+PUBLISHED = frozenset(
+    {"lcm.xsd", "query.xsd", "rim.xsd", "rmd.xsd", "rs.xsd", "xds-b.xsd", "xml.xsd", "xop-include.xsd"}
+)
 """Schema files that ``?xsd=`` gives away: those that the WSDL needs."""
 
 _XS = "{http://www.w3.org/2001/XMLSchema}"

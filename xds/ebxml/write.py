@@ -32,9 +32,9 @@ from xds.model.messages import DocumentRequest, ReceivedError, RetrievedDocument
 
 __all__ = [
     "Problem", "RetrievedDocument", "adhoc_query_request", "adhoc_query_response", "association", "content_id_uri",
-    "document_entry",
-    "escape", "folder", "object_ref", "provide_and_register_request", "registry_object", "registry_response",
-    "retrieve_request", "retrieve_response", "submission_set", "submit_objects_request",
+    "document_entry", "escape", "folder", "object_ref", "provide_and_register_request", "registry_object",
+    "registry_response", "remove_documents_request", "remove_objects_request", "retrieve_request",
+    "retrieve_response", "submission_set", "submit_objects_request",
 ]
 
 Problem = Finding | ReceivedError
@@ -119,15 +119,35 @@ def provide_and_register_request(submission: Submission, documents: Iterable[tup
 
 def retrieve_request(requests: Iterable[DocumentRequest | tuple[str, str]]) -> bytes:
     """Body of ITI-43. A pair is (repositoryUniqueId, documentUniqueId). Clause: ITI TF-2 3.43.4.1.2"""
+    return (
+        f'<xds:RetrieveDocumentSetRequest xmlns:xds="{ns.XDS}">{_requests(requests)}</xds:RetrieveDocumentSetRequest>'
+    ).encode()
+
+
+def remove_documents_request(requests: Iterable[DocumentRequest | tuple[str, str]]) -> bytes:
+    """Body of ITI-86, the same list as that of a retrieve. Clause: ITI TF-2 3.86.4.1.2"""
+    return (
+        f'<rmd:RemoveDocumentsRequest xmlns:rmd="{ns.RMD}" xmlns:xds="{ns.XDS}">{_requests(requests)}'
+        "</rmd:RemoveDocumentsRequest>"
+    ).encode()
+
+
+def remove_objects_request(entry_uuids: Iterable[str]) -> bytes:
+    """Body of ITI-62. Clause: ITI TF-2 3.62.4.1.2"""
+    return b"".join((
+        f'<lcm:RemoveObjectsRequest xmlns:lcm="{ns.LCM}" xmlns:rim="{ns.RIM}"><rim:ObjectRefList>'.encode(),
+        *map(object_ref, entry_uuids),
+        b"</rim:ObjectRefList></lcm:RemoveObjectsRequest>",
+    ))
+
+
+def _requests(requests: Iterable[DocumentRequest | tuple[str, str]]) -> str:
     wanted = [DocumentRequest(*r) if isinstance(r, tuple) else r for r in requests]
-    inner = "".join([
+    return "".join([
         f"<xds:DocumentRequest>{_names(r.home_community_id, r.repository_unique_id, r.document_unique_id)}"
         "</xds:DocumentRequest>"
         for r in wanted
     ])
-    return (
-        f'<xds:RetrieveDocumentSetRequest xmlns:xds="{ns.XDS}">{inner}</xds:RetrieveDocumentSetRequest>'
-    ).encode()
 
 
 def retrieve_response(

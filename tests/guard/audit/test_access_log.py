@@ -136,10 +136,10 @@ def test_time_is_utc_with_milliseconds() -> None:
         (access_log.record_act(ANNE, event="TD1", action=access_log.RECORD_REOPENED, detail="CONSENTEMENT", **WHERE),
          "12 mars 2026 à 14:03 - Dr MARTIN Anne (médecin, Hôpital X) a rouvert le dossier.",
          "12 March 2026 at 14:03 - Dr MARTIN Anne (physician, Hôpital X) reopened the record."),
-        (access_log.refusal(ANNE, event="ITI-57", action="update", reason="r", clause="patient-block", **WHERE),
-         "12 mars 2026 à 14:03 - Dr MARTIN Anne (médecin, Hôpital X) a tenté une action (update) : refusé, "
+        (access_log.refusal(ANNE, event="TD9", action="other", reason="r", clause="patient-block", **WHERE),
+         "12 mars 2026 à 14:03 - Dr MARTIN Anne (médecin, Hôpital X) a tenté une action (other) : refusé, "
          "car vous l'avez bloqué.",
-         "12 March 2026 at 14:03 - Dr MARTIN Anne (physician, Hôpital X) tried this (update): refused, "
+         "12 March 2026 at 14:03 - Dr MARTIN Anne (physician, Hôpital X) tried this (other): refused, "
          "because you have barred this professional."),
     ],
 )  # fmt: skip

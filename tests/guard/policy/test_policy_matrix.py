@@ -222,7 +222,7 @@ def test_both_tables_can_be_printed() -> None:
     """The text form has a line for each row, and shows cells and marks."""
     access, rights = ACCESS.describe().splitlines(), FUNCTIONS.describe().splitlines()
     assert len(access) == 1 + 114
-    assert len(rights) == 1 + len(RIGHTS) + 1
+    assert len(rights) == 1 + len(RIGHTS) + len(("TD1.x", "ITI-57-other"))
     psychiatric = next(line for line in access if line.startswith("68599-0")).split()
     assert psychiatric[1] == "R*" and psychiatric[1 + PROFESSION_COLUMNS.index("60")] == "-*"
     assert next(line for line in rights if line.startswith("TD3.2-masked")).split()[1:4] == ["own", "pat", "pat"]

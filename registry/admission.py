@@ -1,0 +1,84 @@
+"""Whose record a request is about, and whether this caller comes near it at all.
+
+Clause: ITI TF-2 3.42.4.1.3.3.1, 3.57.4.1.3
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from guard.credentials.caller import Caller
+from guard.policy.decision import Policy
+from guard.policy.facts import Action, Decision, RecordFacts, RecordStatus
+from record.facts import facts_for
+from record.store import Record
+from registry.store import RegistryUnit
+from xds.errors import ErrorCode, Finding
+
+
+def locked(unit: RegistryUnit, patient_id: str) -> Record | None:
+    """The patient's record as it stands once no other writer is at it."""
+    record = unit.record.find(patient_id) if patient_id else None
+    if record is None:
+        return None
+    lock_all(unit, [record.patient_key])
+    return unit.record.get(record.patient_key)
+
+
+def lock_all(unit: RegistryUnit, patient_keys: Iterable[int]) -> None:
+    """Always in one order, so that no two writers wait for each other."""
+    for patient_key in sorted(set(patient_keys)):
+        unit.record.lock(patient_key)
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why this caller may not touch this record: what he is told, and what the access log keeps."""
+
+    told: Finding
+    logged: Finding
+
+
+def refusal(
+    policy: Policy, caller: Caller, action: Action, record: Record | None, patient_id: str
+) -> Refusal | None:
+    """Is the patient known, the record open, and may this caller do this there?
+
+    What no record would allow is said in words; what this record's patient has settled looks like an unknown
+    patient or a closed record. Clause: ITI TF-2 3.42.4.1.3.3.1
+    """
+    if not patient_id:
+        return None
+    decision = policy.decide(caller, action, RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id))
+    if not decision.allowed:
+        told = no_right(caller, decision, "SubmissionSet")
+        return Refusal(told, told)
+    told = Finding(
+        code=ErrorCode.XDSUnknownPatientId,
+        subject="SubmissionSet",
+        field="patientId",
+        found=patient_id,
+        expected="the identifier of a patient whose record is open",
+        clause="ITI TF-2 3.42.4.1.3.3.1",
+        rule="R-090",
+    )
+    if record is None:
+        return Refusal(told, told)
+    decision = policy.decide(caller, action, facts_for(record, caller))
+    return None if decision.allowed else Refusal(told, replace(told, clause=decision.clause))
+
+
+def no_right(
+    caller: Caller, decision: Decision, subject: str, code: ErrorCode = ErrorCode.XDSRegistryError, rule: str = ""
+) -> Finding:
+    """The decision in words for the caller."""
+    return Finding(
+        code=code,
+        subject=subject,
+        field="access right",
+        found=f"{caller.mode} caller {caller.identifier}",
+        expected=f"a caller who may do this: {decision.reason}",
+        clause=decision.clause,
+        rule=rule,
+    )
