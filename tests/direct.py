@@ -92,8 +92,13 @@ class Desk:
         return list(outcome.errors)
 
     # -- looking --------------------------------------------------------------------------------------
-    def entries(self, unique_id: str) -> list[DocumentEntry]:
-        found = self.world.get(self.patient_id, [unique_id])
+    def entries(self, unique_id: str, level: int = 1) -> list[DocumentEntry]:
+        """At metadata level 1 the newest version, unless it is offline."""
+        found = self.world.client().query(
+            GET_DOCUMENTS,
+            [("$XDSDocumentEntryUniqueId", [quote_list([unique_id])]), ("$MetadataLevel", [str(level)])],
+            patient_id=self.patient_id,
+        )
         return [o for o in found.objects if isinstance(o, DocumentEntry)]
 
     def status(self, *entry_uuids: str) -> list[str]:
