@@ -11,10 +11,10 @@ override export DATA := $(value DATA)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-slow bench lint docs wheel clean lock
+.PHONY: help demo serve test test-slow bench interop-node lint docs wheel clean lock
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/.ready ## one patient's document deposited, found and retrieved; CDA=file.xml to use yours
 	@$(BIN)/carnet demo $${CDA:+--cda "$$CDA"}
@@ -32,15 +32,22 @@ test-slow: .venv/.ready ## large documents, soak and kill campaigns
 bench: .venv/.ready ## measure this machine
 	@$(BIN)/carnet bench
 
+interop-node: ## install the Node.js SOAP client that tests/interop drives (build/interop-node)
+	@mkdir -p build/interop-node
+	@cp tests/interop/node/package.json tests/interop/node/package-lock.json build/interop-node/
+	npm ci --prefix build/interop-node --no-audit --no-fund
+
 lint: .venv/.ready ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/mypy docs/traceability.py
 	$(BIN)/mypy docs/errors.py
+	$(BIN)/mypy docs/conformance.py
 
-docs: .venv/.ready ## rewrite docs/traceability.md and docs/errors.md from code, tests and docs/*.toml
+docs: .venv/.ready ## rewrite the generated pages: traceability, errors, conformance
 	$(BIN)/python docs/traceability.py
 	$(BIN)/python docs/errors.py
+	$(BIN)/python docs/conformance.py
 
 wheel: .venv/.ready ## build dist/carnet-*.whl
 	$(BIN)/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir dist .

@@ -53,6 +53,12 @@ class Meter:
         self._failures = Counter(
             "carnet_audit_failures", "Attempts to hand audit messages over that failed", registry=self.collected
         )
+        self._replies = Counter(
+            "carnet_replies",
+            "Answers sent to another address, delivered or lost",
+            ["transaction", "outcome"],
+            registry=self.collected,
+        )
 
     def audit(self, waiting: int, oldest: float, sent: int, failed: bool) -> None:
         """The outbox of audit messages; ``oldest`` in seconds."""
@@ -65,6 +71,10 @@ class Meter:
         """Tell whether the code-set file on disk is the one in force: 1, or 0 for a file that cannot be used."""
         gauge = Gauge("carnet_code_sets_current", "The code-set file is in force", registry=self.collected)
         gauge.set_function(lambda: float(not _problem(source)))
+
+    def replied(self, transaction: str, outcome: str) -> None:
+        """One answer that was to be sent to another address."""
+        self._replies.labels(transaction or "none", outcome).inc()
 
     def observe(self, transaction: str, outcome: str, seconds: float) -> None:
         """One request; ``transaction`` is "" when it was not understood."""

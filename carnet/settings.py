@@ -108,6 +108,20 @@ class Audit(Section):
     retention: int = Field(30, description="days a message is kept: once sent, or when none is ever sent", ge=1)
 
 
+class Replies(Section):
+    """Answers to another address than the one the request came from (asynchronous exchange)."""
+
+    allowed: list[str] = Field(
+        default_factory=list, description="addresses answers may be sent to, and below; empty: none, all are refused"
+    )
+    ca_file: str = Field("", description="authorities of the receivers' certificates (PEM); empty: pki/trust/ca.pem")
+    plain_loopback: bool = Field(False, description="permit http addresses of this machine (127.0.0.1, [::1])")
+    queue: int = Field(100, description="answers waiting at once; requests beyond are refused", ge=1)
+    keep: float = Field(300.0, description="how long delivery is tried, seconds", gt=0)
+    pause: float = Field(5.0, description="pause before the second attempt, seconds; doubled after each", gt=0)
+    timeout: float = Field(30.0, description="longest wait for a receiver, seconds", gt=0)
+
+
 class LimitSettings(Section):
     """Bounds on what comes from outside."""
 
@@ -137,6 +151,7 @@ class Settings(BaseSettings):
     repository: Repository = Repository()
     credentials: Credentials = Credentials()
     audit: Audit = Audit()
+    replies: Replies = Replies()
     limits: LimitSettings = LimitSettings()
 
     @classmethod

@@ -23,6 +23,7 @@ import storage
 from carnet.acceptance import credential_rule, takes_direct_registration, trust_of
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
+from carnet.replies import deliveries_of
 from carnet.settings import Settings
 from carnet.syslog import Header, SyslogChannel
 from guard.audit import access_log, atna
@@ -168,6 +169,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         describe=describer(Actor.REGISTRY, settings.registry_url),
         title="Carnet document registry",
         is_ours=partial(_is_node, verifier),
+        deliveries=deliveries_of(settings, node_files(settings, REGISTRY_NODE), meter),
         peer_of=peer_of,
         observe=meter.observe,
     )
@@ -262,6 +264,7 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         on_refused=refusal_logger(actor.database),
         describe=describer(Actor.REPOSITORY, settings.repository_url),
         title="Carnet document repository",
+        deliveries=deliveries_of(settings, node_files(settings, REPOSITORY_NODE), meter),
         peer_of=peer_of,
         observe=meter.observe,
     )

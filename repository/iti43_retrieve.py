@@ -10,9 +10,8 @@ Clause: ITI TF-2 3.43
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from uuid import uuid4
 
 from guard.audit import access_log
@@ -58,7 +57,7 @@ class Served:
 
     request: DocumentRequest
     permit: Permit
-    chunks: Iterator[bytes]
+    chunks: Callable[[], Iterator[bytes]]
 
 
 def retrieve(actor: RepositoryActor, exchange: Exchange) -> Reply:
@@ -126,7 +125,7 @@ def _open(actor: RepositoryActor, unit: RepositoryUnit, request: DocumentRequest
     for held in unit.documents.find(request.document_unique_id):
         if held.sha1 == permit.sha1:
             try:
-                return Served(request, permit, actor.documents.open(held.key))
+                return Served(request, permit, _readings(actor, held.key))
             except FileNotFoundError:
                 continue
     if unit.documents.is_buried(request.document_unique_id, permit.sha1):
@@ -140,6 +139,15 @@ def _open(actor: RepositoryActor, unit: RepositoryUnit, request: DocumentRequest
         clause="ITI TF-2 3.43.4.1.3",
         location=request.document_unique_id,
     )
+
+
+def _readings(actor: RepositoryActor, key: str) -> Callable[[], Iterator[bytes]]:
+    """Gives the bytes from the start at each call. The file is open now, so that the first reading cannot miss it.
+
+    Raises FileNotFoundError.
+    """
+    opened = [actor.documents.open(key)]
+    return lambda: opened.pop() if opened else actor.documents.open(key)
 
 
 def _unknown_document(request: DocumentRequest) -> Finding:
@@ -204,5 +212,5 @@ def _reply(exchange: Exchange, status: str, findings: Sequence[Finding], served:
                 content_id=content_id,
             )
         )
-        parts.append(OutgoingPart(content_id, item.permit.mime_type, item.permit.size, partial(iter, item.chunks)))
+        parts.append(OutgoingPart(content_id, item.permit.mime_type, item.permit.size, item.chunks))
     return Reply(retrieve_response(status, findings, documents, exchange.trace_id), parts)

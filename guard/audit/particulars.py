@@ -71,9 +71,10 @@ NONE = Particulars()
 def particulars(exchange: Exchange, **facts: Any) -> Particulars:
     """The particulars of a SOAP exchange, with what its transaction knows besides (see ``Particulars``)."""
     caller: Caller | None = exchange.known_caller
+    reply_to = exchange.addressing.reply_to
     given = {
         "endpoint": exchange.endpoint,
-        "client": exchange.addressing.reply_to or subject(exchange.peer.certificate),
+        "client": reply_to.address if reply_to is not None else subject(exchange.peer.certificate),
         "process": process_id(),
         "user": user_of(caller),
         "purpose": purpose_of(caller),

@@ -9,13 +9,14 @@ Clause: ITI TF-2 Appendix V 3.2; W3C WS-Addressing 1.0 Core 3.2, SOAP Binding 6
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from uuid import uuid4
 
 from lxml import etree
 
-from xds.namespaces import WSA, WSA_ANONYMOUS
-from xds.wire.exchange import Addressing
-from xds.wire.faults import HEADER_REQUIRED, INVALID_HEADER, ONLY_ANONYMOUS, SENDER, SoapFault
+from xds.namespaces import SOAP11, SOAP12, WSA, WSA_ANONYMOUS, WSSE
+from xds.wire.exchange import Addressing, Endpoint
+from xds.wire.faults import HEADER_REQUIRED, INVALID_HEADER, SENDER, SoapFault
 from xds.wire.xml import escape_text
 
 FAULT_ACTION = "http://www.w3.org/2005/08/addressing/fault"
@@ -27,6 +28,11 @@ _PREFIX = "{" + WSA + "}"
 _SINGLE = frozenset({"To", "From", "ReplyTo", "FaultTo", "MessageID", "Action"})
 _IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _LONGEST = 2048
+_MOST_PARAMETERS = 4096
+"""Bytes of the reference parameters of one endpoint."""
+_NOT_PARAMETERS = frozenset({SOAP11, SOAP12, WSA, WSSE})
+"""Namespaces whose elements would say something else once they stand among the headers of an answer."""
+_OTHER_VERSION = re.compile(r"\{http://(schemas\.xmlsoap\.org/ws/200\d|www\.w3\.org/200\d)/\d\d/addressing\}Action")
 
 
 def new_message_id() -> str:
@@ -37,8 +43,8 @@ def new_message_id() -> str:
 def read_addressing(header: etree._Element | None) -> Addressing:
     """The addressing headers of a message that arrived. ``header`` is soap12:Header.
 
-    Raises SoapFault with subcode MessageAddressingHeaderRequired (no Action), InvalidAddressingHeader
-    (repeated or malformed) or OnlyAnonymousAddressSupported (an answer wanted elsewhere).
+    Raises SoapFault with subcode MessageAddressingHeaderRequired (no Action) or InvalidAddressingHeader
+    (repeated or malformed). Whether an answer may go where it is wanted, the service decides.
 
     Clause: ITI TF-2 Appendix V 3.2 (T-03 to T-08)
     """
@@ -57,16 +63,23 @@ def read_addressing(header: etree._Element | None) -> Addressing:
             relates_to = relates_to or _value(block, "RelatesTo").strip()
     action = found.get("Action")
     if action is None:
-        raise SoapFault(SENDER, "The header wsa:Action is missing", subcode=HEADER_REQUIRED)
-    reply_to = _endpoint(found.get("ReplyTo"), "ReplyTo")
-    _endpoint(found.get("FaultTo"), "FaultTo")
+        raise SoapFault(SENDER, f"The header wsa:Action is missing{_version_hint(header)}", subcode=HEADER_REQUIRED)
     return Addressing(
         action=_action(action),
         message_id=_iri(found.get("MessageID"), "MessageID"),
         to=_to(found.get("To")),
-        reply_to=reply_to,
+        reply_to=_endpoint(found.get("ReplyTo"), "ReplyTo"),
+        fault_to=_endpoint(found.get("FaultTo"), "FaultTo"),
         relates_to=relates_to,
     )
+
+
+def _version_hint(header: etree._Element | None) -> str:
+    """What a sender of another WS-Addressing needs to read."""
+    for block in () if header is None else header:
+        if isinstance(block.tag, str) and _OTHER_VERSION.fullmatch(block.tag):
+            return f": it is sent in another version of WS-Addressing than {WSA}"
+    return ""
 
 
 def _value(block: etree._Element, name: str) -> str:
@@ -101,20 +114,35 @@ def _to(block: etree._Element | None) -> str:
     return text
 
 
-def _endpoint(block: etree._Element | None, name: str) -> str:
-    """Address of an endpoint reference; only an answer on the same connection is possible here."""
+def _endpoint(block: etree._Element | None, name: str) -> Endpoint | None:
+    """An endpoint reference: one Address, perhaps reference parameters. Clause: W3C WS-Addressing 1.0 Core 2.1"""
     if block is None:
-        return ""
+        return None
     addresses = block.findall(f"{_PREFIX}Address")
     if len(addresses) != 1:
         raise SoapFault(SENDER, f"The header wsa:{name} needs exactly one Address", subcode=INVALID_HEADER)
-    address = _value(addresses[0], name).strip()
-    if address != WSA_ANONYMOUS:
-        raise SoapFault(
-            SENDER, f"wsa:{name} must be the anonymous address: answers are sent on the same connection",
-            subcode=ONLY_ANONYMOUS,
-        )
-    return address
+    address = _iri(addresses[0], f"{name}/Address")
+    holders = block.findall(f"{_PREFIX}ReferenceParameters")
+    if len(holders) > 1:
+        raise SoapFault(SENDER, f"The header wsa:{name} has ReferenceParameters twice", subcode=INVALID_HEADER)
+    return Endpoint(address, b"".join(_parameters(holders[0], name)) if holders else b"")
+
+
+def _parameters(holder: etree._Element, name: str) -> Iterator[bytes]:
+    """Each reference parameter as the header block it becomes. Clause: W3C WS-Addressing 1.0 SOAP Binding 3.3"""
+    left = _MOST_PARAMETERS
+    for child in holder:
+        if etree.QName(child).namespace in _NOT_PARAMETERS:
+            raise SoapFault(SENDER, f"A reference parameter of wsa:{name} is not allowed", subcode=INVALID_HEADER)
+        child.set(f"{_PREFIX}IsReferenceParameter", "true")
+        block = etree.tostring(child, with_tail=False)
+        left -= len(block)
+        if left < 0:
+            raise SoapFault(
+                SENDER, f"The reference parameters of wsa:{name} are larger than {_MOST_PARAMETERS} bytes",
+                subcode=INVALID_HEADER,
+            )
+        yield block
 
 
 def request_headers(action: str, message_id: str, to: str) -> bytes:
@@ -127,10 +155,18 @@ def request_headers(action: str, message_id: str, to: str) -> bytes:
     ).encode()
 
 
-def response_headers(action: str, relates_to: str) -> bytes:
-    """Header blocks of an answer; no RelatesTo when the request carried no MessageID. Rule: T-08"""
+def response_headers(action: str, relates_to: str, to: Endpoint | None = None) -> bytes:
+    """Header blocks of an answer; no RelatesTo when the request carried no MessageID.
+
+    ``to`` is the endpoint the request named for it: its reference parameters come back, and its address becomes
+    ``wsa:To`` when the answer travels on a connection of its own. Rule: T-08, T-13
+    """
     relates = f"<wsa:RelatesTo>{escape_text(relates_to)}</wsa:RelatesTo>" if relates_to else ""
-    return (
+    address = ""
+    if to is not None and to.is_elsewhere:
+        address = f'<wsa:To s:mustUnderstand="1">{escape_text(to.address)}</wsa:To>'
+    blocks = (
         f'<wsa:Action s:mustUnderstand="1">{escape_text(action)}</wsa:Action>'
-        f"<wsa:MessageID>{new_message_id()}</wsa:MessageID>{relates}"
+        f"<wsa:MessageID>{new_message_id()}</wsa:MessageID>{relates}{address}"
     ).encode()
+    return blocks + (b"" if to is None else to.parameters)

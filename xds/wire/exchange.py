@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from lxml import etree
 
 from xds.errors import ErrorCode, Finding
+from xds.namespaces import WSA_ANONYMOUS, WSA_NONE
 
 
 class PartSink(Protocol):
@@ -49,13 +50,29 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where an answer is wanted."""
+
+    address: str
+    """Absolute IRI; the anonymous one means this connection, ``none`` means nowhere."""
+    parameters: bytes = b""
+    """Reference parameters, ready to stand among the header blocks of the answer."""
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """The answer must travel on a connection of its own."""
+        return self.address not in (WSA_ANONYMOUS, WSA_NONE)
+
+
+@dataclass(frozen=True, slots=True)
 class Addressing:
-    """WS-Addressing headers of one message; "" where absent."""
+    """WS-Addressing headers of one message; "" or None where absent."""
 
     action: str
     message_id: str = ""
     to: str = ""
-    reply_to: str = ""
+    reply_to: Endpoint | None = None
+    fault_to: Endpoint | None = None
     relates_to: str = ""
 
 
@@ -94,7 +111,10 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class OutgoingPart:
-    """A part to attach to an outgoing message. ``chunks`` is called once, when its turn comes."""
+    """A part to attach to an outgoing message. ``chunks`` is called when its turn comes.
+
+    It is called again when the message is sent again, which only answers to another address are.
+    """
 
     content_id: str
     content_type: str

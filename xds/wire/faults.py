@@ -21,6 +21,7 @@ ACTION_NOT_SUPPORTED: QName = (WSA, "ActionNotSupported")
 HEADER_REQUIRED: QName = (WSA, "MessageAddressingHeaderRequired")
 INVALID_HEADER: QName = (WSA, "InvalidAddressingHeader")
 ONLY_ANONYMOUS: QName = (WSA, "OnlyAnonymousAddressSupported")
+ENDPOINT_UNAVAILABLE: QName = (WSA, "EndpointUnavailable")
 
 UNSUPPORTED_SECURITY_TOKEN: QName = (WSSE, "UnsupportedSecurityToken")
 UNSUPPORTED_ALGORITHM: QName = (WSSE, "UnsupportedAlgorithm")

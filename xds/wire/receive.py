@@ -69,8 +69,11 @@ def abort_unclaimed(parts: Iterable[Part]) -> None:
 
 
 def _check_charset(media: MediaType) -> None:
-    """Clause: ITI TF-2 Appendix V 3.2 (T-12: UTF-8)"""
-    if media.get("charset").lower() not in ("", "utf-8", "utf8", "us-ascii"):
+    """Tolerated: single quotes around the name, which are no quotes in HTTP, because some stacks write them.
+
+    Clause: ITI TF-2 Appendix V 3.2 (T-12: UTF-8)
+    """
+    if media.get("charset").strip("'").lower() not in ("", "utf-8", "utf8", "us-ascii"):
         raise SoapFault(SENDER, "The message is not encoded in UTF-8")
 
 

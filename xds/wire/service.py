@@ -18,15 +18,33 @@ from lxml import etree
 
 from xds.errors import Finding, Refused
 from xds.limits import DEFAULT, Limits
+from xds.namespaces import WSA_ANONYMOUS
 from xds.wire.addressing import read_addressing, response_headers
-from xds.wire.exchange import Exchange, PartSink, Peer, Reply, Transaction
-from xds.wire.faults import ACTION_NOT_SUPPORTED, RECEIVER, SENDER, SoapFault
+from xds.wire.delivery import Deliveries, Letter
+from xds.wire.exchange import (
+    Addressing,
+    Endpoint,
+    Exchange,
+    OutgoingPart,
+    PartSink,
+    Peer,
+    Reply,
+    Transaction,
+)
+from xds.wire.faults import (
+    ACTION_NOT_SUPPORTED,
+    HEADER_REQUIRED,
+    ONLY_ANONYMOUS,
+    RECEIVER,
+    SENDER,
+    SoapFault,
+)
 from xds.wire.http import PEER_KEY, SOAP, BodyReader, HttpError
 from xds.wire.mime import multipart_response
 from xds.wire.outcome import exhausted, place_of, refusal_for
 from xds.wire.pages import Describe, describe_service
 from xds.wire.receive import Message, Packaging, abort_unclaimed, receive
-from xds.wire.soap12 import open_envelope, write_envelope, write_fault
+from xds.wire.soap12 import fault_action, open_envelope, write_envelope, write_fault
 from xds.wire.source import source_of
 from xds.wire.xml import parse
 from xds.wire.xop import INCLUDE
@@ -35,7 +53,7 @@ _LOG = logging.getLogger("carnet.wire")
 _JOIN = 1 << 18
 _TRACE = re.compile("[0-9a-f]{32}")
 _REASONS = {
-    200: "200 OK", 400: "400 Bad Request", 404: "404 Not Found", 405: "405 Method Not Allowed",
+    200: "200 OK", 202: "202 Accepted", 400: "400 Bad Request", 404: "404 Not Found", 405: "405 Method Not Allowed",
     408: "408 Request Timeout", 411: "411 Length Required", 413: "413 Content Too Large",
     415: "415 Unsupported Media Type", 500: "500 Internal Server Error",
 }
@@ -59,6 +77,7 @@ class SoapService:
     ``on_refused``    told of a refusal that no transaction has seen: schema errors, unexpected failures
     ``is_ours``       tells our own services, which may carry on a trace and speak for their own caller
     ``strict_mtom``   refuse an MTOM transaction that arrives without MTOM (M-14)
+    ``deliveries``    sends answers to other addresses; None when they only ever go back on the same connection
 
     Faults are sent as plain application/soap+xml, also to a multipart request: every stack met reads that.
     The instance holds no state of a request and serves any number of threads.
@@ -72,6 +91,7 @@ class SoapService:
         observe: Observe | None = None, describe: Describe | None = None, strict_mtom: bool = True,
         title: str = "SOAP service", is_ours: Callable[[Peer], bool] | None = None,
         on_refused: OnRefused | None = None, admit: Callable[[Peer], None] | None = None,
+        deliveries: Deliveries | None = None,
     ) -> None:
         served = tuple(transactions)
         self._by_path: dict[str, dict[str, Transaction]] = {
@@ -91,6 +111,7 @@ class SoapService:
         self._is_ours = is_ours
         self._on_refused = on_refused
         self._admit = admit
+        self._deliveries = deliveries
 
     @property
     def paths(self) -> frozenset[str]:
@@ -121,8 +142,8 @@ class SoapService:
 class _Post:
     """The way of one request through the service."""
 
-    __slots__ = ("_actions", "_environ", "_exchange", "_message", "_on_behalf", "_outcome", "_path", "_peer",
-                 "_request_id", "_service", "_trace_id", "_transaction")
+    __slots__ = ("_actions", "_addressing", "_begun", "_environ", "_exchange", "_message", "_on_behalf", "_outcome",
+                 "_path", "_peer", "_reserved", "_service", "_trace_id", "_transaction")
 
     def __init__(
         self, service: SoapService, environ: WSGIEnvironment, path: str, actions: dict[str, Transaction],
@@ -137,8 +158,11 @@ class _Post:
         self._exchange: Exchange | None = None
         self._transaction: Transaction | None = None
         self._message: Message | None = None
-        self._request_id = ""
         self._on_behalf: bytes | None = None
+        self._addressing = Addressing("")
+        self._reserved = False
+        self._begun = False
+        """The transaction has been asked; what comes before it is answered on the connection."""
         self._outcome = "answered"
 
     def answer(self, start_response: StartResponse) -> Iterable[bytes]:
@@ -164,6 +188,8 @@ class _Post:
                 abort_unclaimed(exchange.parts.values())
             elif message is not None:
                 abort_unclaimed(message.parts.values())
+            if self._reserved and self._service._deliveries is not None:
+                self._service._deliveries.release()
             if self._service._observe is not None:
                 name = self._transaction.name if self._transaction is not None else ""
                 self._service._observe(name, self._outcome, time.perf_counter() - began)
@@ -201,6 +227,8 @@ class _Post:
         self._check_packaging(transaction, message.packaging, exchange)
         if transaction.needs_caller and not transaction.asks_another:
             _ = exchange.caller
+        self._reserve()
+        self._begun = True
         reply = self._carry_out(transaction, exchange, message)
         if transaction.needs_caller and not exchange.is_vouched:
             _ = exchange.caller
@@ -239,8 +267,8 @@ class _Post:
         """Envelope, addressing and dispatch. Rule: T-01 to T-10, R-002"""
         envelope = open_envelope(parse(message.envelope, self._service._limits))
         message.envelope = b""
-        addressing = read_addressing(envelope.header)
-        self._request_id = addressing.message_id
+        addressing = self._addressing = read_addressing(envelope.header)
+        self._check_endpoints(addressing)
         transaction = self._actions.get(addressing.action)
         if transaction is None:
             raise SoapFault(
@@ -256,6 +284,35 @@ class _Post:
             on_behalf=self._on_behalf, authenticate=self._service._authenticate if transaction.needs_caller else None,
         )
         return self._exchange
+
+    def _check_endpoints(self, addressing: Addressing) -> None:
+        """Answers go back on the connection, nowhere, or to an address on the list. Rule: T-06, T-14, T-15"""
+        deliveries = self._service._deliveries
+        for name, endpoint in (("ReplyTo", addressing.reply_to), ("FaultTo", addressing.fault_to)):
+            if endpoint is None or not endpoint.is_elsewhere:
+                continue
+            if deliveries is None:
+                raise SoapFault(
+                    SENDER, f"wsa:{name} must be the anonymous address: answers are sent on the same connection",
+                    subcode=ONLY_ANONYMOUS,
+                )
+            if deliveries.find(endpoint.address) is None:
+                raise SoapFault(
+                    SENDER, f"wsa:{name} is not an address this service may send to: use the anonymous address, "
+                    "or ask the operator to permit yours", subcode=ONLY_ANONYMOUS,
+                )
+            if not addressing.message_id:
+                raise SoapFault(
+                    SENDER, f"The header wsa:MessageID is missing; an answer to wsa:{name} has to relate to it",
+                    subcode=HEADER_REQUIRED,
+                )
+
+    def _reserve(self) -> None:
+        """Be sure that an answer can be sent elsewhere before anything is done."""
+        wanted = (self._addressing.reply_to, self._addressing.fault_to)
+        if self._service._deliveries is not None and any(one is not None and one.is_elsewhere for one in wanted):
+            self._service._deliveries.reserve()
+            self._reserved = True
 
     def _check_packaging(self, transaction: Transaction, packaging: Packaging, exchange: Exchange) -> None:
         """Rule: M-01, M-14, M-15"""
@@ -292,9 +349,12 @@ class _Post:
         """
         transaction, message = self._transaction, self._message
         assert transaction is not None and message is not None
-        action = transaction.response_action
-        pieces = write_envelope(response_headers(action, self._request_id), reply.body)
-        if reply.parts or (transaction.mtom and message.packaging is not Packaging.SIMPLE):
+        action, to = transaction.response_action, self._addressing.reply_to
+        pieces = write_envelope(response_headers(action, self._addressing.message_id, to), reply.body)
+        mtom = bool(reply.parts) or (transaction.mtom and message.packaging is not Packaging.SIMPLE)
+        if to is not None and to.address != WSA_ANONYMOUS:
+            return self._accept(start_response, to, action, pieces, mtom, reply.parts)
+        if mtom:
             headers, _, blocks = multipart_response(pieces, reply.parts, action)
             headers.append(("X-Trace-Id", self._trace_id))
             start_response(_REASONS[200], headers)
@@ -309,8 +369,35 @@ class _Post:
                 self._service._on_fault(self._trace_id, self._peer, fault, self._exchange)
             except Exception as error:
                 self._log(error)
-        pieces = write_fault(fault, self._trace_id, self._request_id)
+        to = (self._addressing.fault_to or self._addressing.reply_to) if self._may_leave(fault) else None
+        pieces = write_fault(fault, self._trace_id, self._addressing.message_id, to)
+        if to is not None and to.address != WSA_ANONYMOUS:
+            return self._accept(start_response, to, fault_action(fault), pieces)
         return _simple(start_response, fault.http_status, pieces, self._trace_id)
+
+    def _may_leave(self, fault: SoapFault) -> bool:
+        """Only the fault of a known caller goes elsewhere, or nowhere; a refused credential is always said here."""
+        transaction, exchange = self._transaction, self._exchange
+        if not self._begun or fault.is_security or transaction is None or exchange is None:
+            return False
+        return not transaction.needs_caller or exchange.is_vouched or exchange.known_caller is not None
+
+    def _accept(
+        self, start_response: StartResponse, to: Endpoint, action: str, pieces: Sequence[bytes], mtom: bool = False,
+        parts: Sequence[OutgoingPart] = (),
+    ) -> Iterable[bytes]:
+        """Hand an answer over for delivery, or drop it when nobody wants it; say here only that it was taken.
+
+        Rule: T-13, T-14
+        """
+        deliveries = self._service._deliveries
+        target = deliveries.find(to.address) if deliveries is not None and to.is_elsewhere else None
+        if deliveries is not None and target is not None:
+            name = self._transaction.name if self._transaction is not None else ""
+            deliveries.submit(Letter(name, self._trace_id, target, action, pieces, mtom, parts))
+            self._reserved = False
+        start_response(_REASONS[202], [("Content-Length", "0"), ("X-Trace-Id", self._trace_id)])
+        return []
 
     def _log(self, error: BaseException) -> None:
         """Type and place of an unexpected error: never its text, which may quote the message."""

@@ -12,6 +12,7 @@ from lxml import etree
 
 from xds.namespaces import SOAP12, WSA, WSSE
 from xds.wire.addressing import FAULT_ACTION, SOAP_FAULT_ACTION, response_headers
+from xds.wire.exchange import Endpoint
 from xds.wire.faults import (
     INVALID_SECURITY,
     MUST_UNDERSTAND,
@@ -125,13 +126,14 @@ def write_envelope(headers: bytes, body: Iterable[bytes]) -> list[bytes]:
     return [_OPEN, headers, _MIDDLE, *body, _CLOSE]
 
 
-def write_fault(fault: SoapFault, trace_id: str, relates_to: str = "") -> list[bytes]:
+def write_fault(
+    fault: SoapFault, trace_id: str, relates_to: str = "", to: Endpoint | None = None
+) -> list[bytes]:
     """The pieces of a fault message: code, subcode, reason, trace id, addressing headers.
 
     ``fault.detail`` stays here. Clause: W3C SOAP 1.2 Part 1 5.4; WS-Addressing 1.0 SOAP Binding 6
     """
-    action = FAULT_ACTION if fault.subcode is not None and fault.subcode[0] == WSA else SOAP_FAULT_ACTION
-    headers = response_headers(action, relates_to) + _fault_blocks(fault)
+    headers = response_headers(fault_action(fault), relates_to, to) + _fault_blocks(fault)
     subcode = ""
     if fault.subcode is not None:
         namespace, name = fault.subcode
@@ -142,6 +144,11 @@ def write_fault(fault: SoapFault, trace_id: str, relates_to: str = "") -> list[b
         f'<s:Detail><t:TraceId xmlns:t="{TRACE}">{escape_text(trace_id)}</t:TraceId></s:Detail></s:Fault>'
     )
     return write_envelope(headers, [body.encode()])
+
+
+def fault_action(fault: SoapFault) -> str:
+    """``wsa:Action`` of a fault message. Clause: W3C WS-Addressing 1.0 SOAP Binding 6"""
+    return FAULT_ACTION if fault.subcode is not None and fault.subcode[0] == WSA else SOAP_FAULT_ACTION
 
 
 def _fault_blocks(fault: SoapFault) -> bytes:

@@ -18,13 +18,13 @@ from xds.wire.addressing import (
     request_headers,
     response_headers,
 )
+from xds.wire.exchange import Endpoint
 from xds.wire.faults import (
     ACTION_NOT_SUPPORTED,
     FAILED_AUTHENTICATION,
     HEADER_REQUIRED,
     INVALID_HEADER,
     MUST_UNDERSTAND,
-    ONLY_ANONYMOUS,
     RECEIVER,
     SENDER,
     VERSION_MISMATCH,
@@ -135,7 +135,7 @@ def test_addressing_is_read():
     """Rule: T-03, T-04, T-05, T-06"""
     read = read_addressing(open_envelope(parse(envelope())).header)
     assert (read.action, read.message_id) == (QUERY, "urn:uuid:1")
-    assert (read.to, read.reply_to) == ("https://here.example/x", WSA_ANONYMOUS)
+    assert (read.to, read.reply_to) == ("https://here.example/x", Endpoint(WSA_ANONYMOUS))
 
 
 def test_missing_message_id_to_and_reply_to_are_tolerated():
@@ -143,7 +143,8 @@ def test_missing_message_id_to_and_reply_to_are_tolerated():
     root = parse(shaped(f'<s:Header><Action xmlns="{WSA}">{QUERY}</Action></s:Header><s:Body><a/></s:Body>'))
     read = read_addressing(open_envelope(root).header)
     assert read.action == QUERY
-    assert read.message_id == read.to == read.reply_to == ""
+    assert read.message_id == read.to == ""
+    assert read.reply_to is None and read.fault_to is None
 
 
 @pytest.mark.parametrize("header", ["<s:Header/>", "", f'<s:Header><Action xmlns="{WSA}"> </Action></s:Header>'])
@@ -188,18 +189,31 @@ def test_to_must_be_a_web_address():
     assert caught.value.subcode == INVALID_HEADER
 
 
-def test_an_answer_wanted_elsewhere_is_refused():
-    """Rule: T-06, I-19. Attack: reply-to-redirection"""
-    with pytest.raises(SoapFault) as caught:
-        address("<a:FaultTo><a:Address>http://198.51.100.1/</a:Address></a:FaultTo>")
-    assert caught.value.subcode == ONLY_ANONYMOUS
-    elsewhere = envelope().replace(WSA_ANONYMOUS.encode(), b"http://198.51.100.1/")
-    with pytest.raises(SoapFault) as caught:
-        read_addressing(open_envelope(parse(elsewhere)).header)
-    assert caught.value.subcode == ONLY_ANONYMOUS
+def test_reference_parameters_come_back_as_header_blocks():
+    """Each with its mark, its namespaces and nothing else. Rule: T-08
+
+    Clause: W3C WS-Addressing 1.0 SOAP Binding 3.3
+    """
+    inside = (
+        '<a:Address>https://his.example/</a:Address><a:ReferenceParameters><p:Id xmlns:p="urn:p">7</p:Id> '
+        "</a:ReferenceParameters>"
+    )
+    read = address(f"<a:FaultTo>{inside}</a:FaultTo>")
+    headers = response_headers("urn:r", "urn:uuid:1", read.fault_to)
+    back = open_envelope(parse(b"".join(write_envelope(headers, [b"<q/>"])))).header
+    block = back.find("{urn:p}Id")
+    assert (block.text, block.get(f"{{{WSA}}}IsReferenceParameter")) == ("7", "true")
+    assert back.findtext(f"{{{WSA}}}To") == "https://his.example/"
 
 
-@pytest.mark.parametrize("inside", ["", f"<a:Address>{WSA_ANONYMOUS}</a:Address>" * 2])
+@pytest.mark.parametrize(
+    "inside",
+    ["", f"<a:Address>{WSA_ANONYMOUS}</a:Address>" * 2, "<a:Address>here</a:Address>", "<a:Address> </a:Address>",
+     f"<a:Address>{WSA_ANONYMOUS}</a:Address>" + "<a:ReferenceParameters/>" * 2,
+     *(f"<a:Address>{WSA_ANONYMOUS}</a:Address><a:ReferenceParameters>{bad}</a:ReferenceParameters>"
+       for bad in ("<a:To>https://x/</a:To>", "<s:Fault/>", f'<w:Security xmlns:w="{WSSE}"/>',
+                   "<p>" + "x" * 4096 + "</p>"))],
+)
 def test_an_endpoint_needs_one_address(inside):
     """Rule: T-06"""
     with pytest.raises(SoapFault) as caught:
@@ -213,7 +227,7 @@ def test_requests_and_answers_of_ours_satisfy_the_rules():
     headers = request_headers("urn:a&b", message_id, "https://x/")
     request = open_envelope(parse(b"".join(write_envelope(headers, [b"<q/>"]))))
     read = read_addressing(request.header)
-    assert (read.action, read.message_id, read.reply_to) == ("urn:a&b", message_id, WSA_ANONYMOUS)
+    assert (read.action, read.message_id, read.reply_to) == ("urn:a&b", message_id, Endpoint(WSA_ANONYMOUS))
     assert request.header.find(f"{{{WSA}}}Action").get(f"{{{SOAP12}}}mustUnderstand") == "1"
     assert request.header.find(f"{{{WSA}}}ReplyTo").get(f"{{{SOAP12}}}mustUnderstand") is None
     answer = open_envelope(parse(b"".join(write_envelope(response_headers("urn:r", message_id), [b"<q/>"]))))
