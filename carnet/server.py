@@ -88,6 +88,13 @@ def tls_context(listener: Listener) -> ssl.SSLContext:
     return context
 
 
+def demanding(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The same context, where nothing above TLS could explain a missing certificate: the handshake demands it."""
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.sslsocket_class = ssl.SSLSocket
+    return context
+
+
 def _share_memory_between_threads() -> None:
     """Two heaps for all threads in place of one for each (glibc): what one request has freed, the next one uses.
 

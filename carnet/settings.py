@@ -47,6 +47,22 @@ class Registry(Section):
     direct_registration: Choice = Field(
         None, description="accept ITI-42 from others than our repositories, true or false; empty: what the domain says"
     )
+    mllp_port: int = Field(0, description="TCP port of the ITI-8 identity feed (MLLP); 0: none", ge=0, le=65535)
+    mllp_tls: bool = Field(True, description="MLLP over mutual TLS; false: plain, on the loopback address only")
+    mllp_idle: float = Field(3600.0, description="longest silence between two MLLP messages, seconds", gt=0)
+    identity_sources: list[str] = Field(
+        default_factory=list,
+        description="certificates that may feed identities (ITI-8, ITI-44): common name or SHA-256; "
+        "empty: any, and none where records need consent",
+    )
+    identity_senders: list[str] = Field(
+        default_factory=list, description="application|facility (MSH-3, MSH-4) taken in ITI-8; empty: any"
+    )
+    authority_namespaces: list[str] = Field(
+        default_factory=list, description="NAMESPACE&OID&ISO of assigning authorities that are sent by namespace alone"
+    )
+    feed_merges: bool = Field(True, description="identity feeds may merge; false: carnet patient merge only")
+    device_id: str = Field("1.2.250.1.999.1.2", description="OID of the registry as an HL7 v3 device")
     repositories: list[str] = Field(
         default_factory=list,
         description="OIDs whose documents may be registered; *: any; empty: ours, or any where the domain says so",

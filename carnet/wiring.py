@@ -23,6 +23,8 @@ import storage
 from carnet.acceptance import credential_rule, takes_direct_registration, trust_of
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
+from carnet.feeds import feed_rules, identity_sources, patient_feed
+from carnet.mllp import PatientFeed
 from carnet.replies import deliveries_of
 from carnet.settings import Settings
 from carnet.syslog import Header, SyslogChannel
@@ -31,6 +33,7 @@ from guard.audit.particulars import Particulars, particulars, process_id, subjec
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
 from guard.policy.decision import Policy
+from registry import iti44_patient_feed_v3
 from registry.actor import RegistryActor
 from repository.actor import RepositoryActor
 from repository.registry_link import RegistryUnavailable, SoapRegistryLink
@@ -74,6 +77,7 @@ class Service:
     background: Callable[[], None]
     began: Callable[[], None]
     ended: Callable[[], None]
+    feed: PatientFeed | None = None
 
 
 def domain_source(settings: Settings) -> DomainSource:
@@ -125,6 +129,7 @@ def registry_actor(settings: Settings) -> RegistryActor:
         policy=policy_of(settings, source.current),
         repositories=frozenset() if any_repository else settings.known_repositories,
         max_results=settings.registry.max_results,
+        feed=feed_rules(settings),
     )
 
 
@@ -133,12 +138,17 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
     actor = actor or registry_actor(settings)
     verifier = verifier_of(settings, actor.domain)
     is_direct = takes_direct_registration(settings, actor.domain)
+    sources = identity_sources(settings, actor.domain)
+    meter = Meter()
+    feed = patient_feed(settings, actor, verifier, meter) if settings.registry.mllp_port else None
 
     def authenticate(exchange: Exchange) -> Caller:
         action = exchange.addressing.action
         from_node = _is_node(verifier, exchange.peer)
         if exchange.endpoint.startswith("/internal/") and not from_node:
             raise security_fault(FAILED_AUTHENTICATION, "not one of our nodes", "node")
+        if exchange.body.tag in iti44_patient_feed_v3.BODIES:
+            return verifier.authenticate_system(exchange.peer.certificate, sources)
         if action.endswith(":Reconcile"):
             return verifier.authenticate_node(exchange.peer.certificate)
         if from_node and action.endswith(":DeleteDocumentSet"):
@@ -154,7 +164,6 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
             envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.on_behalf or own
         )
 
-    meter = Meter()
     meter.watch_codes(actor.domains)
     app = SoapService(
         transactions=registry.app.transactions(actor),
@@ -181,6 +190,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         background=sender.run,
         began=lambda: _note(actor.database, REGISTRY_NODE, started=True),
         ended=lambda: _end(actor.database, REGISTRY_NODE, sender),
+        feed=feed,
     )
 
 

@@ -21,6 +21,7 @@ OPENING_CONSENT = "CONSENTEMENT_OUVERTURE_DMP"
 REOPENING_CONSENT = "CONSENTEMENT_REACTIVATION_DMP"
 CLOSED_AT_PATIENTS_REQUEST = "FERMETURE_DEMANDE_PATIENT"
 CHANNELS = ("professional", "desk", "patient", "batch")
+USE_SURVIVOR = "use the identifier it was merged into; a merge is not undone"
 RETENTION_YEARS = 10
 """A closed record can be reopened for this long. Clause: CSP L1111-18"""
 
@@ -38,6 +39,9 @@ class RecordProblem(StrEnum):
     ALREADY_CLOSED = "the record is already closed"
     CLOSED = "the record exists and is closed"
     RETENTION_ENDED = "the record was closed too long ago to be reopened"
+    SUBSUMED = "the identifier was merged into another"
+    SAME_IDENTIFIER = "an identifier cannot be merged into itself"
+    NOT_ACTIVE = "the identifier is not an active one of this domain"
 
 
 class RecordRefused(Exception):
@@ -173,6 +177,8 @@ def _require_consent(consent: str) -> None:
 def _exists(record: Record) -> RecordRefused:
     if record.status is RecordStatus.ACTIVE:
         return RecordRefused(RecordProblem.ALREADY_OPEN, "use it as it is")
+    if record.status is RecordStatus.SUBSUMED:
+        return RecordRefused(RecordProblem.SUBSUMED, USE_SURVIVOR)
     return RecordRefused(RecordProblem.CLOSED, "reopen it with a new consent")
 
 
@@ -184,6 +190,8 @@ def _locked(unit: RecordUnit, patient_id: str) -> Record:
         found = unit.record.get(found.patient_key)
     if found is None:
         raise RecordRefused(RecordProblem.UNKNOWN, "check the identifier, or open a record")
+    if found.status is RecordStatus.SUBSUMED:
+        raise RecordRefused(RecordProblem.SUBSUMED, USE_SURVIVOR)
     return found
 
 

@@ -23,6 +23,8 @@ class Record:
     """professional, desk, patient, batch (who opened it)"""
     closed_at: str = ""
     objected_purposes: frozenset[str] = frozenset()
+    subsumed_by: int | None = None
+    """patient_key of the record this one was merged into; only with status SUBSUMED"""
 
 
 class RecordStore(Protocol):
@@ -46,3 +48,12 @@ class RecordStore(Protocol):
     def update(self, record: Record) -> None: ...
 
     def all(self) -> list[Record]: ...
+
+    def absorb(self, subsumed: Record, surviving: Record) -> None:
+        """Every object of ``subsumed`` now belongs to ``surviving`` and carries its patient identifier; the access log
+        stays where it was written. Both records must be locked."""
+        ...
+
+    def merged_into(self, patient_key: int) -> list[Record]:
+        """Records that were merged into this one, directly or through others, nearest first."""
+        ...

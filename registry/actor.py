@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from guard.policy.decision import Policy
@@ -14,6 +14,20 @@ from xds.domain_source import DomainSource
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedRules:
+    """What an operator has settled about identity feeds (ITI-8, ITI-44)."""
+
+    namespaces: Mapping[str, str] = field(default_factory=dict)
+    """Namespace id of an assigning authority -> its OID, for senders that give no OID"""
+    senders: frozenset[str] = frozenset()
+    """``application|facility`` (MSH-3, MSH-4) taken in ITI-8; empty: any"""
+    may_merge: bool = True
+    """False: merges are for an operator alone"""
+    device_id: str = ""
+    """OID of this registry as a device in HL7 v3"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +43,7 @@ class RegistryActor:
     policy: Policy
     repositories: frozenset[str] = frozenset()
     max_results: int = 5000
+    feed: FeedRules = FeedRules()
     clock: Callable[[], datetime] = utc_now
 
     @property

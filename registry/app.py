@@ -8,6 +8,7 @@ from __future__ import annotations
 from registry import (
     iti18_stored_query,
     iti42_register,
+    iti44_patient_feed_v3,
     iti51_multi_patient_query,
     iti57_update_document_set,
     iti62_remove_metadata,
@@ -26,6 +27,7 @@ PUBLIC = (
     iti62_remove_metadata,
     iti92_restricted_update,
 )
+NAMES = (*(file.NAME for file in PUBLIC), iti44_patient_feed_v3.NAME)
 INTERNAL = (retrieve_decision, reconcile)
 
 NODE_ONLY = frozenset(file.NAME for file in INTERNAL)
@@ -34,8 +36,8 @@ NODE_ONLY = frozenset(file.NAME for file in INTERNAL)
 SERVICE = "/services/registry"
 
 PATHS: dict[str, frozenset[str]] = {
-    SERVICE: frozenset(file.NAME for file in PUBLIC),
-    **{f"{SERVICE}/{file.NAME.lower().replace('-', '')}": frozenset({file.NAME}) for file in PUBLIC},
+    SERVICE: frozenset(NAMES),
+    **{f"{SERVICE}/{name.lower().replace('-', '')}": frozenset({name}) for name in NAMES},
     "/internal/registry": NODE_ONLY,
 }
 """Every transaction at the one address, by its action; and each at an address of its own, as ``…/iti42``."""
@@ -43,4 +45,6 @@ PATHS: dict[str, frozenset[str]] = {
 
 def transactions(actor: RegistryActor) -> list[Transaction]:
     """Every verb of this registry."""
-    return [file.transaction(actor) for file in (*PUBLIC, *INTERNAL)]
+    return [
+        *(file.transaction(actor) for file in (*PUBLIC, *INTERNAL)), *iti44_patient_feed_v3.transactions(actor),
+    ]

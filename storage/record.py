@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import BigInteger, ClauseElement, Table, bindparam, delete, select, update
 
 from guard.policy.facts import RecordStatus
 from record.store import Record
-from storage.tables import PATIENT_ID, locator, record
+from storage.tables import PATIENT_ID, TEXT, locator, record, registry_metadata
 from storage.transaction import Transaction
 from storage.words import compared, short
 from xds.model import hl7
 
 _COLUMNS = ("patient_key", "patient_id", "status", "opened_at", "opened_by", "consent", "channel", "closed_at",
-            "objected_purposes")
+            "objected_purposes", "subsumed_by")
+_OWNED = tuple(
+    table for table in registry_metadata.sorted_tables
+    if table is not locator and {"patient_key", "entry_uuid"} <= set(table.c.keys())
+)
+"""Tables of what a patient's record holds: they move with it. The access log is not among them."""
 
 
 class SqlRecordStore:
@@ -95,6 +101,80 @@ class SqlRecordStore:
         """In the order they were opened."""
         rows = self._sql.rows("all records", lambda: _all_columns().order_by(record.c.patient_key))
         return [_from_row(row) for row in rows]
+
+    def absorb(self, subsumed: Record, surviving: Record) -> None:
+        """Rows are copied and deleted, not updated: on a cluster they live where their ``patient_key`` says.
+
+        Their number is that of the subsumed record alone, and a query of the survivor stays one range of one index.
+        """
+        moved = {"old_patient": subsumed.patient_key, "new_patient": surviving.patient_key}
+        identifiers = self._identifiers(subsumed.patient_key)
+        self._flavour.hold(self._sql, identifiers)  # who looks for one of them meanwhile finds it before or after
+        for table in _OWNED:
+            named = {"new_id": surviving.patient_id} if "patient_id" in table.c else {}
+            self._sql.change(("copy rows", table.name), partial(_copy, table), **moved, **named)
+            self._sql.change(
+                ("delete copied rows", table.name), partial(_delete_of, table), old_patient=subsumed.patient_key
+            )
+        self._sql.change(
+            "relocate",
+            lambda: update(locator)
+            .where(
+                self._flavour.is_among(locator.c.identifier, "ids"),
+                locator.c.patient_key == bindparam("old_patient"), locator.c.role != PATIENT_ID,
+            )
+            .values(patient_key=bindparam("new_patient")),
+            ids=self._flavour.listed(identifiers), **moved,
+        )
+
+    def _identifiers(self, patient_key: int) -> list[str]:
+        """Every identifier under which the locator knows an object of this patient."""
+        found: set[str] = set()
+        for table in _OWNED:
+            names = [name for name in ("entry_uuid", "unique_id", "logical_id") if name in table.c]
+            for row in self._sql.rows(
+                ("identifiers", table.name), partial(_named_columns, table, names), patient=patient_key
+            ):
+                found.update(compared(value) for value in row if value)
+        return sorted(found)
+
+    def merged_into(self, patient_key: int) -> list[Record]:
+        found: list[Record] = []
+        nearest = [patient_key]
+        while nearest:
+            rows = self._sql.rows(
+                "merged records",
+                lambda: _all_columns().where(self._flavour.is_among(record.c.subsumed_by, "keys"))
+                .order_by(record.c.patient_key),
+                keys=self._flavour.listed(nearest),
+            )
+            found += [_from_row(row) for row in rows]
+            nearest = [row[0] for row in rows]
+        return found
+
+
+def _copy(table: Table) -> ClauseElement:
+    """Insert the rows of ``old_patient`` again under ``new_patient``."""
+    columns: list[Any] = []
+    for column in table.c:
+        match column.name:
+            case "patient_key":
+                columns.append(bindparam("new_patient", type_=BigInteger))
+            case "patient_id":
+                columns.append(bindparam("new_id", type_=TEXT))
+            case _:
+                columns.append(column)
+    return table.insert().from_select(
+        list(table.c.keys()), select(*columns).where(table.c.patient_key == bindparam("old_patient"))
+    )
+
+
+def _delete_of(table: Table) -> ClauseElement:
+    return delete(table).where(table.c.patient_key == bindparam("old_patient"))
+
+
+def _named_columns(table: Table, names: list[str]) -> ClauseElement:
+    return select(*(table.c[name] for name in names)).where(table.c.patient_key == bindparam("patient"))
 
 
 def trimmed(patient_id: str) -> str:

@@ -69,8 +69,11 @@ record = Table(
     "record", registry_metadata,
     Column("patient_key", KEY, primary_key=True, autoincrement=True),
     *_text("patient_id", "status", "opened_at", "opened_by", "consent", "channel", "closed_at", "objected_purposes"),
+    Column("subsumed_by", KEY),
 )
-"""``objected_purposes`` is a JSON list. ``patient_id`` is unique through ``locator``."""
+"""``objected_purposes`` is a JSON list. ``patient_id`` is unique through ``locator``. ``subsumed_by`` is the
+``patient_key`` of the record this one was merged into."""
+Index("ix_record_subsumed_by", record.c.subsumed_by)
 
 locator = Table(
     "locator", registry_metadata,

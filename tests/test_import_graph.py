@@ -40,6 +40,7 @@ ONLY_IN = {
     "pydantic": ("carnet",),
     "pydantic_settings": ("carnet",),
     "prometheus_client": ("carnet",),
+    "hl7": ("registry.iti8_patient_feed", "carnet.mllp"),
     "click": ("carnet", "conformance"),
 }
 """Libraries that belong to one place; a floor is measured with the bare library on purpose."""

@@ -117,6 +117,8 @@ class AffinityDomain:
     """Allowed CX.5 of patientId; empty = CX.5 must be absent."""
     type_of_authority: Table = field(default_factory=_nothing)
     """OID -> CX.5 to write for an identifier of that authority, best identifier first."""
+    record_needs_consent: bool = False
+    """True: a record is opened with the patient's consent only; an identity feed makes nobody known."""
     required: Mapping[str, frozenset[str]] = field(default_factory=dict)
     """Kind of object -> model attributes required over and above IHE's own."""
     hidden_from_professionals: frozenset[str] = frozenset()
@@ -340,7 +342,7 @@ SECTIONS = {
         "name", "policy", "unlisted_types", "patient_types", "patient_id", "required", "statuses", "confidentiality",
         "credentials", "registry",
     },
-    "patient_id": {"type_codes", "type_of_authority"},
+    "patient_id": {"type_codes", "type_of_authority", "record_needs_consent"},
     "required": {"DocumentEntry", "SubmissionSet", "Folder"},
     "statuses": {"archived", "deleted"},
     "confidentiality": {
@@ -386,6 +388,7 @@ def _assemble(
         mime_types=mime_types,
         patient_id_type_codes=frozenset(patient_id.get("type_codes", ())),
         type_of_authority=MappingProxyType(dict(patient_id.get("type_of_authority", {}))),
+        record_needs_consent=bool(patient_id.get("record_needs_consent", False)),
         required=MappingProxyType({kind: frozenset(names) for kind, names in settings.get("required", {}).items()}),
         hidden_from_professionals=frozenset(confidentiality.get("hidden_from_professionals", ())),
         hidden_from_patient=frozenset(confidentiality.get("hidden_from_patient", ())),

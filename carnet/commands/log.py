@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -56,14 +58,16 @@ def command(
 
 
 def of_patient(settings: Settings, patient_id: str) -> Iterator[AccessLine]:
-    """Lines of one record, oldest first: the registry keeps them, retrieves included."""
+    """Lines of one record, oldest first: the registry keeps them, retrieves included. Those written for an identifier
+    that was merged into this one are among them."""
     database = storage.open_registry(settings.registry_database)
     try:
         with database.read() as unit:
             record = unit.record.find(patient_id)
             if record is None:
                 raise Misuse("there is no record for this patient")
-            yield from unit.audit.read_for_patient(record.patient_key)
+            keys = [record.patient_key, *(one.patient_key for one in unit.record.merged_into(record.patient_key))]
+            yield from heapq.merge(*map(unit.audit.read_for_patient, keys), key=attrgetter("at"))
     finally:
         database.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from carnet.console import DATA, JSON, Refused, emit, settings_of, table
 from carnet.settings import Settings
 from carnet.wiring import domain_of
 from guard.credentials.caller import Caller, Mode
-from record import lifecycle
+from record import identity, lifecycle
 from record.lifecycle import RecordRefused
 from record.store import Record
 from registry.store import RegistryUnit
@@ -21,12 +22,16 @@ from registry.store import RegistryUnit
 
 @click.group("patient")
 def command() -> None:
-    """Patients' records: open, close, reopen. PATIENT is a CX: number^^^&OID&ISO^NH."""
+    """Patients' records: open, close, reopen; identifiers: add, merge. PATIENT is a CX: number^^^&OID&ISO^NH."""
 
 
 def operator() -> Caller:
     """Who acts at this terminal: the operator, under the name the system knows."""
     return Caller(identifier=f"operator {os.environ.get('USER', '')}".strip(), mode=Mode.NODE)
+
+
+def by_hand() -> identity.Act:
+    return identity.Act(by=operator(), event="operator")
 
 
 def _act(data: Path, as_json: bool, act: Callable[[RegistryUnit, Settings], Record]) -> None:
@@ -42,7 +47,7 @@ def _act(data: Path, as_json: bool, act: Callable[[RegistryUnit, Settings], Reco
     emit(as_json, _facts(record), f"{record.patient_id}: {record.status.value}")
 
 
-def _facts(record: Record) -> dict[str, str]:
+def _facts(record: Record, merged_into: str = "") -> dict[str, str]:
     return {
         "patient_id": record.patient_id,
         "status": record.status.value,
@@ -51,6 +56,7 @@ def _facts(record: Record) -> dict[str, str]:
         "consent": record.consent,
         "channel": record.channel,
         "closed_at": record.closed_at,
+        "merged_into": merged_into,
     }
 
 
@@ -86,24 +92,42 @@ def open_(patient: str, consent: bool, channel: str, data: Path, as_json: bool) 
 @DATA
 @JSON
 def add(patient: str, data: Path, as_json: bool) -> None:
-    """Make a patient known, for test events where records need no consent of their own.
+    """Make a patient identifier known and open to submissions, where the domain asks for no consent.
 
     \b
     Example:
       carnet patient add "T-1001^^^&1.3.6.1.4.1.21367.2005.3.7&ISO"
     """
-    _act(
-        data,
-        as_json,
-        lambda unit, settings: lifecycle.open_record(
-            unit,
-            patient,
-            by=operator(),
-            consent="test event",
-            channel="batch",
-            authorities=domain_of(settings).assigning_authorities,
-        ),
-    )
+
+    def act(unit: RegistryUnit, settings: Settings) -> Record:
+        domain = domain_of(settings)
+        return identity.add_identity(unit, domain, identity.from_cx(domain, patient), by_hand())
+
+    _act(data, as_json, act)
+
+
+@command.command("merge")
+@click.argument("old")
+@click.argument("into")
+@click.option("--yes", is_flag=True, help="Do not ask again.")
+@DATA
+@JSON
+def merge(old: str, into: str, yes: bool, data: Path, as_json: bool) -> None:
+    """Merge the identifier OLD into another. What was stored under OLD belongs to INTO; there is no way back.
+
+    \b
+    Example:
+      carnet patient merge "T-1001^^^&1.3.6.1.4.1.21367.2005.3.7&ISO" "T-1002^^^&1.3.6.1.4.1.21367.2005.3.7&ISO"
+    """
+    if not yes and sys.stdin.isatty():
+        click.confirm("A merge cannot be undone. Merge?", abort=True, err=True)
+
+    def act(unit: RegistryUnit, settings: Settings) -> Record:
+        domain = domain_of(settings)
+        subsumed, surviving = (identity.from_cx(domain, one) for one in (old, into))
+        return identity.merge_identities(unit, domain, subsumed, surviving, by_hand())
+
+    _act(data, as_json, act)
 
 
 @command.command("close")
@@ -156,5 +180,8 @@ def listing(data: Path, as_json: bool) -> None:
     with database.read() as unit:
         records = unit.record.all()
     database.close()
-    rows = [(r.patient_id, r.status.value, r.opened_at, r.opened_by) for r in records]
-    emit(as_json, [_facts(r) for r in records], table(rows, ("patient", "status", "opened", "by")))
+    names = {r.patient_key: r.patient_id for r in records}
+    facts = [_facts(r, names.get(r.subsumed_by or 0, "")) for r in records]
+    columns = ("patient_id", "status", "opened_at", "opened_by", "merged_into")
+    rows = [tuple(one[name] for name in columns) for one in facts]
+    emit(as_json, facts, table(rows, ("patient", "status", "opened", "by", "merged into")))

@@ -16,7 +16,8 @@ import storage
 from carnet import acceptance, admin, plain_door, wiring
 from carnet.commands.init import upgrade
 from carnet.console import DATA, Misuse, settings_of
-from carnet.server import Listener, Server
+from carnet.mllp import MllpListener, MllpServer, PatientFeed
+from carnet.server import Listener, Server, demanding, tls_context
 from carnet.settings import Settings, write_served
 from carnet.supervisor import Supervisor, die_with_parent
 from guard.credentials.certificates import TrustError
@@ -138,19 +139,22 @@ def serve_one(settings: Settings, name: str) -> None:
     certificate, key = wiring.node_files(settings, name)
     anchors = acceptance.trust_of(settings, wiring.domain_of(settings)).pem()
     built: list[wiring.Service] = []
-    stop_admin: list[Callable[[], None]] = []
+    beside: list[Callable[[], None]] = []
+    """How to stop what listens beside the service."""
 
     def make() -> Any:
         built.append(build(settings))
+        if built[0].feed is not None:
+            beside.append(listen_mllp(settings, listener, built[0].feed))
         if section.admin_port:
-            stop_admin.append(admin.serve(section.admin_port, built[0].meter, built[0].ready))
+            beside.append(admin.serve(section.admin_port, built[0].meter, built[0].ready))
         built[0].began()
         if section.http_port:
-            stop_admin.append(plain_door.open_door(section.http_port, section.host, section.port, anchors))
+            beside.append(plain_door.open_door(section.http_port, section.host, section.port, anchors))
         return built[0].app
 
     def abandoned() -> None:
-        for stop in stop_admin:
+        for stop in beside:
             stop()
 
     listener = Listener(
@@ -170,3 +174,20 @@ def serve_one(settings: Settings, name: str) -> None:
             one.ended()
 
     Server(listener, make, lambda: built[0].background(), abandoned, ended).run()  # noqa: PLW0108 - built exists only in the worker
+
+
+def listen_mllp(settings: Settings, listener: Listener, feed: PatientFeed) -> Callable[[], None]:
+    """Serve the identity feed beside the registry, under its certificate. Returns how to stop it."""
+    section = settings.registry
+    server = MllpServer(
+        MllpListener(
+            host=section.host,
+            port=section.mllp_port,
+            tls=demanding(tls_context(listener)) if section.mllp_tls else None,
+            idle=section.mllp_idle,
+            block=settings.limits.body_idle,
+        ),
+        feed,
+    )
+    server.start()
+    return server.stop

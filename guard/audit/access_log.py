@@ -30,6 +30,10 @@ MASK, UNMASK, REVEAL, ARCHIVE, DELETE, UPDATE, REMOVE = (
 )
 RECORD_OPENED, RECORD_CLOSED, RECORD_REOPENED = "record opened", "record closed", "record reopened"
 STARTED, STOPPED = "service started", "service stopped"
+IDENTITY_ADDED, IDENTITY_REVISED = "identity added", "identity revised"
+IDENTITY_SUBSUMED, IDENTITY_SURVIVES = "identity subsumed", "identity survives a merge"
+IDENTITY_MERGE = "identity merge"
+"""Only in a line that says it was refused."""
 
 MAX_TEXT = 500
 """Characters of one free text (reason, detail, name) in a line."""
@@ -124,12 +128,13 @@ def login_refused(
 
 def record_act(
     caller: Caller, *, trace_id: str, event: str, action: str, patient_key: int, patient_id: str, detail: str = "",
-    peer: str = "", at: str = "",
+    peer: str = "", at: str = "", particulars: Particulars = NONE,
 ) -> AccessLine:
-    """A record opened, closed or reopened. ``detail`` is the consent or the reason for closing."""
+    """A record opened, closed or reopened; an identity added, revised or merged. ``detail`` is the consent, the reason
+    for closing, or the message."""
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=patient_key,
-        patient_id=patient_id, peer=peer, detail=detail,
+        patient_id=patient_id, peer=peer, detail=detail, particulars=particulars,
     )
 
 

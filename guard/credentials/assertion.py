@@ -139,6 +139,23 @@ class Verifier:
             certificate_sha256=peer.sha256,
         )
 
+    def authenticate_system(self, peer_certificate: bytes | None, names: frozenset[str] | None) -> Caller:
+        """A system by its certificate alone, for transactions without an assertion (identity feeds).
+
+        ``names`` are the systems that may: common name of an organisation's certificate, or SHA-256 of any (64
+        hexadecimal digits); None lets every accepted certificate in. Raises SoapFault for anybody else.
+        Clause: ITI TF-2 3.19
+        """
+        if self._rule.required is Required.OFF:
+            return Caller(identifier="", mode=Mode.OFF)
+        peer = self._peer(peer_certificate)
+        known_as = {peer.sha256, peer.identity.common_name if peer.kind is Kind.ORGANISATION else ""}
+        if names is not None and not known_as & names:
+            raise security_fault(
+                FAILED_AUTHENTICATION, f"not a configured identity source: {peer.identity.common_name}", "tls"
+            )
+        return _tls_caller(peer)
+
     def _peer(self, der: bytes | None) -> Accepted:
         if der is None:
             raise security_fault(FAILED_AUTHENTICATION, "no TLS client certificate", "tls")

@@ -28,10 +28,12 @@ class Action(StrEnum):
 
 
 class RecordStatus(StrEnum):
-    """ACTIVE and CLOSED are the wire's ``active`` and ``terminated``; ABSENT means no such record."""
+    """ACTIVE and CLOSED are the wire's ``active`` and ``terminated``; ABSENT means no such record; SUBSUMED one whose
+    identifier was merged into another: nothing is in it any more, and nothing is put into it."""
 
     ACTIVE = "active"
     CLOSED = "terminated"
+    SUBSUMED = "subsumed"
     ABSENT = "absent"
 
 

@@ -18,6 +18,7 @@ from carnet.commands.log import messages
 from carnet.wiring import audit_node
 from conformance import frames
 from guard.audit import atna
+from tests.feed import Feed, adt, cx, v3
 from tests.world import FIND_DOCUMENTS, World, codes
 from xds.namespaces import QUERY
 from xds.wire.client import FaultReceived
@@ -181,3 +182,45 @@ def test_the_messages_can_be_read_on_the_command_line(here: World) -> None:
     shown = [json.loads(line)["message"] for line in done.output.splitlines()]
     assert shown == [m.xml for m in messages(here.settings, "", 3)]
     assert CliRunner().invoke(main, ["log", "nobody", "--atna", "--data", str(here.folder)]).exit_code == 2
+
+
+def test_an_identity_feed_is_told_with_its_message(plain: World) -> None:
+    """Added C, revised U; a merge twice: D of the subsumed, U of the surviving identifier; a refused one as failed.
+
+    Rule: F-20. Clause: ITI TF-2 3.8.5
+    """
+    feed = Feed(plain)
+    old, new = feed.new_id(), feed.new_id()
+    before = last(plain)
+    acks = [feed.send(adt("A01", cx(one))) for one in (old, new)]
+    acks += [feed.send(adt("A08", cx(new))), feed.merge(old, new), feed.merge(old, new)]
+    found = told(plain, before, "ITI-8")
+    assert [(m.act, m.outcome, m.what) for m in found] == [
+        ("C", "0", [old]), ("C", "0", [new]), ("U", "0", [new]), ("D", "0", [old]), ("U", "0", [new]),
+        ("D", "8", [old]),
+    ]
+    ids = [acks[n].message_id for n in (0, 1, 2, 3, 3, 4)]
+    for message, message_id in zip(found, ids, strict=True):
+        assert message.event == "Patient Record"
+        assert message.who == ["HOPITAL|SOURCE", "ESSAI|CARNET"]
+        (detail,) = message.root.iter("ParticipantObjectDetail")
+        assert (detail.get("type"), b64decode(detail.get("value", "")).decode()) == ("MSH-10", message_id)
+
+
+def test_a_feed_of_hl7_v3_is_told_with_its_message(plain: World) -> None:
+    """The same acts; the detail is the II of the message. Rule: F-20. Clause: ITI TF-2 3.44.5"""
+    feed = Feed(plain)
+    old, new = feed.added(), feed.added()
+    before = last(plain)
+    message = v3("PRPA_IN201304UV02", new, old)
+    answer = plain.client("laboratory").registry.call(  # type: ignore[union-attr]
+        "urn:hl7-org:v3:PRPA_IN201304UV02", [etree.tostring(message)], security=b""
+    )
+    assert answer.body.find(".//{*}typeCode").get("code") == "CA"
+    found = told(plain, before, "ITI-44")
+    assert [(m.act, m.outcome, m.what) for m in found] == [("D", "0", [old]), ("U", "0", [new])]
+    extension = message.find("{*}id").get("extension")
+    for one in found:
+        (detail,) = one.root.iter("ParticipantObjectDetail")
+        assert (detail.get("type"), b64decode(detail.get("value", "")).decode()) == ("II", f"{extension}@2.25.77")
+        assert len(one.who) == 2 and one.who[1].endswith("/services/registry")

@@ -30,6 +30,10 @@ ACTIONS = {
         "DocumentRegistry_UpdateDocumentSet": "urn:ihe:iti:2010:UpdateDocumentSet",
         "DocumentRegistry_DeleteDocumentSet": "urn:ihe:iti:2010:DeleteDocumentSet",
         "UpdateResponder_RestrictedUpdateDocumentSet": "urn:ihe:iti:2018:RestrictedUpdateDocumentSet",
+        **{
+            f"DocumentRegistry_PRPA_IN20130{n}UV02": f"{ns.HL7}:PRPA_IN20130{n}UV02"
+            for n in (1, 2, 4)
+        },
     },
     Actor.REPOSITORY: {
         "DocumentRepository_ProvideAndRegisterDocumentSet-b": f"{IHE}ProvideAndRegisterDocumentSet-b",
@@ -37,6 +41,7 @@ ACTIONS = {
         "DocumentRepository_RemoveDocuments": "urn:ihe:iti:2017:RemoveDocuments",
     },
 }
+ACKNOWLEDGED = f"{ns.HL7}:MCCI_IN000002UV01"
 SLOT = {"name": "$XDSDocumentEntryPatientId", "ValueList": {"Value": ["'42'"]}}
 
 
@@ -118,16 +123,19 @@ def test_description_loads_as_served(actor: Actor) -> None:
 
 @pytest.mark.parametrize("actor", Actor)
 def test_every_input_and_output_states_its_action_twice(actor: Actor) -> None:
-    """Both spellings of the attribute, equal, and the answer's is the request's with ``Response``."""
+    """Both spellings of the attribute, equal; the answer's is the request's with ``Response``, in HL7 v3 the accept
+    acknowledgement."""
     root = etree.fromstring(schema.wsdl(actor, endpoint(actor)))
     stated = {}
     for operation in root.iterfind(f"{WSDL}portType/{WSDL}operation"):
-        for tag, suffix in (("input", ""), ("output", "Response")):
+        asked = ACTIONS[actor][operation.get("name")]
+        answered = ACKNOWLEDGED if asked.startswith(ns.HL7) else f"{asked}Response"
+        for tag, action in (("input", asked), ("output", answered)):
             node = operation.find(WSDL + tag)
             assert node is not None
             old = node.get("{http://www.w3.org/2006/05/addressing/wsdl}Action")
             new = node.get("{http://www.w3.org/2007/05/addressing/metadata}Action")
-            assert old == new == ACTIONS[actor][operation.get("name")] + suffix
+            assert old == new == action
             stated[operation.get("name")] = True
     assert set(stated) == set(ACTIONS[actor])
 

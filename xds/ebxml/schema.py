@@ -29,7 +29,10 @@ DIRECT = 5_000
 ATTRIBUTES = 64
 """Attributes that one element of a big message may have; no element of ours knows more than ten."""
 PUBLISHED = frozenset(
-    {"lcm.xsd", "query.xsd", "rim.xsd", "rmd.xsd", "rs.xsd", "xds-b.xsd", "xml.xsd", "xop-include.xsd"}
+    {
+        "hl7-v3-feed.xsd", "lcm.xsd", "query.xsd", "rim.xsd", "rmd.xsd", "rs.xsd", "xds-b.xsd", "xml.xsd",
+        "xop-include.xsd",
+    }
 )
 """Schema files that ``?xsd=`` gives away: those that the WSDL needs."""
 
