@@ -5,7 +5,7 @@ Clause: ITI TF-2 3.42.4.1.3.3.1, 3.57.4.1.3
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from guard.credentials.caller import Caller
@@ -30,6 +30,17 @@ def lock_all(unit: RegistryUnit, patient_keys: Iterable[int]) -> None:
     """Always in one order, so that no two writers wait for each other."""
     for patient_key in sorted(set(patient_keys)):
         unit.record.lock(patient_key)
+
+
+def lock_owners(unit: RegistryUnit, owners: Callable[[], set[int]]) -> None:
+    """Lock the records that hold what a request is about.
+
+    They are asked for again afterwards: a merge that ended meanwhile has moved them to another record.
+    """
+    locked: set[int] = set()
+    while missing := owners() - locked:
+        lock_all(unit, missing)
+        locked |= missing
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,10 +105,15 @@ def _lock(unit: RegistryUnit, plan: Plan) -> None:
     targets = {s.target for s in plan.statuses}
     for addition in plan.additions:
         targets |= {addition.added.source, addition.added.target}
-    keys = unit.registry.locate(entry_uuids=targets, logical_ids={v.item.logical_id for v in plan.versions})
+    logical_ids = {v.item.logical_id for v in plan.versions}
     patient_id = plan.submission.submission_set.patient_id
-    record = unit.record.find(patient_id) if patient_id else None
-    admission.lock_all(unit, keys | ({record.patient_key} if record else set()))
+
+    def owners() -> set[int]:
+        record = unit.record.find(patient_id) if patient_id else None
+        held = unit.registry.locate(entry_uuids=targets, logical_ids=logical_ids)
+        return held | ({record.patient_key} if record else set())
+
+    admission.lock_owners(unit, owners)
 
 
 def hidden(actor: RegistryActor, unit: RegistryUnit, caller: Caller, objects: Iterable[StoredObject]) -> set[str]:

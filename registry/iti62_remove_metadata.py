@@ -69,7 +69,7 @@ def remove(
     """
     found = list(findings)
     with actor.database.write() as unit:
-        admission.lock_all(unit, unit.registry.locate(entry_uuids=ids))
+        admission.lock_owners(unit, lambda: unit.registry.locate(entry_uuids=ids))
         known = unit.registry.known(ids)
         refusals = _refusals(actor, unit, caller, known.values())
         if refusals:
