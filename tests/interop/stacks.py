@@ -49,10 +49,11 @@ class Zeep:
         return set(self._ports)
 
     def call(self, operation: str, patient_id: str, **content: Any) -> Any:
-        """One operation with the card's assertion in its header, and zeep's own answer."""
-        security = etree.fromstring(self.source.security(patient_id))
+        """One operation with the card's assertion in its header, where the domain wants one, and zeep's own answer."""
+        signed = self.source.security(patient_id)
+        headers = [etree.fromstring(signed)] if signed else []
         service, port, name = self._ports[operation]
-        return self.client.bind(service, port)[name](_soapheaders=[security], **content)
+        return self.client.bind(service, port)[name](_soapheaders=headers, **content)
 
     def answer(self, operation: str, patient_id: str, arguments: dict[str, Any]) -> Answer:
         """The same, as every stack gives it."""
