@@ -10,6 +10,7 @@ from registry import (
     iti42_register,
     iti51_multi_patient_query,
     iti57_update_document_set,
+    iti61_register_on_demand,
     iti62_remove_metadata,
     iti92_restricted_update,
     reconcile,
@@ -20,9 +21,11 @@ from xds.wire.exchange import Transaction
 
 PUBLIC = (
     iti42_register,
+    iti61_register_on_demand,
     iti18_stored_query,
     iti51_multi_patient_query,
     iti57_update_document_set,
+    iti61_register_on_demand,
     iti62_remove_metadata,
     iti92_restricted_update,
 )

@@ -25,6 +25,7 @@ IHE = "urn:ihe:iti:2007:"
 ACTIONS = {
     Actor.REGISTRY: {
         "DocumentRegistry_RegisterDocumentSet-b": f"{IHE}RegisterDocumentSet-b",
+        "DocumentRegistry_RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry",
         "DocumentRegistry_RegistryStoredQuery": f"{IHE}RegistryStoredQuery",
         "DocumentRegistry_MultiPatientStoredQuery": "urn:ihe:iti:2009:MultiPatientStoredQuery",
         "DocumentRegistry_UpdateDocumentSet": "urn:ihe:iti:2010:UpdateDocumentSet",
@@ -37,6 +38,10 @@ ACTIONS = {
         "DocumentRepository_RemoveDocuments": "urn:ihe:iti:2017:RemoveDocuments",
     },
 }
+RESPONSES = {
+    "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentResponse",
+}
+"""Answers that are not called like their request with ``Response`` at its end (E-01)."""
 SLOT = {"name": "$XDSDocumentEntryPatientId", "ValueList": {"Value": ["'42'"]}}
 
 
@@ -118,16 +123,20 @@ def test_description_loads_as_served(actor: Actor) -> None:
 
 @pytest.mark.parametrize("actor", Actor)
 def test_every_input_and_output_states_its_action_twice(actor: Actor) -> None:
-    """Both spellings of the attribute, equal, and the answer's is the request's with ``Response``."""
+    """Both spellings of the attribute, equal, and the answer's is the request's with ``Response``.
+
+    Rule: E-01
+    """
     root = etree.fromstring(schema.wsdl(actor, endpoint(actor)))
     stated = {}
     for operation in root.iterfind(f"{WSDL}portType/{WSDL}operation"):
-        for tag, suffix in (("input", ""), ("output", "Response")):
+        action = ACTIONS[actor][operation.get("name")]
+        for tag, wanted in (("input", action), ("output", RESPONSES.get(action, action + "Response"))):
             node = operation.find(WSDL + tag)
             assert node is not None
             old = node.get("{http://www.w3.org/2006/05/addressing/wsdl}Action")
             new = node.get("{http://www.w3.org/2007/05/addressing/metadata}Action")
-            assert old == new == ACTIONS[actor][operation.get("name")] + suffix
+            assert old == new == wanted
             stated[operation.get("name")] = True
     assert set(stated) == set(ACTIONS[actor])
 
