@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from registry.actor import RegistryActor
 from repository.actor import RepositoryActor
 from repository.store import HeldDocument
+from xds.namespaces import ON_DEMAND
 
 SHOWN = 20
 
@@ -72,7 +73,7 @@ def compare(registry: RegistryActor, repository: RepositoryActor, *, full: bool)
     registered: dict[tuple[str, str], int | None] = {}
     with registry.database.read() as registry_unit:
         for entry in registry_unit.registry.every_entry():
-            if entry.repository_unique_id == repository.unique_id:
+            if entry.repository_unique_id == repository.unique_id and entry.object_type != ON_DEMAND:
                 report.entries += 1
                 registered[entry.unique_id, entry.hash.lower()] = entry.size
     with repository.database.read() as unit:

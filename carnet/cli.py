@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-OPERATOR = ("init", "serve", "check", "patient", "log", "remove")
+OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "remove")
 CREDENTIALS = ("pki", "card")
 PROFESSIONAL = ("send", "query", "retrieve")
 TESTER = ("demo", "bench")
@@ -27,7 +27,7 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"carnet.commands.{cmd_name}")
+        module = importlib.import_module(f"carnet.commands.{cmd_name.replace('-', '_')}")
         command = module.command
         return command if isinstance(command, click.Command) else None
 

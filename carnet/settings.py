@@ -84,6 +84,11 @@ class Repository(Section):
     registry_timeout: float = Field(30.0, description="longest wait for the registry, seconds", gt=0)
     http_port: int = Field(0, description=HTTP_PORT, ge=0, le=65535)
     max_documents: int = Field(100, description="documents in one ITI-43 request", ge=1)
+    on_demand: list[str] = Field(
+        default_factory=lambda: ["repository.on_demand_summary:RecordSummary"],
+        description="providers of on-demand documents, each module:Class",
+    )
+    keep_snapshots: bool = Field(True, description="store and register every on-demand document that is retrieved")
     grace: float = Field(
         900.0, description="age at which an unfinished deposit is swept, seconds; above the life of an assertion", gt=0
     )

@@ -25,6 +25,7 @@ from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
 from carnet.mllp import PatientFeed
+from carnet.providers import providers_of
 from carnet.replies import deliveries_of
 from carnet.settings import Settings
 from carnet.syslog import Header, SyslogChannel
@@ -49,6 +50,12 @@ from xds.wire.faults import FAILED_AUTHENTICATION, SoapFault, security_fault
 from xds.wire.service import SoapService
 
 log = logging.getLogger("carnet.wiring")
+
+REGISTRATIONS = {
+    "urn:ihe:iti:2007:RegisterDocumentSet-b": "ITI-42",
+    "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "ITI-61",
+}
+"""Actions that only our own repositories may send, unless the registry takes direct registrations."""
 
 REGISTRY_NODE, REPOSITORY_NODE = "registry", "repository"
 """Names our own servers' certificates are issued to."""
@@ -153,10 +160,9 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
             return verifier.authenticate_node(exchange.peer.certificate)
         if from_node and action.endswith(":DeleteDocumentSet"):
             return verifier.authenticate_node(exchange.peer.certificate)
-        if action.endswith(":RegisterDocumentSet-b") and not from_node and not is_direct:
-            raise security_fault(
-                FAILED_AUTHENTICATION, "ITI-42 from a peer that is not one of our repositories", "node"
-            )
+        if action in REGISTRATIONS and not from_node and not is_direct:
+            detail = f"{REGISTRATIONS[action]} from a peer that is not one of our repositories"
+            raise security_fault(FAILED_AUTHENTICATION, detail, "node")
         if exchange.on_behalf and _is_node(verifier, Peer(certificate=exchange.on_behalf)):
             raise security_fault(FAILED_AUTHENTICATION, "a node acts on behalf of a node", "node")
         own = None if action.endswith(":RetrieveDecision") else exchange.peer.certificate
@@ -211,7 +217,7 @@ def link_of(settings: Settings, local: SoapService | None = None) -> SoapRegistr
         certificate = ssl.PEM_cert_to_DER_cert(_first_certificate(settings.pki / "servers" / f"{REPOSITORY_NODE}.pem"))
         peer = Peer(address="local", certificate=certificate)
         return SoapRegistryLink(
-            LocalTransport(local, peer, "https://localhost/services/registry/iti42"),
+            LocalTransport(local, peer, "https://localhost/services/registry"),
             LocalTransport(local, peer, "https://localhost/internal/registry"),
         )
     context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.pki / "trust" / "ca.pem")
@@ -219,7 +225,7 @@ def link_of(settings: Settings, local: SoapService | None = None) -> SoapRegistr
     base, timeout = settings.registry_url, settings.repository.registry_timeout
     limits = limits_of(settings)
     return SoapRegistryLink(
-        SoapClient(f"{base}/services/registry/iti42", context, timeout=timeout, limits=limits),
+        SoapClient(f"{base}/services/registry", context, timeout=timeout, limits=limits),
         SoapClient(f"{base}/internal/registry", context, timeout=timeout, limits=limits),
     )
 
@@ -245,6 +251,8 @@ def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -
         domains=source,
         policy=policy_of(settings, source.current),
         max_documents=settings.repository.max_documents,
+        providers=providers_of(settings, domain_of(settings)),
+        keeps_snapshots=settings.repository.keep_snapshots,
     )
 
 
@@ -317,7 +325,7 @@ def audit_node(settings: Settings) -> atna.Node:
         source_id=settings.audit.source_id,
         site=settings.audit.site,
         endpoints={REGISTRY_NODE: settings.registry_url, REPOSITORY_NODE: settings.repository_url},
-        forwards={"ITI-42": f"{settings.registry_url}/services/registry/iti42"},
+        forwards={"ITI-42": f"{settings.registry_url}/services/registry"},
     )
 
 

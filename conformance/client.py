@@ -3,7 +3,7 @@
 Each call signs an assertion for its patient (kept and reused until it is ``renew_after`` old), sends one
 message over mutual TLS and reads the answer. Documents stream both ways.
 
-Clause: ITI TF-2 3.18, 3.41, 3.42, 3.43, 3.40
+Clause: ITI TF-2 3.18, 3.41, 3.42, 3.43, 3.61, 3.40
 """
 
 from __future__ import annotations
@@ -55,12 +55,17 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Retrieved:
-    """One document of a retrieve; ``received`` is what its sink returned."""
+    """One document of a retrieve; ``received`` is what its sink returned.
+
+    An on-demand document has a new uniqueId, and where it was kept as a snapshot the repository that holds it.
+    """
 
     unique_id: str
     repository_unique_id: str
     mime_type: str
     received: object
+    new_unique_id: str = ""
+    new_repository_unique_id: str = ""
 
 
 @dataclass(kw_only=True)
@@ -143,8 +148,15 @@ class Client:
 
         Entries carry hash, size and repositoryUniqueId themselves. Raises FaultReceived, PeerUnreachable.
         """
+        return self._submit("urn:ihe:iti:2007:RegisterDocumentSet-b", submission, security)
+
+    def register_on_demand(self, submission: Submission, *, security: bytes | None = None) -> Outcome:
+        """ITI-61, under the same conditions. Entries name the repository that makes the documents."""
+        return self._submit("urn:ihe:iti:2010:RegisterOnDemandDocumentEntry", submission, security)
+
+    def _submit(self, action: str, submission: Submission, security: bytes | None) -> Outcome:
         answer = self._registry.call(
-            "urn:ihe:iti:2007:RegisterDocumentSet-b",
+            action,
             [write.submit_objects_request(submission)],
             security=self.security(submission.submission_set.patient_id) if security is None else security,
         )
@@ -223,7 +235,10 @@ class Client:
             part = answer.parts[document.content_id]
             part.claimed = True
             items.append(
-                Retrieved(document.document_unique_id, document.repository_unique_id, document.mime_type, part.received)
+                Retrieved(
+                    document.document_unique_id, document.repository_unique_id, document.mime_type, part.received,
+                    document.new_document_unique_id, document.new_repository_unique_id,
+                )
             )
         answer.discard()
         return Outcome(response.status, tuple(response.errors)), items

@@ -11,6 +11,7 @@ from registry import (
     iti44_patient_feed_v3,
     iti51_multi_patient_query,
     iti57_update_document_set,
+    iti61_register_on_demand,
     iti62_remove_metadata,
     iti92_restricted_update,
     reconcile,
@@ -24,6 +25,7 @@ PUBLIC = (
     iti18_stored_query,
     iti51_multi_patient_query,
     iti57_update_document_set,
+    iti61_register_on_demand,
     iti62_remove_metadata,
     iti92_restricted_update,
 )

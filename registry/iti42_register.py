@@ -38,7 +38,7 @@ def transaction(actor: RegistryActor) -> Transaction:
         response_action="urn:ihe:iti:2007:RegisterDocumentSet-bResponse",
         body=f"{{{LCM}}}SubmitObjectsRequest",
         mtom=False,
-        handle=lambda exchange: register(actor, exchange),
+        handle=lambda exchange: register(actor, exchange, Stage.REGISTER),
         refuse=refuse,
         schema_error=ErrorCode.XDSRegistryMetadataError,
         internal_error=ErrorCode.XDSRegistryError,
@@ -49,16 +49,18 @@ def refuse(exchange: Exchange, findings: Sequence[Finding]) -> Reply:
     return Reply([registry_response(RESPONSE_FAILURE, findings, exchange.trace_id)])
 
 
-def register(actor: RegistryActor, exchange: Exchange) -> Reply:
-    """Check and store one submission.
+def register(actor: RegistryActor, exchange: Exchange, stage: Stage) -> Reply:
+    """Check and store one submission; ``stage`` says by which transaction, ITI-42 or ITI-61.
+
+    Values are stored as they are, also those of a document that does not exist yet (R-188).
 
     Raises Refused with every finding; then nothing is stored but the access-log line of the refusal.
-    Clause: ITI TF-2 3.42.4.1.3, 3.42.4.2
+    Clause: ITI TF-2 3.42.4.1.3, 3.42.4.2, 3.61.4.1.3
     """
     caller: Caller = exchange.caller
     submission, findings = read_submission(exchange.body, Actor.REGISTRY)
     findings += _unsaid(findings, check_submission(
-        submission, actor.domain, Actor.REGISTRY, stage=Stage.REGISTER, repositories=actor.repositories
+        submission, actor.domain, Actor.REGISTRY, stage=stage, repositories=actor.repositories
     ))
     with actor.database.write() as unit:
         record = admission.locked(unit, submission.submission_set.patient_id)
@@ -72,7 +74,7 @@ def register(actor: RegistryActor, exchange: Exchange) -> Reply:
         if record is not None and not has_errors(findings):
             rules.apply(submission, unit.registry, record.patient_key, actor.clock().strftime("%Y%m%d%H%M%S"))
         reason = refusal.logged if refusal else next((f for f in findings if f.is_error), None)
-        _write_line(unit, exchange, record, submission, reason)
+        _write_line(unit, exchange, stage, record, submission, reason)
     if has_errors(findings):
         raise Refused(findings)
     return Reply([registry_response(RESPONSE_SUCCESS, findings, exchange.trace_id)])
@@ -94,13 +96,18 @@ def _state(
 
 
 def _write_line(
-    unit: RegistryUnit, exchange: Exchange, record: Record | None, submission: Submission, refused_by: Finding | None
+    unit: RegistryUnit,
+    exchange: Exchange,
+    stage: Stage,
+    record: Record | None,
+    submission: Submission,
+    refused_by: Finding | None,
 ) -> None:
     unit.audit.append(
         access_log.deposit(
             exchange.caller,
             trace_id=exchange.trace_id,
-            event=NAME,
+            event=stage.value,
             patient_key=record.patient_key if record else None,
             patient_id=submission.submission_set.patient_id,
             documents=[e.unique_id for e in submission.entries],

@@ -12,7 +12,7 @@ Clause: ITI TF-2 3.43.4.1.3; shape after IHE ITI Secure Retrieve (decision at th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import quoteattr
 
 from guard.audit import access_log
@@ -21,6 +21,7 @@ from guard.credentials.caller import Caller
 from guard.policy.facts import EVERYTHING, Action
 from record.facts import entry_facts, facts_for
 from registry.actor import RegistryActor
+from registry.on_demand import decision_on_demand, snapshots_of
 from registry.store import EntryCriteria, RegistryUnit
 from xds.errors import ErrorCode, Finding
 from xds.model import DocumentEntry
@@ -63,6 +64,8 @@ class Verdict:
     patient_id: str = ""
     reason: str = ""
     clause: str = ""
+    snapshots: tuple[str, ...] = ()
+    """of an on-demand document: entryUUIDs of those that a new one replaces"""
 
 
 def decide(actor: RegistryActor, exchange: Exchange) -> Reply:
@@ -107,9 +110,14 @@ def _verdict(actor: RegistryActor, unit: RegistryUnit, caller: Caller, repositor
         if decision.allowed and entry.repository_unique_id != repository:
             reason, clause = "the document is held by another repository", "ITI TF-2 3.43.4.1.3"
         elif decision.allowed and entry.object_type == ON_DEMAND and entry.status == DEPRECATED:
+            # R-126
             reason, clause = "the on-demand document is no longer offered", "ITI TF-2 3.43.4.1.3"
         elif decision.allowed:
-            return Verdict(unique_id, entry, patient_key, record.patient_id, reason, clause)
+            verdict = Verdict(unique_id, entry, patient_key, record.patient_id, reason, clause)
+            if entry.object_type != ON_DEMAND:
+                return verdict
+            maker = caller if actor.domain.policy else None
+            return replace(verdict, snapshots=snapshots_of(unit, patient_key, entry, maker))
         denied = Verdict(unique_id, None, patient_key, record.patient_id, reason, clause)
     return denied
 
@@ -130,6 +138,8 @@ def _decision(verdict: Verdict) -> str:
     if verdict.entry is None:
         return f'<Decision uniqueId={quoteattr(verdict.unique_id)} permitted="false"/>'
     entry = verdict.entry
+    if entry.object_type == ON_DEMAND:
+        return decision_on_demand(entry, verdict.snapshots)
     return (
         f'<Decision uniqueId={quoteattr(verdict.unique_id)} permitted="true" hash={quoteattr(entry.hash.lower())} '
         f'size="{entry.size or 0}" mimeType={quoteattr(entry.mime_type)} entryUUID={quoteattr(entry.entry_uuid)}/>'

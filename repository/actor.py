@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from guard.policy.decision import Policy
+from repository.on_demand import OnDemandProvider
 from repository.registry_link import RegistryLink
 from repository.store import DocumentStore, RepositoryDatabase
 from xds.domain import AffinityDomain
@@ -18,8 +19,9 @@ class RepositoryActor:
     """One repository.
 
     ``unique_id`` is its OID (repositoryUniqueId). ``max_documents`` bounds one retrieve request.
-    ``clock`` gives seconds since the epoch. ``under_way`` holds the trace ids of deposits that are stored and not
-    yet answered: how they ended is not known, so nobody is told of them.
+    ``clock`` gives seconds since the epoch. ``providers`` make its on-demand documents, by name; ``keeps_snapshots``
+    says whether what they make is stored and registered. ``under_way`` holds the trace ids of deposits that are stored
+    and not yet answered: how they ended is not known, so nobody is told of them.
     """
 
     unique_id: str
@@ -29,6 +31,8 @@ class RepositoryActor:
     domains: DomainSource
     policy: Policy
     max_documents: int = 100
+    providers: Mapping[str, OnDemandProvider] = field(default_factory=dict)
+    keeps_snapshots: bool = True
     clock: Callable[[], float] = time.time
     under_way: set[str] = field(default_factory=set)
 

@@ -14,17 +14,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from guard.audit import access_log
-from guard.audit.particulars import particulars
+from repository import deposit
 from repository.actor import RepositoryActor
-from repository.registry_link import Asker, Registered, RegistryUnavailable
-from repository.store import HeldDocument, Staged
+from repository.store import Staged
 from xds.check.context import Stage
 from xds.check.submission import check_submission
 from xds.ebxml.completion import FILLED, completed
 from xds.ebxml.read import read_submission
 from xds.ebxml.tree import reference
-from xds.ebxml.write import Problem, registry_response
+from xds.ebxml.write import registry_response
 from xds.errors import Actor, ErrorCode, Finding, Refused, has_errors
 from xds.model import DocumentEntry, Submission
 from xds.namespaces import LCM, RESPONSE_FAILURE, RESPONSE_SUCCESS, XDS
@@ -85,18 +83,19 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     findings += _receive(actor, exchange, documents, unreadable)
     findings += _match(submission, documents, unreadable)
     if has_errors(findings):
-        _log(actor, exchange, submission, next(f for f in findings if f.is_error))
+        deposit.log(actor, exchange, NAME, submission, next(f for f in findings if f.is_error))
         raise Refused(findings)
     submission.as_received = completed(request, {
         e.entry_uuid: {"repositoryUniqueId": actor.unique_id, "size": str(e.size), "hash": e.hash}
         for e in submission.entries
     })
-    actor.under_way.add(exchange.trace_id)
-    try:
-        kept = _keep(actor, exchange, submission, documents)
-        return _register(actor, exchange, submission, kept, findings)
-    finally:
-        actor.under_way.discard(exchange.trace_id)
+    for document in documents:
+        document.part.claimed = True
+    with deposit.under_way(actor, exchange):
+        kept = deposit.keep(actor, exchange, NAME, submission, {d.document_id: d.staged for d in documents})
+        answer = deposit.register(actor, exchange, NAME, submission, kept, findings)
+    status = RESPONSE_SUCCESS if answer.is_success else RESPONSE_FAILURE
+    return Reply([registry_response(status, [*findings, *answer.errors], exchange.trace_id)])
 
 
 def _receive(
@@ -164,127 +163,3 @@ def _compare(entry: DocumentEntry, staged: Staged) -> Iterator[Finding]:
         yield problem("R-045", METADATA, subject, "size", found=str(entry.size),
                       expected=f"{staged.size}, the number of received bytes")
     entry.hash, entry.size = staged.sha1, staged.size
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """The documents of a deposit, and the number of its line in the access log."""
-
-    held: list[HeldDocument]
-    line: int
-
-
-def _keep(
-    actor: RepositoryActor, exchange: Exchange, submission: Submission, documents: Sequence[Document]
-) -> Kept:
-    """Make the bytes permanent, then their rows and the log line in one transaction (A-4).
-
-    On any failure none of the bytes stays.
-    """
-    entries = {e.entry_uuid: e for e in submission.entries}
-    held = []
-    for document in documents:
-        entry = entries[document.document_id]
-        entry.repository_unique_id = actor.unique_id
-        held.append(
-            HeldDocument(
-                key=document.staged.key,
-                unique_id=entry.unique_id,
-                sha1=document.staged.sha1,
-                size=document.staged.size,
-                mime_type=entry.mime_type,
-                submission_unique_id=submission.submission_set.unique_id,
-                received_at=actor.clock(),
-            )
-        )
-    for document in documents:
-        document.part.claimed = True
-    try:
-        actor.documents.keep([d.staged for d in documents])
-        with actor.database.write() as unit:
-            unit.documents.add(held)
-            line = unit.audit.append(_line(exchange, submission, None, sent_on="ITI-42"))
-    except BaseException:
-        actor.documents.discard(h.key for h in held)
-        raise
-    return Kept(held, line)
-
-
-def _register(
-    actor: RepositoryActor,
-    exchange: Exchange,
-    submission: Submission,
-    kept: Kept,
-    findings: Sequence[Finding],
-) -> Reply:
-    """Clause: ITI TF-2 3.41.4.1.3 (A-5, A-6, A-7 of our rules)"""
-    try:
-        asker = Asker(exchange.caller.assertion, exchange.peer.certificate, exchange.trace_id)
-        answer = actor.registry.register(submission, asker)
-    except RegistryUnavailable as unavailable:
-        finding = problem(
-            "A-6", ErrorCode.XDSRegistryNotAvailable, "the registry", found=str(unavailable),
-            expected=(
-                "an answer; the outcome is unknown: repeat, and XDSDuplicateUniqueIdInRegistry will mean it was done"
-                if unavailable.outcome_unknown
-                else "an answer; nothing was stored: repeat later"
-            ),
-        )
-        if unavailable.outcome_unknown:
-            _log(actor, exchange, submission, finding, kept.line)
-        else:
-            _withdraw(actor, exchange, submission, kept, finding)
-        raise Refused([*findings, finding]) from unavailable
-    problems: list[Problem] = [*findings, *answer.errors]
-    if not answer.is_success:
-        _withdraw(actor, exchange, submission, kept, _refused_by(answer))
-        return Reply([registry_response(RESPONSE_FAILURE, problems, exchange.trace_id)])
-    return Reply([registry_response(RESPONSE_SUCCESS, problems, exchange.trace_id)])
-
-
-def _refused_by(answer: Registered) -> Finding:
-    """The registry's first error, for the log: its code alone, the text may name the patient."""
-    code = next((e.code for e in answer.errors if e.is_error), ErrorCode.XDSRegistryError.value)
-    return Finding(code=ErrorCode.XDSRegistryError, subject="the registry", expected=f"no {code} from the registry")
-
-
-def _withdraw(
-    actor: RepositoryActor,
-    exchange: Exchange,
-    submission: Submission,
-    kept: Kept,
-    finding: Finding,
-) -> None:
-    """Rows first, bytes after: a crash in between leaves only bytes without a row, which the sweep removes."""
-    keys = [h.key for h in kept.held]
-    with actor.database.write() as unit:
-        unit.documents.remove(keys)
-        unit.audit.append(_line(exchange, submission, finding, sent_on="ITI-42"), replaces=kept.line)
-    actor.documents.discard(keys)
-
-
-def _log(
-    actor: RepositoryActor, exchange: Exchange, submission: Submission, finding: Finding, kept_line: int = 0
-) -> None:
-    """``kept_line`` is the line the deposit was stored with, 0 when it never got so far."""
-    with actor.database.write() as unit:
-        line = _line(exchange, submission, finding, sent_on="ITI-42" if kept_line else "")
-        unit.audit.append(line, replaces=kept_line)
-
-
-def _line(
-    exchange: Exchange, submission: Submission, refused_by: Finding | None, sent_on: str = ""
-) -> access_log.AccessLine:
-    """``sent_on`` is the transaction the registry was asked with, "" when it was not asked."""
-    return access_log.deposit(
-        exchange.caller,
-        trace_id=exchange.trace_id,
-        event=NAME,
-        patient_key=None,
-        patient_id=submission.submission_set.patient_id,
-        documents=[e.unique_id for e in submission.entries],
-        submission_unique_id=submission.submission_set.unique_id,
-        peer=exchange.peer.address,
-        refused_by=refused_by,
-        particulars=particulars(exchange, sent_on=sent_on),
-    )

@@ -3,7 +3,7 @@
 The registry decides, this actor enforces: bytes leave only for a document the registry has just
 permitted to this caller, and only those bytes whose hash the registry names. What is masked, withheld,
 removed or unknown gets one and the same answer. The caller's credential is verified by the registry, which decides;
-here only when the registry has not answered.
+here only when the registry has not answered, or when an on-demand document is to be made for him.
 
 Clause: ITI TF-2 3.43
 """
@@ -17,12 +17,13 @@ from uuid import uuid4
 from guard.audit import access_log
 from guard.audit.particulars import particulars
 from guard.credentials.token import presented
+from repository import on_demand_retrieve
 from repository.actor import RepositoryActor
 from repository.registry_link import Asker, Permit, RegistryUnavailable
-from repository.store import RepositoryUnit
+from repository.store import RepositoryUnit, readings
 from xds.ebxml.read import read_retrieve_request
 from xds.ebxml.write import retrieve_response
-from xds.errors import ErrorCode, Finding, Refused
+from xds.errors import ErrorCode, Finding, Refused, has_errors
 from xds.model.messages import DocumentRequest, RetrievedDocument
 from xds.namespaces import RESPONSE_FAILURE, RESPONSE_PARTIAL, RESPONSE_SUCCESS, XDS
 from xds.wire.exchange import Exchange, OutgoingPart, Reply, Transaction
@@ -56,8 +57,11 @@ class Served:
     """One document on its way out; its file is already open."""
 
     request: DocumentRequest
-    permit: Permit
+    mime_type: str
+    size: int
     chunks: Callable[[], Iterator[bytes]]
+    new_repository_unique_id: str = ""
+    new_document_unique_id: str = ""
 
 
 def retrieve(actor: RepositoryActor, exchange: Exchange) -> Reply:
@@ -87,10 +91,44 @@ def retrieve(actor: RepositoryActor, exchange: Exchange) -> Reply:
     with actor.database.read() as unit:
         for request in mine:
             permit = permits.get(request.document_unique_id)
+            if permit is not None and permit.on_demand is not None:
+                continue
             found = _open(actor, unit, request, permit) if permit else _unknown_document(request)
             served.append(found) if isinstance(found, Served) else findings.append(found)
-    status = RESPONSE_SUCCESS if not findings else RESPONSE_PARTIAL if served else RESPONSE_FAILURE
+    for request in mine:
+        permit = permits.get(request.document_unique_id)
+        if permit is not None and permit.on_demand is not None:
+            _make(actor, exchange, request, permit, served, findings)
+    status = RESPONSE_SUCCESS if not has_errors(findings) else RESPONSE_PARTIAL if served else RESPONSE_FAILURE
     return _reply(exchange, status, findings, served)
+
+
+def _make(
+    actor: RepositoryActor,
+    exchange: Exchange,
+    request: DocumentRequest,
+    permit: Permit,
+    served: list[Served],
+    findings: list[Finding],
+) -> None:
+    """An on-demand document: one more served, or one more finding. Clause: ITI TF-2 3.43.4.1.3"""
+    assert permit.on_demand is not None
+    try:
+        made = on_demand_retrieve.make(actor, exchange, permit.on_demand, permit)
+    except Refused as refused:
+        findings += refused.findings
+        return
+    findings += made.warnings
+    served.append(
+        Served(
+            request,
+            permit.mime_type,
+            made.size,
+            made.chunks,
+            made.new_repository_unique_id,
+            made.new_document_unique_id,
+        )
+    )
 
 
 def _permits(actor: RepositoryActor, exchange: Exchange, mine: Sequence[DocumentRequest]) -> dict[str, Permit]:
@@ -125,7 +163,7 @@ def _open(actor: RepositoryActor, unit: RepositoryUnit, request: DocumentRequest
     for held in unit.documents.find(request.document_unique_id):
         if held.sha1 == permit.sha1:
             try:
-                return Served(request, permit, _readings(actor, held.key))
+                return Served(request, permit.mime_type, permit.size, readings(actor.documents, held.key))
             except FileNotFoundError:
                 continue
     if unit.documents.is_buried(request.document_unique_id, permit.sha1):
@@ -139,15 +177,6 @@ def _open(actor: RepositoryActor, unit: RepositoryUnit, request: DocumentRequest
         clause="ITI TF-2 3.43.4.1.3",
         location=request.document_unique_id,
     )
-
-
-def _readings(actor: RepositoryActor, key: str) -> Callable[[], Iterator[bytes]]:
-    """Gives the bytes from the start at each call. The file is open now, so that the first reading cannot miss it.
-
-    Raises FileNotFoundError.
-    """
-    opened = [actor.documents.open(key)]
-    return lambda: opened.pop() if opened else actor.documents.open(key)
 
 
 def _unknown_document(request: DocumentRequest) -> Finding:
@@ -208,9 +237,11 @@ def _reply(exchange: Exchange, status: str, findings: Sequence[Finding], served:
                 home_community_id=item.request.home_community_id,
                 repository_unique_id=item.request.repository_unique_id,
                 document_unique_id=item.request.document_unique_id,
-                mime_type=item.permit.mime_type,
+                mime_type=item.mime_type,
                 content_id=content_id,
+                new_repository_unique_id=item.new_repository_unique_id,
+                new_document_unique_id=item.new_document_unique_id,
             )
         )
-        parts.append(OutgoingPart(content_id, item.permit.mime_type, item.permit.size, item.chunks))
+        parts.append(OutgoingPart(content_id, item.mime_type, item.size, item.chunks))
     return Reply(retrieve_response(status, findings, documents, exchange.trace_id), parts)

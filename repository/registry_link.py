@@ -1,10 +1,10 @@
-"""How a repository reaches a registry: ITI-42, and the two internal questions.
+"""How a repository reaches a registry: ITI-42, ITI-61, ITI-18, and the two internal questions.
 
 One class over two transports: HTTPS to a registry elsewhere, or the registry's own service called in
 this process. The bytes are the same, so every deposit behaves the same over both. The caller's signed
 assertion travels along; the repository's certificate says which node is asking.
 
-Clause: ITI TF-2 3.42, 3.43.4.1.3
+Clause: ITI TF-2 3.18, 3.42, 3.43.4.1.3, 3.61
 """
 
 from __future__ import annotations
@@ -14,15 +14,24 @@ from dataclasses import dataclass
 from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
 
+from lxml import etree
+
 from guard.audit.particulars import Particulars
 from guard.credentials.vihf import security_header
-from xds.ebxml.read import read_registry_response
-from xds.ebxml.write import submit_objects_request
-from xds.model import Submission
+from xds.check.query_params import quote, quote_list
+from xds.ebxml.objects import read_entry
+from xds.ebxml.read import read_query_response, read_registry_response
+from xds.ebxml.tree import Report
+from xds.ebxml.write import adhoc_query_request, submit_objects_request
+from xds.errors import Actor
+from xds.model import DocumentEntry, RegistryObject, Submission
 from xds.model.messages import ReceivedError
-from xds.namespaces import INTERNAL, RESPONSE_SUCCESS
+from xds.namespaces import APPROVED, INTERNAL, RESPONSE_SUCCESS, RIM
 from xds.wire.client import Answer, BadAnswer, FaultReceived, PeerUnreachable, Transport
 from xds.wire.faults import SoapFault
+
+FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
+GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 
 
 class RegistryUnavailable(Exception):
@@ -46,12 +55,18 @@ class Registered:
 
 @dataclass(frozen=True, slots=True)
 class Permit:
-    """A document the caller may read, as the registry describes it. ``sha1`` is lower-case hex."""
+    """A document the caller may read, as the registry describes it. ``sha1`` is lower-case hex.
+
+    ``on_demand`` is the entry of a document that is yet to be made, and ``snapshots`` are the entryUUIDs of
+    those made of it before that a new one replaces; then there is no hash and no size.
+    """
 
     unique_id: str
     sha1: str
     size: int
     mime_type: str
+    on_demand: DocumentEntry | None = None
+    snapshots: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +81,14 @@ class Asker:
 class RegistryLink(Protocol):
     def register(self, submission: Submission, asker: Asker) -> Registered:
         """Raises RegistryUnavailable."""
+        ...
+
+    def register_on_demand(self, submission: Submission, asker: Asker) -> Registered:
+        """ITI-61. Raises RegistryUnavailable."""
+        ...
+
+    def latest(self, patient_id: str, most: int, asker: Asker) -> list[DocumentEntry]:
+        """At most ``most`` Approved stable documents the caller finds, newest first. Raises RegistryUnavailable."""
         ...
 
     def decide(
@@ -84,20 +107,54 @@ class RegistryLink(Protocol):
 
 
 class SoapRegistryLink:
-    """The one implementation. ``register`` and ``internal`` are transports to the registry's two addresses."""
+    """The one implementation. ``services`` and ``internal`` are transports to the registry's two addresses."""
 
-    def __init__(self, register: Transport, internal: Transport):
-        self._register = register
+    def __init__(self, services: Transport, internal: Transport):
+        self._services = services
         self._internal = internal
 
     def register(self, submission: Submission, asker: Asker) -> Registered:
-        body = [submit_objects_request(submission)]
+        return self._submit("urn:ihe:iti:2007:RegisterDocumentSet-b", submission, asker)
+
+    def register_on_demand(self, submission: Submission, asker: Asker) -> Registered:
+        return self._submit("urn:ihe:iti:2010:RegisterOnDemandDocumentEntry", submission, asker)
+
+    def _submit(self, action: str, submission: Submission, asker: Asker) -> Registered:
         try:
-            answer = _call(self._register, "urn:ihe:iti:2007:RegisterDocumentSet-b", body, asker)
+            answer = _call(self._services, action, [submit_objects_request(submission)], asker)
         except FaultReceived as error:
             raise _refused(error) from error
         status, errors = read_registry_response(answer.body)
         return Registered(status == RESPONSE_SUCCESS, tuple(errors))
+
+    def latest(self, patient_id: str, most: int, asker: Asker) -> list[DocumentEntry]:
+        """Identifiers first, then the entries of the newest: the answer keeps its size however long the record is."""
+        wanted = [
+            ("$XDSDocumentEntryPatientId", [quote(patient_id)]),
+            ("$XDSDocumentEntryStatus", [quote_list((APPROVED,))]),
+        ]
+        _, references = self._query(FIND_DOCUMENTS, "ObjectRef", wanted, asker)
+        newest = references[:most]
+        if not newest:
+            return []
+        named = [("$XDSDocumentEntryEntryUUID", [quote_list(newest)])]
+        objects, _ = self._query(GET_DOCUMENTS, "LeafClass", named, asker)
+        found = {o.entry_uuid: o for o in objects if isinstance(o, DocumentEntry)}
+        return [found[one] for one in newest if one in found]
+
+    def _query(
+        self, query_id: str, return_type: str, slots: list[tuple[str, list[str]]], asker: Asker
+    ) -> tuple[list[RegistryObject], list[str]]:
+        body = adhoc_query_request(query_id, return_type, slots)
+        try:
+            answer = _call(self._services, "urn:ihe:iti:2007:RegistryStoredQuery", [body], asker)
+        except FaultReceived as error:
+            raise _refused(error) from error
+        status, objects, references, errors = read_query_response(answer.body)
+        if status != RESPONSE_SUCCESS:
+            code = next((e.code for e in errors if e.is_error), status)
+            raise RegistryUnavailable(f"the registry refused the query: {code}", outcome_unknown=False)
+        return objects, references
 
     def decide(
         self, repository_unique_id: str, unique_ids: Sequence[str], asker: Asker, told: Particulars
@@ -117,9 +174,7 @@ class SoapRegistryLink:
             fault = SoapFault(error.code, error.reason, subcode=error.subcode, detail="refused by the registry")
             raise (fault if fault.is_security else _refused(error)) from error
         return {
-            e.get("uniqueId", ""): Permit(
-                e.get("uniqueId", ""), e.get("hash", ""), int(e.get("size", "0")), e.get("mimeType", "")
-            )
+            e.get("uniqueId", ""): _permit(e)
             for e in answer.body.iterfind(f"{{{INTERNAL}}}Decision")
             if e.get("permitted") == "true"
         }
@@ -132,6 +187,18 @@ class SoapRegistryLink:
         except FaultReceived as error:
             raise _refused(error) from error
         return {(e.get("uniqueId", ""), e.get("hash", "")) for e in answer.body.iterfind(f"{{{INTERNAL}}}Known")}
+
+
+def _permit(decision: etree._Element) -> Permit:
+    entries = [read_entry(e, Report(Actor.REGISTRY)) for e in decision.iterfind(f"{{{RIM}}}ExtrinsicObject")]
+    return Permit(
+        decision.get("uniqueId", ""),
+        decision.get("hash", ""),
+        int(decision.get("size", "0")),
+        decision.get("mimeType", ""),
+        entries[0] if entries else None,
+        tuple(e.get("entryUUID", "") for e in decision.iterfind(f"{{{INTERNAL}}}Snapshot")),
+    )
 
 
 def _call(transport: Transport, action: str, body: Sequence[bytes], asker: Asker | None) -> Answer:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -50,6 +50,7 @@ class DocumentStore(Protocol):
 
     def open(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
         """The bytes in chunks of at most ``chunk``; the file is closed when the iterator ends or is closed.
+        What is open stays readable to its end although its key is discarded meanwhile.
         Raises FileNotFoundError at the call, not at the first chunk."""
         ...
 
@@ -60,6 +61,15 @@ class DocumentStore(Protocol):
     def clear_staging(self, older_than: float) -> int:
         """Remove staged bytes older than so many seconds; returns how many."""
         ...
+
+
+def readings(documents: DocumentStore, key: str) -> Callable[[], Iterator[bytes]]:
+    """Gives the bytes from the start at each call. The file is open now, so that the first reading cannot miss it.
+
+    Raises FileNotFoundError.
+    """
+    opened = [documents.open(key)]
+    return lambda: opened.pop() if opened else documents.open(key)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -111,7 +111,8 @@ def endpoints(settings: Settings) -> str:
     patient = "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" if french else f"T-1001^^^&{authority}&ISO"
     add = f'carnet patient open "{patient}" --consent' if french else f'carnet patient add "{patient}"'
     more = f"--card {data}/anne.p12" + (" --structure 10B0000001" if french else "")
-    sources = "ITI-42" if acceptance.takes_direct_registration(settings, domain) else "ITI-42 from repositories"
+    direct = acceptance.takes_direct_registration(settings, domain)
+    sources = "ITI-42, ITI-61" if direct else "ITI-42, ITI-61 from repositories"
     override = "" if french else f" --patient '{patient}' --override fixtures/cda/connectathon.toml"
     here = os.path.relpath(Path(sys.executable).parent)
     path = "" if shutil.which("carnet") else f'  export PATH="$PWD/{here}:$PATH"\n'

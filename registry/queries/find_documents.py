@@ -52,7 +52,10 @@ PARAMS = (Param(PATIENT, Kind.STRING, required=True), *CRITERIA_PARAMS)
 
 
 def criteria(values: dict) -> EntryCriteria:
-    """Parameters of FindDocuments as criteria; shared by the queries that have some of them, or more."""
+    """Parameters of FindDocuments as criteria; shared by the queries that have some of them, or more.
+
+    Without $XDSDocumentEntryType on-demand entries are left out (R-187).
+    """
     codes = {field: frozenset(values[name]) for name, field in CODES.items() if name in values}
     if "$XDSDocumentEntryDocumentAvailability" in values:
         codes["document_availability"] = frozenset(values["$XDSDocumentEntryDocumentAvailability"])

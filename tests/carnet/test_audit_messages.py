@@ -82,7 +82,7 @@ def test_a_deposit_is_told_by_both_services(world: World, oracles: Path) -> None
     assert registered.head == ("ITI-42", "Import", "C", "0", "carnet-registry")
     assert provided.head == ("ITI-41", "Import", "C", "0", "carnet-repository")
     assert sent.head == ("ITI-42", "Export", "R", "0", "carnet-repository")
-    at_registry = f"{world.settings.registry_url}/services/registry/iti42"
+    at_registry = f"{world.settings.registry_url}/services/registry"
     at_repository = f"{world.settings.repository_url}/services/repository"
     person = provided.who[2] or ""
     assert person.startswith("<899700000018@") and person.endswith(">")

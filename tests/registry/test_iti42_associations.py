@@ -328,7 +328,7 @@ def test_nothing_is_appended_to_a_transformation(desk: Desk, where: str) -> None
 
 
 def test_a_snapshot_is_of_an_on_demand_entry(desk: Desk) -> None:
-    """A stable target is refused. (No on-demand entry can be registered yet.)
+    """A stable target is refused; on-demand ones are in test_iti61_register.
 
     Rule: R-074
     """

@@ -25,6 +25,7 @@ IHE = "urn:ihe:iti:2007:"
 ACTIONS = {
     Actor.REGISTRY: {
         "DocumentRegistry_RegisterDocumentSet-b": f"{IHE}RegisterDocumentSet-b",
+        "DocumentRegistry_RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry",
         "DocumentRegistry_RegistryStoredQuery": f"{IHE}RegistryStoredQuery",
         "DocumentRegistry_MultiPatientStoredQuery": "urn:ihe:iti:2009:MultiPatientStoredQuery",
         "DocumentRegistry_UpdateDocumentSet": "urn:ihe:iti:2010:UpdateDocumentSet",
@@ -42,6 +43,10 @@ ACTIONS = {
     },
 }
 ACKNOWLEDGED = f"{ns.HL7}:MCCI_IN000002UV01"
+RESPONSES = {
+    "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "urn:ihe:iti:2010:RegisterOnDemandDocumentResponse",
+}
+"""Answers that are not called like their request with ``Response`` at its end (E-01)."""
 SLOT = {"name": "$XDSDocumentEntryPatientId", "ValueList": {"Value": ["'42'"]}}
 
 
@@ -123,13 +128,15 @@ def test_description_loads_as_served(actor: Actor) -> None:
 
 @pytest.mark.parametrize("actor", Actor)
 def test_every_input_and_output_states_its_action_twice(actor: Actor) -> None:
-    """Both spellings of the attribute, equal; the answer's is the request's with ``Response``, in HL7 v3 the accept
-    acknowledgement."""
+    """Both spellings of the attribute, equal; the answer's is the request's with ``Response``, but for two.
+
+    Rule: E-01
+    """
     root = etree.fromstring(schema.wsdl(actor, endpoint(actor)))
     stated = {}
     for operation in root.iterfind(f"{WSDL}portType/{WSDL}operation"):
         asked = ACTIONS[actor][operation.get("name")]
-        answered = ACKNOWLEDGED if asked.startswith(ns.HL7) else f"{asked}Response"
+        answered = ACKNOWLEDGED if asked.startswith(ns.HL7) else RESPONSES.get(asked, f"{asked}Response")
         for tag, action in (("input", asked), ("output", answered)):
             node = operation.find(WSDL + tag)
             assert node is not None

@@ -137,6 +137,15 @@ def test_reading_fails_at_the_call(store: FileDocumentStore) -> None:
         store.open("0" * 32)
 
 
+def test_what_is_open_stays_readable(store: FileDocumentStore, tmp_path: Path) -> None:
+    """A document withdrawn or passed on once is read to its end; nothing stays on disk."""
+    data = random.Random(2).randbytes(3 * BLOCK)
+    staged = kept(store, data)
+    reading = store.open(staged.key)
+    store.discard([staged.key])
+    assert not files(tmp_path) and b"".join(reading) == data
+
+
 def test_a_reading_closes_its_file(store: FileDocumentStore) -> None:
     """At its end, and when it is given up half way or before the first chunk."""
     staged = kept(store, bytes(1000))

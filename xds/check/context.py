@@ -17,6 +17,7 @@ class Stage(StrEnum):
     PROVIDE = "ITI-41"
     REGISTER = "ITI-42"
     UPDATE = "ITI-57"
+    ON_DEMAND = "ITI-61"
 
 
 class Domain(Protocol):

@@ -91,6 +91,9 @@ def check_entry(e: DocumentEntry, context: Context) -> None:
         if context.stage is Stage.REGISTER:
             context.add("R-007", field.subject, "objectType", found="an on-demand entry",
                         expected=f"stable entries ({ns.STABLE}) in this transaction")
+    if context.stage is Stage.ON_DEMAND:
+        required = required - _STABLE_ONLY - {"repositoryUniqueId"}
+        _check_on_demand(e, field)
     if context.stage is Stage.PROVIDE:
         required = required - _SET_BY_REPOSITORY
     field.present(e, required, "R-020")
@@ -104,6 +107,20 @@ def check_entry(e: DocumentEntry, context: Context) -> None:
     repository = e.repository_unique_id
     if context.repositories and repository and repository not in context.repositories:
         field.add("R-036", "repositoryUniqueId", repository, "a repository this registry knows")
+
+
+def _check_on_demand(e: DocumentEntry, field: _Fields) -> None:
+    """What ITI-61 registers has no content yet, and a repository that will make it (R-130 to R-132).
+
+    Tolerated: legalAuthenticator, which one implementation refuses, because the framework allows it (E-11).
+    """
+    if e.object_type == ns.STABLE:
+        field.add("R-130", "objectType", "a stable entry", f"on-demand entries ({ns.ON_DEMAND}) in this transaction")
+    for name, value in (("creationTime", e.creation_time), ("hash", e.hash), ("size", e.size)):
+        if not _absent(value):
+            field.add("R-131", name, str(value), "no value: the document is made when it is retrieved")
+    if not e.repository_unique_id:
+        field.add("R-132", "repositoryUniqueId", "", "the repository that makes the document")
 
 
 def check_submission_set(s: SubmissionSet, context: Context) -> None:
