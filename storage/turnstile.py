@@ -10,10 +10,12 @@ class Turnstile:
     """One holder at a time, first come first served, no polling.
 
     A plain lock lets the thread that has just released it take it again; under load some
-    writers would then wait for seconds while others pass.
+    writers would then wait for seconds while others pass. Whoever waits longer than ``patience`` seconds gets
+    TimeoutError: the service is busy, and says so while its caller still listens.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, patience: float = 20.0) -> None:
+        self._patience = patience
         self._guard = Lock()
         self._is_taken = False
         self._waiting: deque[Lock] = deque()
@@ -27,7 +29,8 @@ class Turnstile:
             gate.acquire()
             self._waiting.append(gate)
         try:
-            gate.acquire()
+            if not gate.acquire(timeout=self._patience):
+                raise TimeoutError("too many writers before this one")
         except BaseException:
             self._leave(gate)
             raise
@@ -43,7 +46,7 @@ class Turnstile:
             self._is_taken = False
 
     def _leave(self, gate: Lock) -> None:
-        """A waiter interrupted by a signal gives up its place, or its turn if it had just come."""
+        """A waiter interrupted by a signal, or out of patience, gives up its place, or its turn if it had just come."""
         with self._guard:
             if gate in self._waiting:
                 self._waiting.remove(gate)

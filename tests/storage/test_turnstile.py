@@ -64,12 +64,13 @@ def test_an_interrupted_waiter_blocks_nobody(monkeypatch: pytest.MonkeyPatch, ha
         def __init__(self) -> None:
             self.calls = 0
 
-        def acquire(self) -> None:
+        def acquire(self, timeout: float = -1) -> bool:
             self.calls += 1
             if self.calls == 2:
                 if has_come:
                     turn.__exit__()
                 raise KeyboardInterrupt
+            return True
 
         def release(self) -> None:
             return
@@ -89,3 +90,15 @@ def test_an_interrupted_waiter_blocks_nobody(monkeypatch: pytest.MonkeyPatch, ha
 
     threading.Thread(target=enter, daemon=True).start()
     assert done.wait(5)
+
+
+def test_who_waits_too_long_is_told_and_blocks_nobody() -> None:
+    """A busy service says so while its caller still listens; the turn goes to the next all the same."""
+    turn = Turnstile(patience=0.02)
+    with turn:
+        with pytest.raises(TimeoutError), turn:
+            raise AssertionError("two inside")
+        assert not turn._waiting
+    with turn:
+        assert turn._is_taken
+    assert not turn._is_taken

@@ -19,16 +19,29 @@ def exhausted(error: BaseException) -> bool:
 def refusal_for(error: BaseException, transaction: Transaction) -> Finding:
     """The finding that answers an understood request after an unexpected error; says nothing about its cause.
 
-    XDSRepositoryOutOfResources or XDSRegistryOutOfResources when a resource ran out, else the internal
-    error code of the actor. Clause: ITI TF-3 4.2.4.1
+    XDSRepositoryOutOfResources or XDSRegistryOutOfResources when a resource ran out, XDSRepositoryBusy or
+    XDSRegistryBusy when a lock or a connection was not to be had in time, else the internal error code of the actor.
+
+    Rule: R-054
+    Clause: ITI TF-3 4.2.4.1
     """
+    repository = transaction.internal_error is ErrorCode.XDSRepositoryError
+    if isinstance(error, TimeoutError):
+        code = ErrorCode.XDSRepositoryBusy if repository else ErrorCode.XDSRegistryBusy
+        return Finding(
+            code=code, subject=transaction.name, found="more work than this service can do now",
+            expected="a later attempt", clause="ITI TF-3 4.2.4.1",
+        )
     if not exhausted(error):
         return Finding(
             code=transaction.internal_error, subject=transaction.name, found="an unexpected failure of this service",
+            expected="a later attempt; if it fails again, tell its operator the trace", clause="ITI TF-3 4.2.4.1",
         )
-    repository = transaction.internal_error is ErrorCode.XDSRepositoryError
     code = ErrorCode.XDSRepositoryOutOfResources if repository else ErrorCode.XDSRegistryOutOfResources
-    return Finding(code=code, subject=transaction.name, found="no storage left", expected="a later attempt")
+    return Finding(
+        code=code, subject=transaction.name, found="no storage left", expected="a later attempt",
+        clause="ITI TF-3 4.2.4.1",
+    )
 
 
 def place_of(error: BaseException) -> str:

@@ -342,6 +342,17 @@ def test_out_of_space_in_a_registry_has_its_own_code():
     assert b"XDSRegistryOutOfResources" in bench.post(envelope()).body
 
 
+def test_a_service_with_too_much_to_do_says_so() -> None:
+    """A lock that was not to be had in time is no failure of the service: repeat later.
+
+    Rule: R-054
+    """
+    bench = Bench()
+    bench.fail = TimeoutError("too many writers before this one")
+    answer = bench.post(envelope()).body
+    assert b"XDSRegistryBusy" in answer and b"writers" not in answer
+
+
 def test_a_slow_sender_is_cut_off():
     """Attack: slow-body"""
     now = [0.0]
