@@ -63,6 +63,7 @@ def prepare(folder: Path, entries: int, progress: Progress) -> Stage:
         card.save(folder / "card.p12", PIN)
         fill(settings_module.load(folder).registry_database, entries, progress)
         done.write_text(f"{entries}\n", "ascii")
+    init.upgrade(folder)
     ports = free_ports(4)
     (folder / settings_module.FILE_NAME).write_text(
         f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n"
