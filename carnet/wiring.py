@@ -111,6 +111,8 @@ def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
     return Policy.load(
         domain.policy,
         hidden_from_professionals=domain.hidden_from_professionals,
+        hidden_from_patient=domain.hidden_from_patient,
+        hidden_from_representatives=domain.hidden_from_representatives,
         unlisted_types=domain.unlisted_types,
         patient_types=domain.patient_types,
         folder=Path(settings.domain.matrix) if settings.domain.matrix else None,

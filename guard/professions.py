@@ -93,12 +93,14 @@ _COLUMNS = ("scheme", "code", "actor", "column", "title", "french", "english")
 class Professions:
     """The table, by scheme and code. Immutable."""
 
-    __slots__ = ("_rows", "occupational")
+    __slots__ = ("_rows", "excluded", "occupational")
 
     def __init__(self, rows: dict[tuple[str, str], Profession]):
         self._rows = rows
         self.occupational = frozenset(code for (_, code), row in rows.items() if row.actor == "OP")
         """Codes of specialties and sectors of activity that make a caller an occupational-health actor."""
+        self.excluded = frozenset(code for (_, code), row in rows.items() if row.actor == "-")
+        """Codes without any right; as a sector of activity (insurers) they take it from whoever works there."""
 
     @classmethod
     def load(cls, domain: str = "dmp", folder: Path | None = None) -> Professions:

@@ -61,7 +61,8 @@ def refusal(
     """
     if not patient_id:
         return None
-    decision = policy.decide(caller, action, RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id))
+    at_best = RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id, is_representative=True)
+    decision = policy.decide(caller, action, at_best)
     if not decision.allowed:
         told = no_right(caller, decision, "SubmissionSet")
         return Refusal(told, told)

@@ -136,7 +136,7 @@ def _action(actor: RegistryActor, exchange: Exchange, query: AdhocQuery, module:
     narrow = getattr(module, "ACTION", Action.SEARCH)
     if narrow is Action.SEARCH:
         return narrow
-    facts = RecordFacts(RecordStatus.ACTIVE, patient_id=exchange.caller.patient_id)
+    facts = RecordFacts(RecordStatus.ACTIVE, patient_id=exchange.caller.patient_id, is_representative=True)
     if query.return_type == OBJECT_REF and not actor.policy.decide(exchange.caller, Action.SEARCH, facts, None).allowed:
         return narrow
     return Action.SEARCH

@@ -6,7 +6,7 @@ share one SQL text, so a condition is built by SQLAlchemy once and only its valu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from sqlalchemy import (
@@ -149,27 +149,34 @@ class Conditions:
         return f"{token} in its newest version", build
 
     def _filter(self, visible: EntryFilter) -> tuple[str, Callable[[Any], ColumnElement[bool]]]:
-        """Type not excluded, and (own document, or type readable and nothing hides it): for columns of an entry."""
+        """``EntryFilter.passes`` for the columns of an entry."""
         if visible.deny_all:
             return "nothing", lambda _: false()
         barred = self._one_of(visible.excluded_types) if visible.excluded_types else None
         types = self._one_of(visible.types) if visible.types is not None else None
         hidden = self._one_of(visible.hidden_by) if visible.hidden_by else None
-        own = self._one_of((visible.author_id,)) if visible.author_id and (types or hidden) else None
+        statuses = self._one_of(map(short, visible.statuses)) if visible.statuses is not None else None
+        is_bounded = types or hidden or statuses
+        own = self._one_of((visible.author_id,)) if visible.author_id and is_bounded else None
+        ours = self._one_of((visible.structure_id,)) if visible.structure_id and is_bounded else None
 
         def of(columns: Any) -> ColumnElement[bool]:
             value = entry_value.c.value
             allowed: ColumnElement[bool] = types[1](columns.type_code) if types else true()
+            if statuses:
+                allowed = and_(allowed, statuses[1](columns.status))
             if hidden:
                 carries = self._owns(columns.entry_uuid, tables.CONFIDENTIALITY, hidden[1](value))
                 allowed = and_(allowed, not_(carries))
-            if own:
-                allowed = or_(self._owns(columns.entry_uuid, tables.AUTHOR_ID, own[1](value)), allowed)
+            for kind, mine in ((tables.AUTHOR_ID, own), (tables.STRUCTURE_ID, ours)):
+                if mine:
+                    allowed = or_(self._owns(columns.entry_uuid, kind, mine[1](value)), allowed)
             return and_(not_(barred[1](columns.type_code)), allowed) if barred else allowed
 
-        return f"visible[{'; '.join(part[0] if part else '-' for part in (barred, types, hidden, own))}]", of
+        parts = (barred, types, statuses, hidden, own, ours)
+        return f"visible[{'; '.join(part[0] if part else '-' for part in parts)}]", of
 
-    def _one_of(self, values: Collection[str]) -> tuple[str, Callable[[Any], ColumnElement[bool]]]:
+    def _one_of(self, values: Iterable[str]) -> tuple[str, Callable[[Any], ColumnElement[bool]]]:
         """A condition on whichever column it is given."""
         wanted = {compared(value) for value in values}
         if len(wanted) == 1:

@@ -102,6 +102,11 @@ FRENCH = Words(
         "owner": "car il n'en est pas l'auteur",
         "document-type": "car sa profession n'a pas accès à ce type de document",
         "masked": "car le document est masqué aux professionnels",
+        "representative": "car le dossier ne le nomme pas comme représentant légal",
+        "attached-record": "car le dossier est rattaché à Mon espace santé",
+        "secret-connection": "car la connexion est secrète",
+        "invisible": "car ce document n'est pas encore visible",
+        "document-status": "car le document est archivé, remplacé ou supprimé",
         "": "car la demande n'était pas recevable",
     },
 )
@@ -174,6 +179,11 @@ ENGLISH = Words(
         "owner": "because this person is not its author",
         "document-type": "because this profession has no access to this type of document",
         "masked": "because the document is masked from professionals",
+        "representative": "because the record does not name this person as legal representative",
+        "attached-record": "because the record is attached to Mon espace santé",
+        "secret-connection": "because the connection is secret",
+        "invisible": "because this document is not visible yet",
+        "document-status": "because the document is archived, replaced or deleted",
         "": "because the request could not be accepted",
     },
 )

@@ -16,6 +16,10 @@ class Mode(StrEnum):
     REINFORCED_INDIRECT = "INDIRECTE_RENFORCEE"
     NODE = "NODE"
     """One of our own systems, by its certificate alone (repository to registry)."""
+    PATIENT = "PATIENT"
+    """The holder of a record, for whom his account vouches: ``patient_id`` is his own record."""
+    REPRESENTATIVE = "REPRESENTANT"
+    """A legal representative, likewise: ``patient_id`` is the record he acts for."""
     OFF = "OFF"
     """Credentials switched off by the affinity domain: nobody is known."""
 

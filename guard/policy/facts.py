@@ -10,13 +10,35 @@ from enum import StrEnum
 
 
 class Action(StrEnum):
-    """What is asked for. The names follow the TD catalogue and the ITI numbers they ride on."""
+    """What is asked for. The names follow the TD catalogue and the ITI numbers they ride on; acts without either are
+    the patient's own, done through our commands or his pages."""
 
+    EXISTS = "TD0.2 test the existence of a record"
+    DECLARE = "TD0.3 declare oneself authorised"
+    WITHDRAW = "TD0.3 withdraw one's own authorisation"
+    ATTEND = "TD0.3 become the attending physician"
+    STOP_ATTENDING = "TD0.3 stop being the attending physician"
+    LIST_RECORDS = "TD0.4 list the records one may open"
+    SEARCH_PATIENTS = "TD0.5 search a record without INS"
+    BROWSE = "TD0.9 open the pages for professionals"
+    OPEN = "TD1.1 open a record"
+    REOPEN = "TD1.2 reopen a record"
+    READ_DATA = "TD1.3a read administrative data"
+    CHANGE_DATA = "TD1.3b change administrative data"
+    CLOSE = "TD1.4 close a record"
+    ACCOUNT = "TD1.5 open or renew the patient's account"
+    LIST_CIRCLE = "TD1.6 list authorised and blocked professionals"
+    AUTHORISE = "authorise a professional or withdraw it"
+    BLOCK = "block a professional"
+    UNBLOCK = "unblock a professional"
+    OBJECT = "object to emergency access or allow it"
+    READ_LOG = "read the access log"
+    ASK_DESTRUCTION = "ask that a record be destroyed"
+    DESTROY = "destroy a record"
     FEED = "TD2.1 feed"
     SEARCH = "TD3.1 search"
     SEARCH_ID = "TD3.1 search a document's technical id"
     READ = "TD3.2 read"
-    ADMINISTER = "TD1.x administer the record"
     MASK = "TD3.3a mask a document from professionals"
     UNMASK = "TD3.3a unmask a document"
     REVEAL = "TD3.3b make a document visible to the patient or his representatives"
@@ -45,8 +67,13 @@ class RecordFacts:
     is_blocked: bool = False
     """The patient bars this caller. Stronger than everything."""
     is_authorised: bool = True
+    """An authorisation of the caller or his structure that has not run out, or his place in the care team."""
     is_attending: bool = False
     """The caller is the attending physician (médecin traitant) of this record."""
+    is_representative: bool = False
+    """The record names the caller as legal representative: without it nobody acts as one."""
+    is_attached: bool = False
+    """To Mon espace santé: administrative data are then changed there only (R526, note 10)."""
     objected_purposes: frozenset[str] = frozenset()
     """Purposes the patient objected to: ``bris_de_glace``, ``centre_15``."""
     patient_id: str = ""
@@ -66,7 +93,9 @@ class EntryFacts:
     author_ids: frozenset[str] = frozenset()
     """National identifiers of the authors (XCN.1 of each authorPerson)"""
     structure_ids: frozenset[str] = frozenset()
+    """Of the authors (XON.10 of each authorInstitution)"""
     status: str = ""
+    """availabilityStatus, the whole URN"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +109,19 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class EntryFilter:
-    """The same rules as ``decide(READ or SEARCH)`` in a form a store can apply to rows.
+    """The same rules as ``decide`` for SEARCH, SEARCH_ID or READ in a form a store can apply to rows.
 
-    An entry passes when (its type is readable AND it carries none of ``hidden_by``)
-    OR it is authored by ``author_id``. ``types`` None means every type; an empty set means none.
-    ``excluded_types`` always hide, the author's own included.
+    An entry passes when its type is not among ``excluded_types``, and it is authored by ``author_id``, or written in
+    ``structure_id``, or (its type is among ``types``, its status among ``statuses`` and it carries none of
+    ``hidden_by``). ``types`` and ``statuses`` None mean all; an empty set means none.
     """
 
     types: frozenset[str] | None = None
     excluded_types: frozenset[str] = frozenset()
     hidden_by: frozenset[str] = frozenset()
     author_id: str = ""
+    structure_id: str = ""
+    statuses: frozenset[str] | None = None
     deny_all: bool = False
 
     def passes(self, entry: EntryFacts) -> bool:
@@ -99,9 +130,13 @@ class EntryFilter:
             return False
         if self.author_id and self.author_id in entry.author_ids:
             return True
+        if self.structure_id and self.structure_id in entry.structure_ids:
+            return True
         if self.types is not None and entry.type_code not in self.types:
             return False
-        return not (self.hidden_by & entry.confidentiality)
+        if self.statuses is not None and entry.status not in self.statuses:
+            return False
+        return self.hidden_by.isdisjoint(entry.confidentiality)
 
 
 EVERYTHING = EntryFilter()

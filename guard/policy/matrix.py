@@ -24,9 +24,10 @@ READ, SEARCH_ONLY, NO = "R", "S", "-"
 _ACCESS_COLUMNS = ("level", "code", "scheme", "follows", "label", *PROFESSION_COLUMNS, "attested")
 
 RIGHT_COLUMNS = (
-    "PS n", "PS r", "PS b", "MD n", "MD r", "MD b", "OP", "MT n", "MT b", "CPE n", "ST n", "ST r",
+    "PS n", "PS r", "PS b", "MD n", "MD r", "MD b", "OP", "MT n", "MT b", "CPE n", "ST n", "ST r", "PA", "RL", "SYS",
 )
-"""Actor and mode of access: n normal, r regulation (centre 15), b break-glass."""
+"""Actor and mode of access: n normal, r regulation (centre 15), b break-glass. PA the patient, RL his legal
+representative, SYS our own systems: these three are columns of ours, R526 is about professionals."""
 
 AIR_ACTORS = ("PS", "MD", "MT")
 """R606 has columns for these actors only."""
@@ -34,20 +35,33 @@ AIR_ACTORS = ("PS", "MD", "MT")
 STAND_IN = {"MT r": "MD r"}
 """R526 prints no MT column for regulation: there he is a physician like any other."""
 
-RIGHTS = (
-    "TD0", "TD0.3-declare", "TD0.3-remove", "TD0.3-stop-mt", "TD0.4", "TD0.5", "TD0.9", "TD1.x", "TD1.3a", "TD1.6",
-    "TD2.1", "TD2.2", "TD3.1", "TD3.1-id", "TD3.2", "TD3.2-masked", "TD3.2-invisible", "TD3.2-status",
-    "TD3.3a-mask", "TD3.3a-unmask", "TD3.3b", "TD3.3d", "TD3.3c", "ITI-57-other",
-)
-_RIGHT_CELLS = ("Y", "-", "own", "pat", "str")
-_RIGHT_TABLE = ("right", "label", *RIGHT_COLUMNS, "AIR", "note")
-
 RIGHTS_OF_ACTION: Mapping[Action, tuple[str, ...]] = {
+    Action.EXISTS: ("TD0",),
+    Action.DECLARE: ("TD0.3-declare",),
+    Action.WITHDRAW: ("TD0.3-remove",),
+    Action.ATTEND: ("TD0.3-become-mt",),
+    Action.STOP_ATTENDING: ("TD0.3-stop-mt",),
+    Action.LIST_RECORDS: ("TD0.4",),
+    Action.SEARCH_PATIENTS: ("TD0.5",),
+    Action.BROWSE: ("TD0.9",),
+    Action.OPEN: ("TD1.1",),
+    Action.REOPEN: ("TD1.2",),
+    Action.READ_DATA: ("TD1.3a",),
+    Action.CHANGE_DATA: ("TD1.3b",),
+    Action.CLOSE: ("TD1.4",),
+    Action.ACCOUNT: ("TD1.5",),
+    Action.LIST_CIRCLE: ("TD1.6",),
+    Action.AUTHORISE: ("authorise",),
+    Action.BLOCK: ("block",),
+    Action.UNBLOCK: ("unblock",),
+    Action.OBJECT: ("object",),
+    Action.READ_LOG: ("log",),
+    Action.ASK_DESTRUCTION: ("destruction",),
+    Action.DESTROY: ("destroy",),
     Action.FEED: ("TD2.1", "TD2.2"),
     Action.SEARCH: ("TD3.1",),
     Action.SEARCH_ID: ("TD3.1-id",),
     Action.READ: ("TD3.2",),
-    Action.ADMINISTER: ("TD1.x",),
     Action.MASK: ("TD3.3a-mask",),
     Action.UNMASK: ("TD3.3a-unmask",),
     Action.REVEAL: ("TD3.3b",),
@@ -55,10 +69,17 @@ RIGHTS_OF_ACTION: Mapping[Action, tuple[str, ...]] = {
     Action.ARCHIVE: ("TD3.3d",),
     Action.AMEND: ("ITI-57-other",),
     Action.MOVE: (),
-    Action.REMOVE: (),
+    Action.REMOVE: ("remove",),
 }
-"""An action is open to a column when any of its rights says Y there, or ``own`` or ``str``: then to the documents the
-caller, or his structure, is an author of. An action without a right is open to no column."""
+"""An action is open to a column when any of its rights says so there: ``Y`` without bounds, ``own`` for what is the
+caller's own, ``str`` for his structure's, ``new`` for new authorisations. An action without a right is nobody's."""
+
+READ_STATES = ("TD3.2-masked", "TD3.2-invisible", "TD3.2-invisible-rl", "TD3.2-status")
+"""Rights that widen or narrow TD3.2 by the state of a document; ``pat``: where the patient allows it."""
+
+RIGHTS = (*dict.fromkeys(right for rights in RIGHTS_OF_ACTION.values() for right in rights), *READ_STATES)
+_RIGHT_CELLS = ("Y", "-", "own", "pat", "str", "new")
+_RIGHT_TABLE = ("right", "label", *RIGHT_COLUMNS, "AIR", "note")
 
 Row = dict[str, str]
 
@@ -147,7 +168,7 @@ class FunctionalRights:
         return cls({right: rows[right,][1] for right in RIGHTS})
 
     def cell(self, right: str, column: str) -> str:
-        """Y, -, own, pat or str; - for an unknown right or column."""
+        """Y, -, own, pat, str or new; - for an unknown right or column."""
         return self._cells.get((right, column), "-")
 
     def columns(self) -> frozenset[str]:
@@ -155,9 +176,9 @@ class FunctionalRights:
         return frozenset(column for _, column in self._cells)
 
     def extent(self, action: Action, column: str) -> str:
-        """How far the action is open to the column: Y, own, str, or - for not at all."""
+        """How far the action is open to the column: Y, own, str, new, or - for not at all."""
         cells = [self.cell(right, column) for right in RIGHTS_OF_ACTION[action]]
-        return next((extent for extent in ("Y", "own", "str") if extent in cells), "-")
+        return next((extent for extent in ("Y", "own", "str", "new") if extent in cells), "-")
 
     def describe(self) -> str:
         """The whole table as text: ``=`` in column AIR means "as without AIR"."""

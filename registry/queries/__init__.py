@@ -108,7 +108,7 @@ class QueryContext:
             return
         else:
             self.answer.patients[record.patient_key] = record.patient_id
-        self._require(RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id))
+        self._require(RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id, is_representative=True))
         if record is not None:
             yield View(self, record.patient_key, self._visible(record))
 
@@ -116,7 +116,7 @@ class QueryContext:
         self, *, entry_uuids: Iterable[str] = (), unique_ids: Iterable[str] = (), logical_ids: Iterable[str] = ()
     ) -> Iterator[View]:
         """The records of all patients that hold an object with one of these identifiers."""
-        self._require(RecordFacts(RecordStatus.ACTIVE, patient_id=self.caller.patient_id))
+        self._require(RecordFacts(RecordStatus.ACTIVE, patient_id=self.caller.patient_id, is_representative=True))
         found = self.unit.registry.locate(entry_uuids=entry_uuids, unique_ids=unique_ids, logical_ids=logical_ids)
         yield from map(self._by_key, sorted(found))
 

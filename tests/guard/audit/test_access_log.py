@@ -15,7 +15,7 @@ from guard.audit import access_log
 from guard.audit.store import AccessLine
 from guard.audit.words import CATALOGUES, ENGLISH, FRENCH
 from guard.credentials.caller import Caller, Mode
-from guard.policy.decision import MATRIX_CLAUSES
+from guard.policy.clauses import MATRIX_CLAUSES
 from xds.errors import ErrorCode, Finding
 from xds.model import Code
 
@@ -213,6 +213,6 @@ def test_both_languages_say_the_same_things() -> None:
     for name in ("done", "refused", "purposes", "because"):
         assert set(getattr(FRENCH, name)) == set(getattr(ENGLISH, name))
     assert set(CATALOGUES) == {"fr", "en"}
-    assert {c.name for c in MATRIX_CLAUSES} - set(FRENCH.because) == {"own-document"}
+    assert {c.name for c in MATRIX_CLAUSES} - set(FRENCH.because) == {"own-document", "own-structure"}
     with pytest.raises(KeyError):
         access_log.in_words(read(), "de")

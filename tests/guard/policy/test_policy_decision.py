@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from rights_oracle import LOINC, RIGHT_COLUMNS, RIGHTS, cells, key
 
 from guard.credentials.caller import Caller, Mode
-from guard.policy.decision import MATRIX_CLAUSES, Policy, same_patient
+from guard.policy.clauses import MATRIX_CLAUSES, same_patient
+from guard.policy.decision import Policy
 from guard.policy.facts import EVERYTHING, NOTHING, Action, EntryFacts, RecordFacts, RecordStatus
 from guard.policy.matrix import PROFESSION_COLUMNS
 from xds import domain
