@@ -15,19 +15,24 @@ from tests.contract.store_objects import MASKED, NORMAL
 from xds import namespaces as ns
 from xds.model import Author, Code, DocumentEntry
 
+ARCHIVED = "urn:asip:ci-sis:2010:StatusType:Archived"
 NO_MASKED = EntryFilter(hidden_by=frozenset({MASKED.key}))
 
 _codes = st.sampled_from([Code("a", "1"), Code("A", "1"), Code("a", "2"), Code("é", "1"), Code("%", "_")])
 _ids = st.sampled_from(["", "8001", "8002", "8_01", "é"])
 _keys = st.frozensets(_codes.map(lambda code: code.key), max_size=3)
 filters = st.builds(
-    EntryFilter, types=st.none() | _keys, excluded_types=_keys, hidden_by=_keys, author_id=_ids, deny_all=st.booleans()
+    EntryFilter, types=st.none() | _keys, excluded_types=_keys, hidden_by=_keys, author_id=_ids, structure_id=_ids,
+    statuses=st.none() | st.frozensets(st.sampled_from([ns.APPROVED, ns.DEPRECATED, ARCHIVED]), max_size=2),
+    deny_all=st.booleans(),
 )
 documents = st.lists(st.builds(
-    lambda type_code, confidentiality, authors: make.entry(
-        type_code=type_code, confidentiality_codes=confidentiality,
-        authors=[Author(person=[f"{one}^Nom"]) for one in authors],
-    ), _codes, st.lists(_codes, max_size=2), st.lists(_ids, max_size=2),
+    lambda type_code, confidentiality, authors, structures, status: make.entry(
+        type_code=type_code, confidentiality_codes=confidentiality, status=status,
+        authors=[Author(person=[f"{one}^Nom"]) for one in authors]
+        + [Author(institutions=[f"Cabinet^^^^^&1.2&ISO^IDNST^^^{one}"]) for one in structures],
+    ), _codes, st.lists(_codes, max_size=2), st.lists(_ids, max_size=2), st.lists(_ids, max_size=2),
+    st.sampled_from([ns.APPROVED, ns.DEPRECATED, ARCHIVED]),
 ), min_size=1, max_size=8)
 
 
@@ -35,7 +40,8 @@ def facts(entry: DocumentEntry) -> EntryFacts:
     assert entry.type_code is not None
     return EntryFacts(
         type_code=entry.type_code.key, confidentiality=frozenset(c.key for c in entry.confidentiality_codes),
-        author_ids=frozenset(p.split("^")[0] for a in entry.authors for p in a.person), status=entry.status,
+        author_ids=frozenset(p.split("^")[0] for a in entry.authors for p in a.person),
+        structure_ids=frozenset(i.split("^")[9] for a in entry.authors for i in a.institutions), status=entry.status,
     )
 
 

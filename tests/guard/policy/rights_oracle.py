@@ -68,27 +68,83 @@ def cells() -> dict[tuple[str, str], str]:
 
 
 RIGHT_COLUMNS = ("PS n", "PS r", "PS b", "MD n", "MD r", "MD b", "OP", "MT n", "MT b", "CPE n", "ST n", "ST r")
-RIGHTS = {
+HOLDER_COLUMNS = ("PA", "RL", "SYS")
+"""The patient, his legal representative, our own systems: R526 has no columns for them."""
+
+PRINTED = {
     "TD0": ("Y Y Y Y Y Y Y Y Y Y Y Y", "="),
-    "TD0.3-declare": ("Y - - Y - - - Y - Y - -", "="),
+    "TD0.3-declare": ("Y - - Y - - - Y - Y1 - -", "="),
     "TD0.3-remove": ("Y - - Y - - - Y - - - -", "="),
     "TD0.3-stop-mt": ("- - - - - - - Y - - - -", "="),
-    "TD0.4": ("Y Y Y Y Y Y Y Y Y Y Y -", "="),
+    "TD0.4": ("Y Y Y Y Y Y Y Y Y Y2 Y3 -", "="),
     "TD0.5": ("- Y - - Y - - - - - - Y", "="),
     "TD0.9": ("Y Y Y Y Y Y Y Y Y Y - -", "="),
     "TD1.3a": ("Y Y Y Y Y Y Y Y Y Y Y Y", "="),
     "TD1.6": ("Y - - Y - - Y Y - - - -", "="),
-    "TD2.1": ("Y Y Y Y Y Y Y Y Y - Y Y", "-"),
-    "TD2.2": ("- - - - - - - - - Y - -", "-"),
+    "TD2.1": ("Y Y Y Y Y Y Y Y Y - Y4 Y4", "-"),
+    "TD2.2": ("- - - - - - - - - Y4 - -", "-"),
     "TD3.1": ("Y Y Y Y Y Y Y Y Y - - -", "="),
     "TD3.1-id": ("Y Y Y Y Y Y Y Y Y Y Y Y", "="),
     "TD3.2": ("Y Y Y Y Y Y - Y Y - - -", "="),
     "TD3.2-masked": ("own pat pat own pat pat - Y pat - - -", "="),
     "TD3.2-invisible": ("Y Y Y Y Y Y - Y Y - - -", "="),
+    "TD3.2-invisible-rl": ("Y Y Y Y Y Y - Y Y - - -", "="),
     "TD3.2-status": ("Y Y Y Y Y Y - Y Y - - -", "="),
     "TD3.3a-mask": ("Y - - Y - - Y Y - - - -", "="),
     "TD3.3a-unmask": ("own - - own - - own Y - - - -", "="),
     "TD3.3b": ("Y - - Y - - Y Y - - - -", "="),
     "TD3.3d": ("own - - own Y Y own Y Y - - -", "="),
     "TD3.3c": ("own own own own own own own own own str str str", "="),
+}
+"""R526 as printed, notes 1 to 4 beside their cells; the row on invisible documents stands twice, once for each code.
+The second value says whether R606 gives the same."""
+
+NOTES = {"Y1": "str", "Y2": "str", "Y3": "new", "Y4": "str"}
+"""1: the authorisation goes to the structure. 2: professionals of the same structure. 3: new authorisations.
+4: imputed to the structure."""
+
+UNPRINTED = {
+    "TD0.3-become-mt": "- - - Y - - - Y - - - -",
+    "TD1.1": "Y - - Y - - - Y - Y Y -",
+    "TD1.2": "Y - - Y - - - Y - Y Y -",
+    "TD1.3b": "Y - - Y - - - Y - Y - -",
+    "TD1.4": "Y - - Y - - - Y - - - -",
+    "TD1.5": "- - - - - - - - - - - -",
+    "authorise": "- - - - - - - - - - - -",
+    "block": "- - - - - - - Y - - - -",
+    "unblock": "- - - - - - - - - - - -",
+    "object": "Y - - Y - - - Y - Y - -",
+    "log": "own - - own - - own Y - - - -",
+    "destruction": "Y - - Y - - - Y - - - -",
+    "destroy": "- - - - - - - - - - - -",
+    "ITI-57-other": "- - - - - - - - - - - -",
+    "remove": "- - - - - - - - - - - -",
+}
+"""What R526 does not print, from the rows L1 to L10, A4 to A11 and the page on traces."""
+
+HOLDERS = {
+    "Y Y -": """
+        TD0 TD1.1 TD1.2 TD1.3a TD1.3b TD1.4 TD1.5 TD1.6 TD3.1 TD3.1-id TD3.2 TD3.2-masked TD3.2-status TD3.3a-mask
+        TD3.3a-unmask authorise block unblock object log destruction
+    """,
+    "Y - -": "TD3.2-invisible-rl",
+    "Y - Y": "destroy",
+    "own own -": "TD2.1 TD3.3d TD3.3c",
+    "- - Y": "remove",
+    "- - -": """
+        TD0.3-declare TD0.3-remove TD0.3-become-mt TD0.3-stop-mt TD0.4 TD0.5 TD0.9 TD2.2 TD3.2-invisible TD3.3b
+        ITI-57-other
+    """,
+}
+"""The patient reads everything but what is invisible to him, his representative also not what is kept from him."""
+
+_holders = {right: row for row, rights in HOLDERS.items() for right in rights.split()}
+RIGHTS = {
+    right: (" ".join([*(NOTES.get(cell, cell) for cell in row.split()), _holders[right]]), air)
+    for right, (row, air) in {**PRINTED, **{right: (row, "=") for right, row in UNPRINTED.items()}}.items()
+}
+ALL_COLUMNS = (*RIGHT_COLUMNS, *HOLDER_COLUMNS)
+CELLS = {
+    (right, column): cell
+    for right, (row, _) in RIGHTS.items() for column, cell in zip(ALL_COLUMNS, row.split(), strict=True)
 }

@@ -56,7 +56,7 @@ def test_every_cell_reaches_the_decision(column: str, action: Action) -> None:
 def test_a_structure_deletes_its_own_documents_only() -> None:
     """The value str: by the structure's number, whoever in it has written."""
     ours = replace(DOCUMENT, structure_ids=frozenset({STRUCTURE.structure_id}))
-    assert clause(STRUCTURE, Action.DELETE, OPEN, ours) == "granted"
+    assert clause(STRUCTURE, Action.DELETE, OPEN, ours) == "own-structure"
     assert clause(STRUCTURE, Action.DELETE, OPEN, DOCUMENT) == "owner"
     nameless = replace(STRUCTURE, structure_id="")
     assert clause(nameless, Action.DELETE, OPEN, replace(DOCUMENT, structure_ids=frozenset({""}))) == "owner"
@@ -127,8 +127,8 @@ def test_an_operator_may_open_other_metadata_to_authors(tmp_path: object) -> Non
     """A cell of the override table, for own documents only."""
     table = tmp_path / "rights-override.csv"  # type: ignore[operator]
     table.write_text(
-        "right,label,PS n,PS r,PS b,MD n,MD r,MD b,OP,MT n,MT b,CPE n,ST n,ST r,AIR,note\n"
-        "ITI-57-other,,,,,own,,,,,,,,,,\n", "utf-8",
+        "right,label,PS n,PS r,PS b,MD n,MD r,MD b,OP,MT n,MT b,CPE n,ST n,ST r,PA,RL,SYS,AIR,note\n"
+        "ITI-57-other,,,,,own,,,,,,,,,,,,,\n", "utf-8",
     )
     policy = Policy.load("dmp", folder=tmp_path)  # type: ignore[arg-type]
     assert policy.decide(PHYSICIAN, Action.AMEND, OPEN, written_by(PHYSICIAN)).allowed

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from rights_oracle import COLUMNS, LOINC, OWN_PRESCRIPTION, RIGHT_COLUMNS, RIGHTS, TYPES, cells, key
+from rights_oracle import ALL_COLUMNS as RIGHT_COLUMNS
+from rights_oracle import COLUMNS, LOINC, OWN_PRESCRIPTION, RIGHTS, TYPES, cells, key
 
 from guard.policy.matrix import PROFESSION_COLUMNS, AccessMatrix, FunctionalRights
 from guard.professions import Professions, TableError
@@ -193,7 +194,7 @@ def test_access_matrix_errors_name_file_line_and_column(
 def test_functional_rights_errors(tmp_path: Path, old: str, new: str, column: str) -> None:
     """Unknown rights, cells and columns are refused at load."""
     header = "right,label," + ",".join(RIGHT_COLUMNS) + ",AIR,note"
-    text = f"{header}\nTD3.2,read,Y,pat,{',' * 10}=,\n".replace(old, new)
+    text = f"{header}\nTD3.2,read,Y,pat,{',' * 13}=,\n".replace(old, new)
     path = tmp_path / "mine.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(TableError) as caught:
@@ -222,7 +223,7 @@ def test_both_tables_can_be_printed() -> None:
     """The text form has a line for each row, and shows cells and marks."""
     access, rights = ACCESS.describe().splitlines(), FUNCTIONS.describe().splitlines()
     assert len(access) == 1 + 114
-    assert len(rights) == 1 + len(RIGHTS) + len(("TD1.x", "ITI-57-other"))
+    assert len(rights) == 1 + len(RIGHTS)
     psychiatric = next(line for line in access if line.startswith("68599-0")).split()
     assert psychiatric[1] == "R*" and psychiatric[1 + PROFESSION_COLUMNS.index("60")] == "-*"
     assert next(line for line in rights if line.startswith("TD3.2-masked")).split()[1:4] == ["own", "pat", "pat"]
