@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "remove")
+OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "remove", "matrix", "explain")
 CREDENTIALS = ("pki", "card")
 PROFESSIONAL = ("send", "query", "retrieve")
 TESTER = ("demo", "bench")

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from guard.audit import access_log
 from guard.audit.particulars import particulars
 from guard.credentials.caller import Caller
-from guard.policy.facts import Action
+from guard.policy.facts import Action, RecordFacts, RecordStatus
+from record.facts import entry_facts
 from record.store import Record
 from registry import admission, rules
 from registry.actor import RegistryActor
@@ -70,6 +71,7 @@ def register(actor: RegistryActor, exchange: Exchange, stage: Stage) -> Reply:
         if refusal is not None:
             findings.append(refusal.told)
         elif record is not None:
+            findings += _rights(actor, caller, submission)
             findings += _state(submission, unit, record, findings)
         if record is not None and not has_errors(findings):
             rules.apply(submission, unit.registry, record.patient_key, actor.clock().strftime("%Y%m%d%H%M%S"))
@@ -84,6 +86,22 @@ def _unsaid(found: Sequence[Finding], more: Sequence[Finding]) -> list[Finding]:
     """``more`` without what only repeats that a field, whose value could not be read, has none (A-8)."""
     said = {(f.subject, f.field) for f in found if f.is_error}
     return [f for f in more if f.found or (f.subject, f.field) not in said]
+
+
+def _rights(actor: RegistryActor, caller: Caller, submission: Submission) -> list[Finding]:
+    """What this caller may not deposit although he may feed the record; signatures belong to no one.
+
+    Clause: DMP R526, note 4; EX_2.1-1050
+    """
+    findings = []
+    at_best = RecordFacts(RecordStatus.ACTIVE, patient_id=submission.submission_set.patient_id, is_representative=True)
+    for entry in submission.entries:
+        if entry.type_code is not None and entry.type_code.key in actor.domain.unlisted_types:
+            continue
+        decision = actor.policy.decide(caller, Action.FEED, at_best, entry_facts(entry))
+        if not decision.allowed:
+            findings.append(admission.no_right(caller, decision, f"DocumentEntry {entry.entry_uuid}"))
+    return findings
 
 
 def _state(

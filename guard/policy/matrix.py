@@ -180,6 +180,12 @@ class FunctionalRights:
         cells = [self.cell(right, column) for right in RIGHTS_OF_ACTION[action]]
         return next((extent for extent in ("Y", "own", "str", "new") if extent in cells), "-")
 
+    def table(self) -> dict[str, dict[str, str]]:
+        """Right -> column -> cell, the columns of reinforced indirect mode and ``MT r`` among them."""
+        return {
+            right: {column: self._cells[right, column] for column in sorted(self.columns())} for right in self._rows
+        }
+
     def describe(self) -> str:
         """The whole table as text: ``=`` in column AIR means "as without AIR"."""
         body = [

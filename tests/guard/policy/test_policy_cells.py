@@ -197,7 +197,7 @@ def test_every_type_for_every_profession_in_every_mode(profession: str) -> None:
                 assert not POLICY.decide(caller, action, replace(record, is_blocked=True), entry).allowed
 
 
-FLIPPED = [right for right in dict.fromkeys(right for right, _ in CELLS)]
+FLIPPED = list(dict.fromkeys(right for right, _ in CELLS))
 _ACCESS, _PROFESSIONS = AccessMatrix.load(), Professions.load()
 
 
