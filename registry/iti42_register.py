@@ -91,7 +91,7 @@ def _unsaid(found: Sequence[Finding], more: Sequence[Finding]) -> list[Finding]:
 def _rights(actor: RegistryActor, caller: Caller, submission: Submission) -> list[Finding]:
     """What this caller may not deposit although he may feed the record; signatures belong to no one.
 
-    Clause: DMP R526, note 4; EX_2.1-1050
+    Clause: DMP R526; EX_2.1-1050
     """
     findings = []
     at_best = RecordFacts(RecordStatus.ACTIVE, patient_id=submission.submission_set.patient_id, is_representative=True)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 from lxml import etree
 
-from conformance import frames
+from conformance import frames, updates
 from conformance.client import bytes_part
 from guard.credentials import vihf
 from record import lifecycle
@@ -33,6 +33,8 @@ from xds.namespaces import APPROVED, DEPRECATED, RPLC
 from xds.wire.exchange import OutgoingPart
 
 MASKED = Code("MASQUE_PS", "1.2.250.1.213.1.1.4.13", "Masqué aux professionnels")
+FROM_PARENTS = Code("INVISIBLE_REPRESENTANTS_LEGAUX", "1.2.250.1.213.1.1.4.13", "Invisible aux représentants légaux")
+DELETED = "urn:asip:ci-sis:2010:StatusType:Deleted"
 LOINC = "2.16.840.1.113883.6.1"
 AUTHOR = f"{PHYSICIAN}^ESSAI^Anne^^^^^^&1.2.250.1.71.4.2.1&ISO^D^^^IDNPS"
 RETURN_TYPES = ("LeafClass", "ObjectRef")
@@ -330,9 +332,53 @@ def test_staff_and_structures_search_references_only(here: World, who: str) -> N
 
 
 def test_a_structure_learns_no_technical_id_of_a_masked_document(hidden: Hidden) -> None:
-    """The mask holds for references too."""
+    """The mask holds for references too.
+
+    Rule: P-06
+    """
     by_name = ("$XDSDocumentEntryUniqueId", quote_list([hidden.unique_id]))
     assert ids(ask(hidden.desk, GET_DOCUMENTS, by_name, who="laboratory", return_type="ObjectRef")) == []
+
+
+def test_a_structure_finds_and_deletes_its_own_masked_document(here: World) -> None:
+    """By its number in the author's institution: the technical id, not the metadata, and nobody else's document.
+
+    Rule: P-06
+    """
+    patient_id = here.patient()
+    made = submission(patient_id, masked=True)
+    for entry in made.entries:
+        entry.authors = [frames.an_author(institutions=[f"LABO^^^^^&1.2.250.1.71.4.2.2&ISO^IDNST^^^{STRUCTURE}"])]
+    deposit(here, made, "laboratory")
+    desk = Desk(here, patient_id)
+    by_name = ("$XDSDocumentEntryUniqueId", quote_list([made.entries[0].unique_id]))
+    (found,) = ids(ask(desk, GET_DOCUMENTS, by_name, who="laboratory", return_type="ObjectRef"))
+    refused(ask(desk, GET_DOCUMENTS, by_name, who="laboratory"), "XDSRegistryError", "access right")
+    assert ids(ask(desk, GET_DOCUMENTS, by_name, who="colleague", return_type="ObjectRef")) == []
+    gone = updates.empty_update("dmp", patient_id)
+    updates.new_status(gone, found, APPROVED, DELETED)
+    assert here.client("laboratory").update(gone).is_success
+    assert [line.outcome for line in here.log_of(patient_id) if line.action == "delete"] == ["success"]
+
+
+def test_a_secret_connection_deposits_secret_documents_only(here: World) -> None:
+    """Each must be invisible to representatives; the refusal names the one that is not.
+
+    Rule: P-07
+    """
+    patient_id = here.patient()
+    client = here.client()
+    assert client.card is not None
+    content = vihf.for_card(client.card, structure_id=STRUCTURE, patient_id=patient_id, is_secret_connection=True)
+    security = vihf.security_header(vihf.issue(content, client.card.signature))
+    made = submission(patient_id)
+    outcome = client.provide(made, _parts(made), security=security)
+    assert codes(outcome) == {"XDSRegistryError"} and "the connection is secret" in outcome.errors[0].context
+    assert here.log_of(patient_id)[-1].clause == "secret-connection"
+    made = submission(patient_id)
+    for entry in made.entries:
+        entry.confidentiality_codes.append(FROM_PARENTS)
+    assert client.provide(made, _parts(made), security=security).is_success
 
 
 @pytest.mark.parametrize("purpose", ["bris_de_glace", "centre_15"])

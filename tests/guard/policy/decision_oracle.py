@@ -73,7 +73,8 @@ def may(
 ) -> bool:
     """The answer. ``record``: one of open, closed, absent, subsumed, and any of barred, unauthorised, objects r,
     objects b, shows masked, attached, unrepresented, other patient."""
-    extents = {cell_of(who, right, table) for right in OPERATIONS[operation].split() or [""]} & {"Y", "own", "str", "new"}
+    rows = OPERATIONS[operation].split()
+    extents = {cell_of(who, right, table) for right in rows} & {"Y", "own", "str", "new"}
     return (
         bool(extents)
         and _record_allows(who, operation, record)

@@ -99,9 +99,10 @@ PRINTED = {
 """R526 as printed, notes 1 to 4 beside their cells; the row on invisible documents stands twice, once for each code.
 The second value says whether R606 gives the same."""
 
-NOTES = {"Y1": "str", "Y2": "str", "Y3": "new", "Y4": "str"}
+NOTES = {"Y1": "str", "Y2": "str", "Y3": "new", "Y4": "Y"}
 """1: the authorisation goes to the structure. 2: professionals of the same structure. 3: new authorisations.
-4: imputed to the structure."""
+4: imputed to the structure, in
+the log: whoever the document names as author."""
 
 UNPRINTED = {
     "TD0.3-become-mt": "- - - Y - - - Y - - - -",
