@@ -7,5 +7,6 @@
 ``processes``  children, their processor time and memory
 ``stage``      installations, filled registries, services
 ``scenarios``  what is measured, in interleaved rounds
+``decisions``  the rights alone: one decision, one filter
 ``report``     marks, table, JSON
 """

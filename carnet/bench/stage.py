@@ -104,7 +104,7 @@ def _submissions(entries: int, rng: random.Random, progress: Progress) -> Iterat
     others = max(1, entries // PER_PATIENT)
     queried = 0
     made = 0
-    yield DEPOSITED, _submission(pattern, DEPOSITED, 1, rng)
+    yield DEPOSITED, submission_like(pattern, DEPOSITED, 1, rng)
     made += 1
     while made < entries:
         if queried < DOCUMENTS and made >= queried * (entries // DOCUMENTS):
@@ -116,12 +116,12 @@ def _submissions(entries: int, rng: random.Random, progress: Progress) -> Iterat
             if size <= 0:
                 patient_id, size = QUERIED, 1
                 queried += 1
-        yield patient_id, _submission(pattern, patient_id, size, rng)
+        yield patient_id, submission_like(pattern, patient_id, size, rng)
         made += size
         progress(size)
 
 
-def _submission(pattern: Submission, patient_id: str, size: int, rng: random.Random) -> Submission:
+def submission_like(pattern: Submission, patient_id: str, size: int, rng: random.Random) -> Submission:
     """A submission like the pattern, with ``size`` documents and identifiers of its own."""
     day = f"20{rng.randrange(10, 26)}{rng.randrange(1, 13):02d}{rng.randrange(1, 29):02d}"
     submission_set: SubmissionSet = replace(

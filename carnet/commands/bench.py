@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
+from carnet.bench import decisions as rights
 from carnet.bench import processes, report, stage
 from carnet.bench.scenarios import Bench, Plan
-from carnet.console import JSON, Misuse, Refused
+from carnet.console import JSON, Misuse, Refused, table
 
 
 @click.command("bench")
@@ -23,13 +24,15 @@ from carnet.console import JSON, Misuse, Refused
               help="Large document, MiB; 0 for none.")
 @click.option("--rounds", default=7, show_default=True, type=click.IntRange(1, 50), help="Rounds of each scenario.")
 @click.option("--quick", is_flag=True, help="Small and soon done: 2 000 entries, 64 MiB, 3 rounds of 50 requests.")
+@click.option("--decisions", is_flag=True, help="Only what a decision on rights costs, in microseconds; no services.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False),
               help="Folder that keeps the filled registries for the next run; default: a temporary one.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the JSON to this file.")
 @click.option("--enforce", is_flag=True, help="Exit status 1 when a mark is missed.")
 @JSON
 def command(
-    entries: str, size: int, rounds: int, quick: bool, work: Path | None, out: Path | None, enforce: bool, as_json: bool
+    entries: str, size: int, rounds: int, quick: bool, decisions: bool, work: Path | None, out: Path | None,
+    enforce: bool, as_json: bool,
 ) -> None:
     """Measure this machine: deposits, queries, retrieves and a large document, each beside its floor.
 
@@ -39,6 +42,7 @@ def command(
       carnet bench
       carnet bench --quick --json
       carnet bench --work bench-data --out figures.json
+      carnet bench --decisions
     """
     try:
         sizes = tuple(int(part) for part in entries.split(","))
@@ -53,12 +57,19 @@ def command(
     with ExitStack() as stack:
         if work is None:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="carnet-bench-")))
-        facts, text = _measure(plan, work.absolute())
+        facts, text = _decisions(rounds) if decisions else _measure(plan, work.absolute())
     if out is not None:
         out.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
     click.echo(json.dumps(facts, ensure_ascii=False) if as_json else text)
     if enforce and not all(line["met"] for line in facts["results"]):
         raise SystemExit(1)
+
+
+def _decisions(rounds: int) -> tuple[dict[str, Any], str]:
+    with tempfile.TemporaryDirectory(prefix="carnet-bench-") as folder:
+        results = rights.measure(Path(folder), rounds)
+    facts = {"machine": processes.machine(), "plan": {"rounds": rounds}, "results": results}
+    return facts, table(rights.as_table(results), ("", "measured", "mark", "met"))
 
 
 def _measure(plan: Plan, work: Path) -> tuple[dict[str, Any], str]:

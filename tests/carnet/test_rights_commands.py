@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from carnet.cli import main
 from conformance import frames
 from guard.policy.clauses import MATRIX_CLAUSES
+from guard.policy.matrix import RIGHT_COLUMNS
 from tests.direct import Desk
 from tests.world import PHYSICIAN, STRUCTURE, World, contents
 from xds.model import Code
@@ -128,7 +129,7 @@ def test_a_changed_cell_is_printed(here: World, tmp_path: Path) -> None:
 
     Rule: P-03
     """
-    columns = "right,label,PS n,PS r,PS b,MD n,MD r,MD b,OP,MT n,MT b,CPE n,ST n,ST r,PA,RL,SYS,AIR,note".split(",")
+    columns = ["right", "label", *RIGHT_COLUMNS, "AIR", "note"]
     row = {"right": "TD3.2", "OP": "Y"}
     table = tmp_path / "rights-override.csv"
     table.write_text(",".join(columns) + "\n" + ",".join(row.get(c, "") for c in columns) + "\n", "utf-8")
