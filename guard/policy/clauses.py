@@ -138,7 +138,7 @@ def representative_is_on_the_record(policy: Grounds, question: Question) -> Verd
 
 
 def actor_has_the_right(policy: Grounds, question: Question) -> Verdict:
-    """The cell of the functional rights for this actor, mode of access and action."""
+    """The cell of the functional rights for this actor, mode of access and action. Rule: H-01"""
     column = question.standing.column
     if column in policy.granted[question.action]:
         return None
@@ -148,7 +148,10 @@ def actor_has_the_right(policy: Grounds, question: Question) -> Verdict:
 
 
 def patient_bars_the_caller(policy: Grounds, question: Question) -> Verdict:
-    """Stronger than authorisation, authorship and emergency. That he is barred he may be told: TD0.2 answers so."""
+    """Stronger than authorisation, authorship and emergency. That he is barred he may be told: TD0.2 answers so.
+
+    Rule: H-04, H-05
+    """
     return "the patient has barred this professional" if question.record.is_blocked else None
 
 
@@ -160,7 +163,7 @@ def patient_objects_to_emergency(policy: Grounds, question: Question) -> Verdict
 
 
 def caller_is_authorised(policy: Grounds, question: Question) -> Verdict:
-    """Reading needs the patient's authorisation, except in an emergency. Feeding does not (TD02 note 2)."""
+    """Reading needs the patient's authorisation, except in an emergency. Feeding does not (TD02 note 2). Rule: H-12"""
     if question.record.is_authorised or question.caller.purpose in EMERGENCY or question.standing.actor in HOLDERS:
         return None
     return "the patient has not authorised this professional"
@@ -172,7 +175,10 @@ def data_are_kept_here(policy: Grounds, question: Question) -> Verdict:
 
 
 def secret_stays_secret(policy: Grounds, question: Question) -> Verdict:
-    """What is deposited under a secret connection is invisible to representatives; no record is opened under one."""
+    """What is deposited under a secret connection is invisible to representatives; no record is opened under one.
+
+    Rule: H-07
+    """
     if not question.caller.secret_connection:
         return None
     if question.action is Action.OPEN:
@@ -206,21 +212,24 @@ def author_reads_his_own(policy: Grounds, question: Question) -> Verdict:
 
 
 def structure_finds_its_own(policy: Grounds, question: Question) -> Verdict:
-    """Staff and structures delete what theirs have written, masked or not: so they find its technical id."""
+    """Staff and structures delete what theirs have written, masked or not: so they find its technical id. Rule: H-06"""
     if question.standing.actor not in ("CPE", "ST") or not question.caller.structure_id:
         return None
     return Limit("structure_id", question.caller.structure_id)
 
 
 def patient_deposited_it(policy: Grounds, question: Question) -> Verdict:
-    """A document deposited by the patient is archived or deleted by himself or the attending physician (R526)."""
+    """A document deposited by the patient is archived or deleted by himself or the attending physician. Rule: H-13"""
     if question.standing.actor in ("MT", "PA", "RL") or not policy.patient_types:
         return None
     return Limit("patient_types", policy.patient_types)
 
 
 def profession_reads_the_type(policy: Grounds, question: Question) -> Verdict:
-    """The cell of the type matrix for this profession: R to read, R or S to find. The holder reads every type."""
+    """The cell of the type matrix for this profession: R to read, R or S to find. The holder reads every type.
+
+    Rule: H-02
+    """
     if question.standing.actor in HOLDERS:
         return None
     table = policy.readable if question.action is Action.READ else policy.findable
@@ -241,7 +250,7 @@ def mask_hides(policy: Grounds, question: Question) -> Verdict:
 
 def invisibility_hides(policy: Grounds, question: Question) -> Verdict:
     """Not yet announced to the patient, or kept from his representatives. For professionals a matter of reading:
-    the list of documents shows them as such."""
+    the list of documents shows them as such. Rule: H-11"""
     if question.action is not Action.READ and question.standing.actor not in HOLDERS:
         return None
     codes = _NO_TYPES

@@ -154,7 +154,7 @@ class Policy:
     def visible(self, caller: Caller, action: Action, record: RecordFacts) -> EntryFilter:
         """The documents of this record for which ``decide`` says yes, as a filter for the store.
 
-        Made for reading: a change is decided document by document, so its filter may let nothing pass.
+        Rule: H-10. Made for reading: a change is decided document by document, so its filter may let nothing pass.
         """
         question = Question(caller, action, record, self.standing(caller, record))
         limits: dict[str, frozenset[str] | str] = {}
@@ -175,7 +175,7 @@ class Policy:
     def explain(
         self, caller: Caller, action: Action, record: RecordFacts, entry: EntryFacts | None = None
     ) -> list[Explanation]:
-        """Every clause in order, also those after the deciding one. The first deny or allow is the decision."""
+        """Every clause in order (H-09), also those after the deciding one. The first deny or allow is the decision."""
         question = Question(caller, action, record, self.standing(caller, record))
         told = []
         for clause in self.clauses:
@@ -188,7 +188,7 @@ class Policy:
     def standing(self, caller: Caller, record: RecordFacts) -> Standing:
         """The caller's columns. Unknown modes, purposes and professions have none: fail closed.
 
-        Clause: DMP R526 (columns), R606 (AIR)
+        Rule: H-08. Clause: DMP R526 (columns), R606 (AIR)
         """
         mode = MODE_LETTERS.get(caller.purpose)
         actor, profession = _MODE_ACTORS.get(caller.mode, ""), ""

@@ -1,7 +1,7 @@
 """The two matrices of rights, as data: who may call what (R526), and which profession reads which type of document.
 
 An operator replaces a whole table with a folder of his own, or single cells with an override table of the
-same columns in which an empty cell means "unchanged".
+same columns in which an empty cell means "unchanged" (H-03).
 
 Clause: DMP R526 v1.8, R606 v1.3; arrêté du 26/10/2023 (annex; cells not published there are defaults of ours)
 """

@@ -60,7 +60,7 @@ def test_each_clause_is_told_with_the_one_that_decided(
 ) -> None:
     """The author is let through by authorship, the colleague stopped by the mask; all clauses are listed.
 
-    Rule: P-09
+    Rule: H-09
     """
     own = explained(here, cards["physician"], masked)
     assert own["allowed"] and own["clause"] == "own-document"
@@ -75,7 +75,7 @@ def test_each_clause_is_told_with_the_one_that_decided(
 def test_what_is_explained_is_what_is_answered(here: World, cards: dict[str, Path], masked: tuple[str, str]) -> None:
     """The same card at the services, reading and finding.
 
-    Rule: P-09
+    Rule: H-09
     """
     patient, document = masked
     for who in ("physician", "colleague", "laboratory"):
@@ -91,7 +91,7 @@ def test_purpose_and_action_are_those_asked_about(
 ) -> None:
     """Break-glass stands in another column; a structure may not read at all.
 
-    Rule: P-09
+    Rule: H-09
     """
     urgent = explained(here, cards["colleague"], masked, "--purpose", "bris_de_glace")
     assert urgent["caller"]["column"] == "MD b" and urgent["clause"] == "masked"
@@ -113,7 +113,7 @@ def test_what_cannot_be_explained_is_refused(here: World, cards: dict[str, Path]
 def test_both_matrices_can_be_printed(here: World, plain: World, tmp_path: Path) -> None:
     """As text and for programs; without an installation those shipped; a domain without rules says so.
 
-    Rule: P-03
+    Rule: H-03
     """
     told = json.loads(run(here, "matrix", "--json"))
     assert told["rights"]["TD3.2-masked"]["PS r"] == "pat" and told["rights"]["TD2.1"]["AIR MD n"] == "-"
@@ -127,7 +127,7 @@ def test_both_matrices_can_be_printed(here: World, plain: World, tmp_path: Path)
 def test_a_changed_cell_is_printed(here: World, tmp_path: Path) -> None:
     """The operator's own cells are those in force.
 
-    Rule: P-03
+    Rule: H-03
     """
     columns = ["right", "label", *RIGHT_COLUMNS, "AIR", "note"]
     row = {"right": "TD3.2", "OP": "Y"}

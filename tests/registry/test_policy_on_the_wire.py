@@ -334,7 +334,7 @@ def test_staff_and_structures_search_references_only(here: World, who: str) -> N
 def test_a_structure_learns_no_technical_id_of_a_masked_document(hidden: Hidden) -> None:
     """The mask holds for references too.
 
-    Rule: P-06
+    Rule: H-06
     """
     by_name = ("$XDSDocumentEntryUniqueId", quote_list([hidden.unique_id]))
     assert ids(ask(hidden.desk, GET_DOCUMENTS, by_name, who="laboratory", return_type="ObjectRef")) == []
@@ -343,7 +343,7 @@ def test_a_structure_learns_no_technical_id_of_a_masked_document(hidden: Hidden)
 def test_a_structure_finds_and_deletes_its_own_masked_document(here: World) -> None:
     """By its number in the author's institution: the technical id, not the metadata, and nobody else's document.
 
-    Rule: P-06
+    Rule: H-06
     """
     patient_id = here.patient()
     made = submission(patient_id, masked=True)
@@ -364,7 +364,7 @@ def test_a_structure_finds_and_deletes_its_own_masked_document(here: World) -> N
 def test_a_secret_connection_deposits_secret_documents_only(here: World) -> None:
     """Each must be invisible to representatives; the refusal names the one that is not.
 
-    Rule: P-07
+    Rule: H-07
     """
     patient_id = here.patient()
     client = here.client()

@@ -143,7 +143,7 @@ def disagreements(
 def test_every_cell_is_decided_as_read_a_second_time(who: Someone) -> None:
     """Operation × record × visibility × authorship × status for one actor and mode, decision and filter.
 
-    Rule: P-01
+    Rule: H-01
     """
     looked_at, wrong = disagreements(POLICY, who, RECORDS, list(OPERATIONS), DOCUMENTS)
     assert looked_at == len(RECORDS) * len(OPERATIONS) * (len(DOCUMENTS) + 1)
@@ -154,7 +154,7 @@ def test_every_cell_is_decided_as_read_a_second_time(who: Someone) -> None:
 def test_who_has_no_column_has_no_right(stranger: str) -> None:
     """Insurers, students, nobody, and purposes that are none: nothing at all, in any record, on any document.
 
-    Rule: P-08
+    Rule: H-08
     """
     caller = STRANGERS[stranger]
     for action, entry in product(Action, [None, *(facts_of(one, caller) for one in DOCUMENTS)]):
@@ -165,7 +165,7 @@ def test_who_has_no_column_has_no_right(stranger: str) -> None:
 def test_every_operation_is_an_action_and_the_other_way_round() -> None:
     """No action escapes the table, nor a row of rights the operations.
 
-    Rule: P-01
+    Rule: H-01
     """
     assert set(ACTION) == set(OPERATIONS) and set(ACTION.values()) == set(Action)
     named = {right for rights in OPERATIONS.values() for right in rights.split()}
@@ -178,7 +178,7 @@ def test_every_operation_is_an_action_and_the_other_way_round() -> None:
 def test_every_type_for_every_profession_in_every_mode(profession: str) -> None:
     """The matrix of types for searching and reading: the block, the mask and the authorisation on top of each cell.
 
-    Rule: P-02
+    Rule: H-02
     """
     settings = {"n": (OPEN, replace(OPEN, is_authorised=False)), "r": (OPEN,), "b": (OPEN,)}
     table = cells()
@@ -205,7 +205,7 @@ _ACCESS, _PROFESSIONS = AccessMatrix.load(), Professions.load()
 def test_every_cell_is_alive(right: str) -> None:
     """One changed cell changes what is decided exactly as the second reading of the changed table says.
 
-    Rule: P-03
+    Rule: H-03
     """
     rows = {r: {c: CELLS[r, c] for c in ALL_COLUMNS} | {"AIR": "="} for r in FLIPPED}
     operations = [o for o, rights in OPERATIONS.items() if right in rights.split()] or ["TD3.1", "TD3.2"]

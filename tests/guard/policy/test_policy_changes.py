@@ -89,7 +89,10 @@ def test_a_type_one_may_not_read_one_may_not_change() -> None:
 
 @pytest.mark.parametrize("action", [Action.ARCHIVE, Action.DELETE])
 def test_what_the_patient_deposited_only_his_attending_physician_archives(action: Action) -> None:
-    """The star of R526: also not the physicians of an emergency, whose cell says Y."""
+    """The star of R526: also not the physicians of an emergency, whose cell says Y.
+
+    Rule: H-13
+    """
     mine = replace(DOCUMENT, type_code="DOCPAT01^^1.2.250.1.213.1.1.4.12")
     for purpose in ("normal", "centre_15", "bris_de_glace"):
         caller = replace(PHYSICIAN, purpose=purpose)

@@ -200,7 +200,10 @@ def test_profession_by_role_is_told_by_the_second_role() -> None:
 
 @pytest.mark.parametrize("action", sorted(set(Action) - {Action.EXISTS}))
 def test_block_is_stronger_than_everything(action: Action) -> None:
-    """A barred professional has no access in any way: not as author, not as attending, not in an emergency."""
+    """A barred professional has no access in any way: not as author, not as attending, not in an emergency.
+
+    Rule: H-04
+    """
     barred = replace(OPEN, is_blocked=True, is_attending=True)
     own = replace(DOCUMENT, author_ids=frozenset({PHYSICIAN.identifier}))
     has_it = POLICY.decide(PHYSICIAN, action, replace(barred, is_blocked=False)).allowed
@@ -217,7 +220,10 @@ def test_a_barred_professional_learns_that_he_is() -> None:
 
 @pytest.mark.parametrize("purpose", ["bris_de_glace", "centre_15"])
 def test_objection_refuses_that_emergency_only(purpose: str) -> None:
-    """Each of the two objections bars its own mode and leaves normal access alone."""
+    """Each of the two objections bars its own mode and leaves normal access alone.
+
+    Rule: H-12
+    """
     record = replace(OPEN, objected_purposes=frozenset({purpose}))
     other = {"bris_de_glace": "centre_15", "centre_15": "bris_de_glace"}[purpose]
     assert clause(replace(PHYSICIAN, purpose=purpose), Action.READ, record, DOCUMENT) == "emergency-objection"
@@ -226,7 +232,10 @@ def test_objection_refuses_that_emergency_only(purpose: str) -> None:
 
 
 def test_reading_needs_authorisation_except_in_an_emergency() -> None:
-    """Feeding and finding an identifier need none."""
+    """Feeding and finding an identifier need none.
+
+    Rule: H-12
+    """
     record = replace(OPEN, is_authorised=False)
     for action in READING:
         assert clause(PHYSICIAN, action, record, DOCUMENT) == "authorisation"
@@ -355,7 +364,10 @@ MANY = settings(max_examples=600, deadline=None)
 @MANY
 @given(callers, records, entries, st.sampled_from((*READING, Action.SEARCH_ID)))
 def test_filter_and_decision_agree(caller: Caller, record: RecordFacts, entry: EntryFacts, action: Action) -> None:
-    """What a query shows is what a retrieve gives: one list of clauses behind both."""
+    """What a query shows is what a retrieve gives: one list of clauses behind both.
+
+    Rule: H-10
+    """
     decision = POLICY.decide(caller, action, record, entry)
     assert POLICY.visible(caller, action, record).passes(entry) == decision.allowed
     assert decision.allowed <= POLICY.decide(caller, action, record).allowed
@@ -378,7 +390,10 @@ def test_explanation_agrees_with_the_decision(
 @MANY
 @given(callers, records, entries, st.sampled_from(list(Action)))
 def test_patients_settings_never_widen(caller: Caller, record: RecordFacts, entry: EntryFacts, action: Action) -> None:
-    """A mask, a block, an objection, a withdrawn authorisation or closing the record only ever take away."""
+    """A mask, a block, an objection, a withdrawn authorisation or closing the record only ever take away.
+
+    Rule: H-05
+    """
     hiding = (MASQUE, VEILED) if caller.secret_connection and action is Action.FEED else (MASQUE, VEILED, FROM_PARENTS)
     tighter = (
         *((record, replace(entry, confidentiality=entry.confidentiality | {code})) for code in hiding),
@@ -390,6 +405,97 @@ def test_patients_settings_never_widen(caller: Caller, record: RecordFacts, entr
     before = POLICY.decide(caller, action, record, entry).allowed
     for facts, document in tighter:
         assert POLICY.decide(caller, action, facts, document).allowed <= before
+
+
+@MANY
+@given(callers, records, entries, st.sampled_from(list(Action)))
+def test_the_filter_never_widens_either(
+    caller: Caller, record: RecordFacts, entry: EntryFacts, action: Action
+) -> None:
+    """What a tighter setting's filter passes, the looser one's passed too; a barred caller's passes nothing.
+
+    Rule: H-04, H-05
+    """
+    before = POLICY.visible(caller, action, record).passes(entry)
+    masked = replace(entry, confidentiality=entry.confidentiality | {MASQUE, VEILED, FROM_PARENTS})
+    assert POLICY.visible(caller, action, record).passes(masked) <= before
+    for tighter in (replace(record, is_authorised=False), replace(record, shows_masked_in_emergency=False)):
+        assert POLICY.visible(caller, action, tighter).passes(entry) <= before
+    barred = replace(record, is_blocked=True)
+    if action is not Action.EXISTS:
+        assert POLICY.visible(caller, action, barred) == NOTHING
+        assert not POLICY.decide(caller, action, barred, entry).allowed
+
+
+HOLDER = Caller(identifier="279035121518989", mode=Mode.PATIENT, patient_id=PATIENT)
+PARENT = replace(HOLDER, mode=Mode.REPRESENTATIVE)
+REPRESENTED = replace(OPEN, is_representative=True)
+
+
+@pytest.mark.parametrize("action", [*READING, Action.SEARCH_ID])
+def test_patient_and_representative_see_all_but_what_is_hidden_from_them(action: Action) -> None:
+    """Every type, masked, archived, unauthorised: it is his record. Signatures are for nobody.
+
+    Rule: H-11
+    """
+    record = replace(REPRESENTED, is_authorised=False, objected_purposes=frozenset({"bris_de_glace", "centre_15"}))
+    for code, patient, parent in ((MASQUE, True, True), (FROM_PARENTS, True, False), (VEILED, False, False)):
+        entry = EntryFacts(key("68599-0"), frozenset({NORMAL, code}), status=DEPRECATED)
+        assert POLICY.decide(HOLDER, action, record, entry).allowed is patient
+        assert POLICY.decide(PARENT, action, record, entry).allowed is parent
+    mine = replace(DOCUMENT, author_ids=frozenset({HOLDER.identifier}), confidentiality=frozenset({VEILED}))
+    assert clause(HOLDER, action, record, mine) == "invisible"
+    assert clause(HOLDER, action, record, replace(mine, type_code=SIGNATURE)) == "unlisted-type"
+
+
+@pytest.mark.parametrize("caller", [HOLDER, PARENT])
+def test_a_holders_right_is_to_his_own_record_in_normal_mode(caller: Caller) -> None:
+    """The credential names the record, the record names the representative; an emergency is for professionals.
+
+    Rule: H-11
+    """
+    for patient_id in ("", PATIENT.replace("2790", "1790")):
+        assert clause(replace(caller, patient_id=patient_id), Action.READ, REPRESENTED) == "assertion-patient"
+    assert clause(PARENT, Action.READ, OPEN) == "representative"
+    assert clause(replace(caller, purpose="bris_de_glace"), Action.READ, REPRESENTED) == "functional-right"
+    as_professional = replace(caller, profession=Code("10", G15), identifier=PHYSICIAN.identifier)
+    assert POLICY.standing(as_professional, replace(REPRESENTED, is_attending=True)).profession == ""
+    as_patient = replace(PHYSICIAN, identifier=HOLDER.identifier)
+    assert clause(as_patient, Action.BLOCK, OPEN) == "functional-right"
+
+
+@pytest.mark.parametrize(
+    ("action", "closed"), [(Action.READ_LOG, True), (Action.REOPEN, True), (Action.DESTROY, True), (Action.READ, False)]
+)
+def test_what_the_patient_does_in_a_closed_record(action: Action, closed: bool) -> None:
+    """He sees who was there, reopens or destroys it; nothing in it is read.
+
+    Rule: H-11
+    """
+    assert POLICY.decide(HOLDER, action, replace(OPEN, status=RecordStatus.CLOSED)).allowed is closed
+
+
+def test_how_far_an_act_reaches() -> None:
+    """A professional's own traces, the attending physician's all; a structure's authorisation; nothing if refused.
+
+    Rule: H-01
+    """
+    assert POLICY.extent(PHYSICIAN, Action.READ_LOG, OPEN) == "own"
+    assert POLICY.extent(PHYSICIAN, Action.READ_LOG, replace(OPEN, is_attending=True)) == "Y"
+    assert POLICY.extent(STAFF, Action.DECLARE, OPEN) == "str"
+    assert POLICY.extent(STRUCTURE, Action.LIST_RECORDS, OPEN) == "new"
+    assert POLICY.extent(PHYSICIAN, Action.READ_LOG, replace(OPEN, is_blocked=True)) == "-"
+    assert ANYONE.extent(NURSE, Action.READ_LOG, OPEN) == "Y"
+
+
+def test_data_of_an_attached_record_are_changed_elsewhere() -> None:
+    """Note 10 of R526; they are still read here.
+
+    Rule: H-01
+    """
+    attached = replace(OPEN, is_attached=True)
+    assert clause(PHYSICIAN, Action.CHANGE_DATA, attached) == "attached-record"
+    assert clause(PHYSICIAN, Action.READ_DATA, attached) == "granted"
 
 
 @MANY
