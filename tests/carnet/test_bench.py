@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from carnet.bench import large, processes, stage
+from carnet.bench import decisions, large, processes, stage
 from carnet.bench.report import Figures, Mark, Result, as_table, percentile
 from carnet.bench.scenarios import Bench, Plan
 from carnet.commands.bench import command
@@ -130,3 +130,13 @@ def test_percentiles() -> None:
 def test_sizes_that_cannot_be_measured_are_misuse(entries: str) -> None:
     """Exit status 2 before anything is made."""
     assert CliRunner().invoke(command, ["--entries", entries]).exit_code == 2
+
+
+def test_decisions_are_measured_without_services(tmp_path: Path) -> None:
+    """A row each, in microseconds; the mark is on one decision and on one filter. No time is asserted."""
+    rows = decisions.measure(tmp_path, 1)
+    assert [bool(one["mark"]) for one in rows] == [True, True, False, False, False]
+    assert all(one["us"] > 0 for one in rows)
+    told = CliRunner().invoke(command, ["--decisions", "--rounds", "1", "--json"])
+    assert told.exit_code == 0 and len(json.loads(told.stdout)["results"]) == len(rows)
+    assert "µs" in decisions.as_table(rows)[0][1]
