@@ -2,26 +2,63 @@
 
 from __future__ import annotations
 
-from guard.credentials.caller import Caller
+from datetime import UTC, datetime
+
+from guard.audit.access_log import stamp
+from guard.credentials.caller import Caller, Mode
 from guard.policy.facts import EntryFacts, RecordFacts, RecordStatus
-from record.store import Record
+from record.store import Place, Record, RecordStore
 from xds.model import Author, DocumentEntry
 
+CARE_TEAM = "equipe_de_soins"
+"""In ``objected_purposes``: members of the care team do not count as authorised. Clause: CSP R1111-46"""
+CARE_TEAM_BASIS, CONSENT_BASIS = "care team", "consent"
 _ABSENT = RecordFacts(RecordStatus.ABSENT)
 
 
-def facts_for(record: Record | None, caller: Caller) -> RecordFacts:
+def facts_for(
+    records: RecordStore, record: Record | None, caller: Caller, now: datetime | None = None
+) -> RecordFacts:
     """What a decision needs of this record for this caller; None stands for "no such record".
 
-    No circle of professionals is kept yet: nobody is barred, everybody counts as authorised, nobody attends.
+    One look-up by key finds the place of the person and that of his structure. ``now`` is an aware time.
     """
     if record is None:
         return _ABSENT
+    at = stamp(now or datetime.now(UTC))
+    places = places_of(records, record, caller)
     return RecordFacts(
         status=record.status,
+        is_blocked=any(one.blocked_since for one in places),
+        is_authorised=any(counts(one, record, at) for one in places),
+        is_attending=any(one.attending_since for one in places),
         objected_purposes=record.objected_purposes,
         patient_id=record.patient_id,
+        shows_masked_in_emergency=record.shows_masked,
     )
+
+
+def places_of(records: RecordStore, record: Record, caller: Caller) -> list[Place]:
+    """The places of the person and of the structure he acts for; one of our own systems has none."""
+    if caller.mode in (Mode.NODE, Mode.OFF) or not (caller.identifier or caller.structure_id):
+        return []
+    return records.places_of(record.patient_key, caller.identifier, caller.structure_id)
+
+
+def counts(place: Place, record: Record, at: str) -> bool:
+    """Does this place authorise at that time? A member of the care team by it, unless the patient objects."""
+    if place.basis == CARE_TEAM_BASIS and CARE_TEAM in record.objected_purposes:
+        return False
+    return place.is_valid(at)
+
+
+def access_status(record: Record, places: list[Place], at: str) -> str:
+    """The AUTORISATION of an existence test: VALIDE, EXPIRE, INTERDIT or NON_EXISTE. Clause: DMP TD0.2"""
+    if any(one.blocked_since for one in places):
+        return "INTERDIT"
+    if any(counts(one, record, at) for one in places):
+        return "VALIDE"
+    return "EXPIRE" if any(one.since for one in places) else "NON_EXISTE"
 
 
 def entry_facts(entry: DocumentEntry) -> EntryFacts:

@@ -18,7 +18,8 @@ from guard.audit import access_log
 from guard.audit.particulars import NONE, Particulars
 from guard.credentials.caller import Caller
 from guard.policy.facts import RecordStatus
-from record.lifecycle import USE_SURVIVOR, RecordProblem, RecordRefused, RecordUnit, checked_identifier
+from record.actor import RecordProblem, RecordRefused, RecordUnit
+from record.lifecycle import USE_SURVIVOR, checked_identifier
 from record.store import Record
 
 NOT_IN_IDENTIFIER = frozenset("|^~\\&")

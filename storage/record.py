@@ -1,36 +1,52 @@
-"""The record store in SQL."""
+"""The record store in SQL: records, their identity, and their destruction. The circle is in ``storage.circle``."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from collections.abc import Collection, Iterable
+from dataclasses import fields, replace
 from functools import partial
 from typing import Any
 
-from sqlalchemy import BigInteger, ClauseElement, Table, bindparam, delete, select, update
+from sqlalchemy import BigInteger, ClauseElement, Table, and_, bindparam, delete, exists, func, or_, select, update
 
-from guard.policy.facts import RecordStatus
-from record.store import Record
-from storage.tables import PATIENT_ID, TEXT, locator, record, registry_metadata
+from guard.policy.facts import EVERYTHING, RecordStatus
+from record.administrative import AdministrativeData, search_key
+from record.store import Destruction, Erasure, Kind, Openable, Place, Record
+from registry.store import EntryCriteria
+from storage.circle import SqlCircle, place_columns, place_from
+from storage.registry import SqlRegistryStore
+from storage.tables import (
+    PATIENT_ID,
+    TEXT,
+    access_log,
+    circle,
+    destruction,
+    erasure,
+    locator,
+    record,
+    record_identifier,
+    record_traits,
+    registry_metadata,
+    submission_set,
+)
 from storage.transaction import Transaction
 from storage.words import compared, short
 from xds.model import hl7
 
 _COLUMNS = ("patient_key", "patient_id", "status", "opened_at", "opened_by", "consent", "channel", "closed_at",
-            "objected_purposes", "subsumed_by")
+            "objected_purposes", "subsumed_by", "closed_because", "deceased_on", "destruction_token",
+            "destruction_asked_at", "shows_masked")
 _OWNED = tuple(
     table for table in registry_metadata.sorted_tables
     if table is not locator and {"patient_key", "entry_uuid"} <= set(table.c.keys())
 )
 """Tables of what a patient's record holds: they move with it. The access log is not among them."""
+_RECEIPT = tuple(field.name for field in fields(Destruction))
 
 
-class SqlRecordStore:
+class SqlRecordStore(SqlCircle):
     """``record.store.RecordStore`` within one transaction."""
-
-    def __init__(self, transaction: Transaction) -> None:
-        self._sql = transaction
-        self._flavour = transaction.flavour
 
     def find(self, patient_id: str) -> Record | None:
         columns = locator.c
@@ -72,11 +88,7 @@ class SqlRecordStore:
             **values,
         )
         patient_key = row[0] if row else 0
-        taken = self._sql.change(
-            "locate record", lambda: self._flavour.insert_if_free(locator),
-            identifier=patient_id, role=PATIENT_ID, entry_uuid="", kind=short("Record"), patient_key=patient_key,
-        ) == 0
-        if taken:
+        if not self._locate(patient_id, patient_key):
             self._sql.change("drop record", lambda: delete(record).where(record.c.patient_key == bindparam("patient")),
                              patient=patient_key)
             raise KeyError("patient identifier already taken")
@@ -97,10 +109,103 @@ class SqlRecordStore:
         if not count:
             raise KeyError("no such record")
 
+    def _locate(self, patient_id: str, patient_key: int) -> bool:
+        """False when the identifier leads to somebody already."""
+        return self._sql.change(
+            "locate record", lambda: self._flavour.insert_if_free(locator),
+            identifier=patient_id, role=PATIENT_ID, entry_uuid="", kind=short("Record"), patient_key=patient_key,
+        ) > 0
+
     def all(self) -> list[Record]:
         """In the order they were opened."""
         rows = self._sql.rows("all records", lambda: _all_columns().order_by(record.c.patient_key))
         return [_from_row(row) for row in rows]
+
+    def closed_before(self, closed_at: str) -> list[Record]:
+        return self._in_state(RecordStatus.CLOSED, record.c.closed_at, closed_at)
+
+    def announced(self, before: str) -> list[Record]:
+        return self._in_state(RecordStatus.ANNOUNCED, record.c.opened_at, before)
+
+    def _in_state(self, status: RecordStatus, column: Any, before: str) -> list[Record]:
+        rows = self._sql.rows(
+            ("records in state", column.name),
+            lambda: _all_columns().where(record.c.status == bindparam("state"), column < bindparam("before"))
+            .order_by(record.c.patient_key),
+            state=status.value, before=before,
+        )
+        return [_from_row(row) for row in rows]
+
+    # -- identity -----------------------------------------------------------------------------------------
+    def add_identifier(self, patient_key: int, patient_id: str) -> None:
+        patient_id = trimmed(patient_id)
+        if not self._locate(patient_id, patient_key):
+            raise KeyError("patient identifier already taken")
+        self._sql.change("add identifier", record_identifier.insert, patient_key=patient_key, patient_id=patient_id)
+
+    def identifiers(self, patient_key: int) -> tuple[str, ...]:
+        found = self.get(patient_key)
+        rows = self._sql.rows(
+            "identifiers of record",
+            lambda: select(record_identifier.c.patient_id)
+            .where(record_identifier.c.patient_key == bindparam("patient")).order_by(record_identifier.c.patient_id),
+            patient=patient_key,
+        )
+        return (*([found.patient_id] if found else []), *(row[0] for row in rows))
+
+    def traits(self, patient_key: int) -> AdministrativeData:
+        row = self._sql.first(
+            "traits",
+            lambda: select(record_traits.c.content).where(record_traits.c.patient_key == bindparam("patient")),
+            patient=patient_key,
+        )
+        return AdministrativeData.from_json(row[0]) if row else AdministrativeData()
+
+    def set_traits(self, patient_key: int, traits: AdministrativeData) -> None:
+        self._sql.change("drop traits", partial(_delete_of, record_traits), old_patient=patient_key)
+        self._sql.change(
+            "set traits", record_traits.insert, patient_key=patient_key, content=traits.as_json(), **_searched(traits)
+        )
+
+    def by_traits(self, wanted: AdministrativeData, limit: int) -> list[Record]:
+        asked = {name: value for name, value in _searched(wanted).items() if value}
+        if "used_key" in asked:
+            del asked["used_key"]  # one name is asked for: it may be that of birth or the used one
+        values: dict[str, Any] = {"most": limit, "state": RecordStatus.ACTIVE.value, **asked}
+        values |= {f"{name}_end": asked[name] + chr(0x10FFFF) for name in asked if name.endswith("_key")}
+        rows = self._sql.rows(("records by traits", *sorted(asked)), partial(_by_traits, sorted(asked)), **values)
+        return [_from_row(row) for row in rows]
+
+    def openable(
+        self, kind: Kind, subject: str, *, at: str, since: str = "", by_document: bool = False, person: str = ""
+    ) -> list[Openable]:
+        columns = circle.c
+        rows = self._sql.rows(
+            "openable",
+            lambda: place_columns().where(
+                columns.subject == bindparam("subject"), columns.kind == bindparam("kind"),
+                columns.blocked_since == "", columns.basis != "",
+                or_(columns.until == "", columns.until > bindparam("at")),
+            ).order_by(columns.patient_key),
+            subject=subject, kind=kind.value, at=at,
+        )
+        found = [self._openable(place_from(row), person) for row in rows]
+        return [
+            one for one in found
+            if one is not None and (one.last_document_at if by_document else one.place.since) >= since
+        ]
+
+    def _openable(self, place: Place, person: str) -> Openable | None:
+        found = self.get(place.patient_key)
+        if found is None or found.status is not RecordStatus.ACTIVE:
+            return None
+        key = place.patient_key
+        newest = self._sql.first("last document", partial(_newest_submission), patient=key)
+        seen = self._sql.first("last access", partial(_newest_access), patient=key, person=person)
+        return Openable(
+            place=place, record=found, patient_ids=self.identifiers(key), traits=self.traits(key),
+            last_document_at=_iso(newest[0] if newest else None), last_access_at=(seen[0] if seen else "") or "",
+        )
 
     def absorb(self, subsumed: Record, surviving: Record) -> None:
         """Rows are copied and deleted, not updated: on a cluster they live where their ``patient_key`` says.
@@ -125,6 +230,97 @@ class SqlRecordStore:
             )
             .values(patient_key=bindparam("new_patient")),
             ids=self._flavour.listed(identifiers), **moved,
+        )
+
+    # -- destruction --------------------------------------------------------------------------------------
+    def destroy(self, old: Record, receipt: str, at: str) -> Destruction:
+        """The row that stays keeps the key, under which the access log is read, and the identifier it was opened under.
+
+        A document that another record holds too is not erased. Audit messages not sent yet are sent: they say
+        nothing the access log does not say.
+        """
+        key = old.patient_key
+        registry = SqlRegistryStore(self._sql)
+        held = {
+            Erasure(entry.repository_unique_id, entry.unique_id, entry.hash.lower())
+            for entry in registry.entries(key, EntryCriteria(), EVERYTHING) if entry.unique_id and entry.hash
+        }
+        objects, persons = self._identifiers(key), [trimmed(one) for one in self.identifiers(key)]
+        self._flavour.hold(self._sql, objects)
+        for table in (*_OWNED, record_traits, record_identifier, circle):
+            self._sql.change(("delete all rows", table.name), partial(_delete_of, table), old_patient=key)
+        self._sql.change(
+            "delete locator",
+            lambda: delete(locator).where(
+                self._flavour.is_among(locator.c.identifier, "ids"), locator.c.patient_key == bindparam("old_patient")
+            ),
+            ids=self._flavour.listed([*objects, *persons]), old_patient=key,
+        )
+        still = {(o.unique_id, o.hash.lower()) for o in registry.by_unique_id({one.unique_id for one in held})}
+        gone = sorted((one for one in held if (one.unique_id, one.sha1) not in still), key=repr)
+        self._sql.change_many(
+            "list erasures", erasure.insert,
+            [{"patient_key": key, "repository_unique_id": one.repository_unique_id,
+              "unique_id": compared(one.unique_id), "sha1": one.sha1} for one in gone],
+        )
+        self.update(Record(patient_key=key, patient_id=old.patient_id, status=RecordStatus.DESTROYED, opened_at="",
+                           closed_at=at))
+        made = Destruction(receipt=receipt, patient_key=key, decided_at=at, documents=len(gone))
+        self._sql.change(
+            "keep receipt", destruction.insert, **{name: getattr(made, name) for name in _RECEIPT}
+        )
+        return made
+
+    def erasures(self, repository_unique_id: str, limit: int) -> list[Erasure]:
+        columns = erasure.c
+        rows = self._sql.rows(
+            "erasures",
+            lambda: select(columns.repository_unique_id, columns.unique_id, columns.sha1)
+            .where(columns.repository_unique_id == bindparam("repository")).limit(bindparam("most")),
+            repository=repository_unique_id, most=limit,
+        )
+        return [Erasure(*row) for row in rows]
+
+    def erased(self, erasures: Iterable[Erasure]) -> None:
+        columns = erasure.c
+        self._sql.change_many(
+            "erased",
+            lambda: delete(erasure).where(
+                columns.repository_unique_id == bindparam("repository"),
+                columns.unique_id == bindparam("wanted"), columns.sha1 == bindparam("wanted_sha1"),
+            ),
+            [{"repository": one.repository_unique_id, "wanted": compared(one.unique_id), "wanted_sha1": one.sha1}
+             for one in erasures],
+        )
+
+    def destructions(self, *, completed: bool | None = None) -> list[Destruction]:
+        rows = self._sql.rows(
+            "destructions",
+            lambda: select(*(destruction.c[name] for name in _RECEIPT))
+            .order_by(destruction.c.decided_at, destruction.c.receipt),
+        )
+        found = [Destruction(**dict(zip(_RECEIPT, row, strict=True))) for row in rows]
+        return [one for one in found if completed is None or bool(one.completed_at) is completed]
+
+    def settle_destructions(self, at: str) -> list[Destruction]:
+        waiting = exists(select(erasure.c.patient_key).where(erasure.c.patient_key == destruction.c.patient_key))
+        rows = self._sql.rows(
+            "settled destructions",
+            lambda: select(destruction.c.receipt).where(destruction.c.completed_at == "", ~waiting),
+        )
+        done = {row[0] for row in rows}
+        self._mark(done, "completed_at", at)
+        return [one for one in self.destructions(completed=True) if one.receipt in done] if done else []
+
+    def scrubbed(self, receipts: Collection[str], at: str) -> None:
+        self._mark(receipts, "scrubbed_at", at)
+
+    def _mark(self, receipts: Collection[str], column: str, at: str) -> None:
+        self._sql.change(
+            ("mark destruction", column),
+            lambda: update(destruction).where(self._flavour.is_among(destruction.c.receipt, "receipts"))
+            .values({column: bindparam("new_time")}),
+            receipts=self._flavour.listed(receipts), new_time=at,
         )
 
     def _identifiers(self, patient_key: int) -> list[str]:
@@ -173,6 +369,57 @@ def _delete_of(table: Table) -> ClauseElement:
     return delete(table).where(table.c.patient_key == bindparam("old_patient"))
 
 
+def _searched(traits: AdministrativeData) -> dict[str, str]:
+    return {
+        "birth_key": search_key(traits.birth_name), "used_key": search_key(traits.used_name),
+        "given_key": search_key(traits.used_given_name or traits.birth_given_names), "birth_date": traits.birth_date,
+        "sex": traits.sex, "postal_code": traits.postal_code, "city_key": search_key(traits.city),
+    }
+
+
+def _by_traits(asked: list[str]) -> Any:
+    columns = record_traits.c
+
+    def begins(column: Any, name: str) -> Any:
+        return and_(column >= bindparam(name), column < bindparam(f"{name}_end"))
+
+    where: list[Any] = []
+    for name in asked:
+        if name == "birth_key":
+            where.append(or_(begins(columns.birth_key, name), begins(columns.used_key, name)))
+        elif name.endswith("_key"):
+            where.append(begins(columns[name], name))
+        else:
+            where.append(columns[name] == bindparam(name))
+    joined = record.join(record_traits, record.c.patient_key == columns.patient_key)
+    return (
+        _all_columns().select_from(joined).where(record.c.status == bindparam("state"), *where)
+        .order_by(record.c.patient_key).limit(bindparam("most"))
+    )
+
+
+def _newest_submission() -> Any:
+    return select(func.max(submission_set.c.submission_time)).where(
+        submission_set.c.patient_key == bindparam("patient")
+    )
+
+
+def _newest_access() -> Any:
+    columns = access_log.c
+    return select(func.max(columns.at)).where(
+        columns.patient_key == bindparam("patient"), columns.caller_id == bindparam("person"),
+        columns.action == "read", columns.outcome == "success",
+    )
+
+
+def _iso(dtm: str | None) -> str:
+    """14 digits of XDS as the UTC time of the other columns."""
+    if not dtm:
+        return ""
+    d = dtm.ljust(14, "0")
+    return f"{d[:4]}-{d[4:6]}-{d[6:8]}T{d[8:10]}:{d[10:12]}:{d[12:14]}.000Z"
+
+
 def _named_columns(table: Table, names: list[str]) -> ClauseElement:
     return select(*(table.c[name] for name in names)).where(table.c.patient_key == bindparam("patient"))
 
@@ -189,6 +436,7 @@ def _all_columns() -> Any:
 def _row(source: Record) -> dict[str, Any]:
     values = {name: getattr(source, name) for name in _COLUMNS}
     values["status"] = source.status.value
+    values["shows_masked"] = int(source.shows_masked)
     values["objected_purposes"] = json.dumps(sorted(source.objected_purposes))
     return values
 
@@ -196,5 +444,6 @@ def _row(source: Record) -> dict[str, Any]:
 def _from_row(row: tuple[Any, ...]) -> Record:
     values = dict(zip(_COLUMNS, row, strict=True))
     values["status"] = RecordStatus(values["status"])
+    values["shows_masked"] = bool(values["shows_masked"])
     values["objected_purposes"] = frozenset(json.loads(values["objected_purposes"]))
     return Record(**values)

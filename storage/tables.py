@@ -24,6 +24,7 @@ from sqlalchemy import (
     Table,
     Text,
     literal_column,
+    text,
 )
 
 registry_metadata = MetaData()
@@ -53,6 +54,11 @@ def _text(*names: str) -> list[Column[str]]:
     return [Column(name, TEXT, nullable=False) for name in names]
 
 
+def _added(*names: str) -> list[Column[str]]:
+    """Columns that came with a later revision: rows of before have nothing there."""
+    return [Column(name, TEXT, nullable=False, server_default=text("''")) for name in names]
+
+
 def _patient_key() -> Column[int]:
     return Column("patient_key", KEY, nullable=False)
 
@@ -70,10 +76,58 @@ record = Table(
     Column("patient_key", KEY, primary_key=True, autoincrement=True),
     *_text("patient_id", "status", "opened_at", "opened_by", "consent", "channel", "closed_at", "objected_purposes"),
     Column("subsumed_by", KEY),
+    *_added("closed_because", "deceased_on", "destruction_token", "destruction_asked_at"),
+    Column("shows_masked", Integer, nullable=False, server_default=text("0")),
 )
 """``objected_purposes`` is a JSON list. ``patient_id`` is unique through ``locator``. ``subsumed_by`` is the
 ``patient_key`` of the record this one was merged into."""
 Index("ix_record_subsumed_by", record.c.subsumed_by)
+Index("ix_record_status", record.c.status, record.c.closed_at)
+
+record_traits = Table(
+    "record_traits", registry_metadata,
+    _patient_key(),
+    *_text("birth_key", "used_key", "given_key", "birth_date", "sex", "postal_code", "city_key", "content"),
+    PrimaryKeyConstraint("patient_key", name="pk_record_traits"),
+)
+"""Administrative data. Columns ending in ``_key`` are names in the form they are compared in."""
+Index("ix_record_traits_birth", record_traits.c.birth_key, record_traits.c.birth_date)
+Index("ix_record_traits_used", record_traits.c.used_key, record_traits.c.birth_date)
+
+record_identifier = Table(
+    "record_identifier", registry_metadata,
+    _patient_key(),
+    *_text("patient_id"),
+    PrimaryKeyConstraint("patient_key", "patient_id", name="pk_record_identifier"),
+)
+"""Further identifiers of the same person; ``locator`` finds the record by them."""
+
+circle = Table(
+    "circle", registry_metadata,
+    _patient_key(),
+    *_text("kind", "subject", "name", "specialty", "basis", "since", "until", "attending_since", "blocked_since",
+           "last_act_at"),
+    PrimaryKeyConstraint("patient_key", "kind", "subject", name="pk_circle"),
+)
+"""Who may open the record and who may not. Small, and read by its key at every decision."""
+Index("ix_circle_subject", circle.c.subject, circle.c.kind, circle.c.since)
+
+destruction = Table(
+    "destruction", registry_metadata,
+    _patient_key(),
+    *_text("receipt", "decided_at"),
+    Column("documents", Integer, nullable=False),
+    *_text("completed_at", "scrubbed_at"),
+    PrimaryKeyConstraint("patient_key", "receipt", name="pk_destruction"),
+)
+erasure = Table(
+    "erasure", registry_metadata,
+    _patient_key(),
+    *_text("repository_unique_id", "unique_id", "sha1"),
+    PrimaryKeyConstraint("patient_key", "repository_unique_id", "unique_id", "sha1", name="pk_erasure"),
+)
+"""What a repository has still to erase; a row goes when it says that it has."""
+Index("ix_erasure_repository", erasure.c.repository_unique_id)
 
 locator = Table(
     "locator", registry_metadata,

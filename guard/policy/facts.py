@@ -51,11 +51,15 @@ class Action(StrEnum):
 
 class RecordStatus(StrEnum):
     """ACTIVE and CLOSED are the wire's ``active`` and ``terminated``; ABSENT means no such record; SUBSUMED one whose
-    identifier was merged into another: nothing is in it any more, and nothing is put into it."""
+    identifier was merged into another: nothing is in it any more, and nothing is put into it. ANNOUNCED will be opened
+    when its notice ends, DECLINED will not; DESTROYED is empty for good."""
 
     ACTIVE = "active"
     CLOSED = "terminated"
     SUBSUMED = "subsumed"
+    ANNOUNCED = "announced"
+    DECLINED = "declined"
+    DESTROYED = "destroyed"
     ABSENT = "absent"
 
 
