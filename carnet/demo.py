@@ -36,7 +36,7 @@ from guard.credentials import vihf
 from guard.credentials.cards import Card
 from guard.credentials.pki import Pki
 from record import lifecycle
-from record.lifecycle import RecordProblem, RecordRefused
+from record.actor import RecordProblem, RecordRefused
 from xds.check.query_params import quote, quote_list
 from xds.model import DocumentEntry
 from xds.namespaces import APPROVED, DEPRECATED

@@ -16,7 +16,7 @@ from guard.audit import access_log
 from guard.audit.particulars import NONE, Particulars
 from guard.audit.store import AuditStore
 from guard.credentials.caller import Caller, Mode
-from guard.policy.decision import same_patient
+from guard.policy.clauses import same_patient
 from guard.policy.facts import Action, Decision, RecordFacts, RecordStatus
 from record.store import Record, RecordStore
 
@@ -47,7 +47,7 @@ class RecordProblem(StrEnum):
     IDENTIFIER_TAKEN = "the identifier belongs to another record"
     DECEASED = "the holder of the record has died"
     NOT_ASKED = "no destruction was asked for, or too long ago"
-    WRONG_TOKEN = "the confirmation does not belong to the destruction that was asked for"
+    WRONG_CONFIRMATION = "the confirmation does not belong to the destruction that was asked for"
     TOO_MANY = "too many patients have these traits"
     TOO_FEW_TRAITS = "the traits given are too few"
     DECLINED = "the patient has refused a record"
@@ -103,7 +103,7 @@ class Rights(Protocol):
 
     def decide(self, caller: Caller, action: Action, record: RecordFacts) -> Decision: ...
 
-    def standing(self, caller: Caller, record: RecordFacts) -> Any: ...
+    def extent(self, caller: Caller, action: Action, record: RecordFacts) -> str: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +134,7 @@ class ActorKind(StrEnum):
 class Actor:
     """One who acts, once. Build it with ``professional``, ``patient`` or ``system``.
 
-    ``rights`` None gives a professional no right at all. ``event`` is the transaction, for the log.
+    ``rights`` None gives nobody but the system a right. ``event`` is the transaction, for the log.
     """
 
     caller: Caller
@@ -163,11 +163,11 @@ def professional(caller: Caller, rights: Rights, **context: Any) -> Actor:
     return Actor(caller=caller, kind=ActorKind.PROFESSIONAL, rights=rights, **context)
 
 
-def patient(patient_id: str, *, relation: str = "", **context: Any) -> Actor:
-    """The holder of the record, known by our own front door; ``relation`` of a legal representative, "" for himself."""
-    name = f"Patient ({relation})" if relation else "Patient"
-    caller = Caller(identifier="patient", mode=Mode.NODE, name=name)
-    return Actor(caller=caller, kind=ActorKind.PATIENT, patient_id=patient_id, **context)
+def patient(patient_id: str, rights: Rights, *, representative: str = "", **context: Any) -> Actor:
+    """The holder of the record, known by our own front door, or his legal representative of that identifier."""
+    mode, name = (Mode.REPRESENTATIVE, "Representative") if representative else (Mode.PATIENT, "Patient")
+    caller = Caller(identifier=representative or "patient", mode=mode, name=name, patient_id=patient_id)
+    return Actor(caller=caller, kind=ActorKind.PATIENT, rights=rights, patient_id=patient_id, **context)
 
 
 def system(name: str, **context: Any) -> Actor:
@@ -183,21 +183,18 @@ def as_actor(by: Actor | Caller) -> Actor:
     return Actor(caller=by, kind=ActorKind.SYSTEM if is_ours else ActorKind.PROFESSIONAL)
 
 
-def require(actor: Actor, action: Action | None, facts: RecordFacts) -> None:
-    """Raises RecordRefused unless the actor may do this to that record. ``action`` None: no professional may."""
+def require(actor: Actor, action: Action, facts: RecordFacts) -> None:
+    """Raises RecordRefused unless the actor may do this to that record."""
     if actor.kind is ActorKind.SYSTEM:
         return
-    if actor.kind is ActorKind.PATIENT:
-        if facts.patient_id and not same_patient(actor.patient_id, facts.patient_id):
-            raise RecordRefused(RecordProblem.NO_RIGHT, "this is not the patient's own record", "own-record")
-        return
-    if actor.rights is None or action is None:
-        raise RecordRefused(RecordProblem.NO_RIGHT, "only the patient or the operator does this", "functional-right")
-    if facts.is_blocked:
-        raise RecordRefused(RecordProblem.BLOCKED, "nothing can be done here", "patient-block")
+    if actor.kind is ActorKind.PATIENT and not same_patient(actor.patient_id, facts.patient_id):
+        raise RecordRefused(RecordProblem.NO_RIGHT, "this is not the patient's own record", "assertion-patient")
+    if actor.rights is None:
+        raise RecordRefused(RecordProblem.NO_RIGHT, "nobody has said what this actor may do", "functional-right")
     decision = actor.rights.decide(actor.caller, action, facts)
     if not decision.allowed:
-        raise RecordRefused(RecordProblem.NO_RIGHT, decision.reason, decision.clause)
+        problem = RecordProblem.BLOCKED if decision.clause == "patient-block" else RecordProblem.NO_RIGHT
+        raise RecordRefused(problem, decision.reason, decision.clause)
 
 
 def require_system(actor: Actor) -> None:
@@ -208,7 +205,7 @@ def require_system(actor: Actor) -> None:
 
 def as_open(patient_id: str) -> RecordFacts:
     """What is asked of the policy when the state of the record is weighed elsewhere."""
-    return RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id)
+    return RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id, is_representative=True)
 
 
 def locked(unit: RecordUnit, patient_id: str) -> Record:

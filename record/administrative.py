@@ -14,7 +14,7 @@ from datetime import date
 from typing import Any
 
 RELATIONS = frozenset(
-    "FTH MTH STPFTH STPMTH GRFTH GRMTH GGRFTH GGRMTH AUNT UNCLE BRO SIS RESPRSN".split()
+    ["FTH", "MTH", "STPFTH", "STPMTH", "GRFTH", "GRMTH", "GGRFTH", "GGRMTH", "AUNT", "UNCLE", "BRO", "SIS", "RESPRSN"]
 )
 """Relation of a legal representative to the patient."""
 SEXES = frozenset({"", "M", "F", "U", "UN"})
@@ -24,11 +24,12 @@ MAX_REPRESENTATIVES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Representative:
-    """A legal representative. ``relation`` is one of RELATIONS."""
+    """A legal representative. ``relation`` is one of RELATIONS; ``identifier`` is that of his account, if any."""
 
     family_name: str
     given_name: str = ""
     relation: str = ""
+    identifier: str = ""
     phone: str = ""
     email: str = ""
 

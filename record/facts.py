@@ -13,6 +13,7 @@ from xds.model import Author, DocumentEntry
 CARE_TEAM = "equipe_de_soins"
 """In ``objected_purposes``: members of the care team do not count as authorised. Clause: CSP R1111-46"""
 CARE_TEAM_BASIS, CONSENT_BASIS = "care team", "consent"
+_WITHOUT_PLACE = frozenset({Mode.NODE, Mode.OFF, Mode.PATIENT, Mode.REPRESENTATIVE})
 _ABSENT = RecordFacts(RecordStatus.ABSENT)
 
 
@@ -32,6 +33,8 @@ def facts_for(
         is_blocked=any(one.blocked_since for one in places),
         is_authorised=any(counts(one, record, at) for one in places),
         is_attending=any(one.attending_since for one in places),
+        is_representative=_represents(records, record, caller),
+        is_attached=record.is_attached,
         objected_purposes=record.objected_purposes,
         patient_id=record.patient_id,
         shows_masked_in_emergency=record.shows_masked,
@@ -39,10 +42,17 @@ def facts_for(
 
 
 def places_of(records: RecordStore, record: Record, caller: Caller) -> list[Place]:
-    """The places of the person and of the structure he acts for; one of our own systems has none."""
-    if caller.mode in (Mode.NODE, Mode.OFF) or not (caller.identifier or caller.structure_id):
+    """The places of the person and of the structure he acts for; only professionals have any."""
+    if caller.mode in _WITHOUT_PLACE or not (caller.identifier or caller.structure_id):
         return []
     return records.places_of(record.patient_key, caller.identifier, caller.structure_id)
+
+
+def _represents(records: RecordStore, record: Record, caller: Caller) -> bool:
+    if caller.mode is not Mode.REPRESENTATIVE:
+        return False
+    known = {one.identifier for one in records.traits(record.patient_key).representatives}
+    return bool(caller.identifier) and caller.identifier in known
 
 
 def counts(place: Place, record: Record, at: str) -> bool:

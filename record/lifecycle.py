@@ -92,7 +92,7 @@ def open_record(
     """
     actor = as_actor(by)
     patient_id = checked_identifier(patient_id, authorities, check_key=check_key)
-    require(actor, Action.ADMINISTER, as_open(patient_id))
+    require(actor, Action.OPEN, as_open(patient_id))
     _require_consent(consent)
     if channel not in CHANNELS:
         raise RecordRefused(RecordProblem.UNKNOWN_CHANNEL, f"give one of {', '.join(CHANNELS)}")
@@ -150,7 +150,7 @@ def decline(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> Record:
     found = unit.record.find(patient_id)
     if found is None or found.status is not RecordStatus.ANNOUNCED:
         raise RecordRefused(RecordProblem.UNKNOWN, "no record is announced for this patient")
-    require(actor, Action.ADMINISTER, as_open(found.patient_id))
+    require(actor, Action.CLOSE, as_open(found.patient_id))
     unit.record.lock(found.patient_key)
     record = replace(found, status=RecordStatus.DECLINED)
     unit.record.update(record)
@@ -189,7 +189,7 @@ def close_record(
             RecordProblem.REASON_MISSING, f"give the reason, for instance {CLOSED_AT_PATIENTS_REQUEST} and some words"
         )
     record = locked(unit, patient_id)
-    _require_administrator(unit, actor, record)
+    _require(unit, actor, Action.CLOSE, record)
     if record.status is not RecordStatus.ACTIVE:
         raise RecordRefused(RecordProblem.ALREADY_CLOSED, "nothing to do; reopen it with a new consent if need be")
     because = f"{code} {reason.strip()}".strip()
@@ -207,7 +207,7 @@ def reopen_record(unit: RecordUnit, patient_id: str, *, by: Actor | Caller, cons
     actor = as_actor(by)
     _require_consent(consent)
     record = locked(unit, patient_id)
-    _require_administrator(unit, actor, record)
+    _require(unit, actor, Action.REOPEN, record)
     if record.status is RecordStatus.ACTIVE:
         raise RecordRefused(RecordProblem.ALREADY_OPEN, "use it as it is")
     if record.deceased_on:
@@ -277,10 +277,10 @@ def checked_identifier(
     return patient_id
 
 
-def _require_administrator(unit: RecordUnit, actor: Actor, record: Record) -> None:
-    """The right to open, close and reopen, for this caller and this patient; the state is weighed by the act."""
+def _require(unit: RecordUnit, actor: Actor, action: Action, record: Record) -> None:
+    """The right of this caller towards this patient; the state of the record is weighed by the act."""
     facts = facts_for(unit.record, record, actor.caller, actor.at)
-    require(actor, Action.ADMINISTER, replace(facts, status=RecordStatus.ACTIVE))
+    require(actor, action, replace(facts, status=RecordStatus.ACTIVE))
 
 
 def _require_consent(consent: str) -> None:

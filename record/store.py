@@ -31,6 +31,8 @@ class Record:
     objected_purposes: frozenset[str] = frozenset()
     shows_masked: bool = False
     """The patient lets emergency accesses read what he masked (R526, value ``pat``)."""
+    is_attached: bool = False
+    """To Mon espace santé: administrative data are changed there only (R526, note 10)."""
     deceased_on: str = ""
     """YYYY-MM-DD"""
     destruction_token: str = ""

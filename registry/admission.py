@@ -52,7 +52,7 @@ class Refusal:
 
 
 def refusal(
-    policy: Policy, caller: Caller, action: Action, record: Record | None, patient_id: str
+    policy: Policy, unit: RegistryUnit, caller: Caller, action: Action, record: Record | None, patient_id: str
 ) -> Refusal | None:
     """Is the patient known, the record open, and may this caller do this there?
 
@@ -77,7 +77,7 @@ def refusal(
     )
     if record is None:
         return Refusal(told, told)
-    decision = policy.decide(caller, action, facts_for(record, caller))
+    decision = policy.decide(caller, action, facts_for(unit.record, record, caller))
     return None if decision.allowed else Refusal(told, replace(told, clause=decision.clause))
 
 

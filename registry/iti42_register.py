@@ -66,7 +66,7 @@ def register(actor: RegistryActor, exchange: Exchange, stage: Stage) -> Reply:
     with actor.database.write() as unit:
         record = admission.locked(unit, submission.submission_set.patient_id)
         refusal = admission.refusal(
-            actor.policy, caller, Action.FEED, record, submission.submission_set.patient_id
+            actor.policy, unit, caller, Action.FEED, record, submission.submission_set.patient_id
         )
         if refusal is not None:
             findings.append(refusal.told)

@@ -18,6 +18,7 @@ from lxml import etree
 
 from guard.audit import access_log
 from guard.audit.particulars import particulars
+from record.actor import RecordRefused
 from record.identity import (
     Act,
     add_identity,
@@ -26,7 +27,6 @@ from record.identity import (
     patient_identifier,
     revise_identity,
 )
-from record.lifecycle import RecordRefused
 from registry.actor import RegistryActor
 from registry.store import RegistryUnit
 from xds.errors import ErrorCode, Finding, Refused

@@ -76,7 +76,7 @@ def update(actor: RegistryActor, exchange: Exchange, name: str, *, restricted: b
     with actor.database.write() as unit:
         _lock(unit, plan)
         record = unit.record.find(patient_id) if patient_id else None
-        refusal = admission.refusal(actor.policy, caller, Action.SEARCH_ID, record, patient_id)
+        refusal = admission.refusal(actor.policy, unit, caller, Action.SEARCH_ID, record, patient_id)
         check: UpdateCheck | None = None
         if refusal is not None:
             findings.append(refusal.told)
@@ -123,7 +123,7 @@ def hidden(actor: RegistryActor, unit: RegistryUnit, caller: Caller, objects: It
         by_patient.setdefault(one.patient_key, []).append(one)
     found: set[str] = set()
     for patient_key, mine in by_patient.items():
-        facts = facts_for(unit.record.get(patient_key), caller)
+        facts = facts_for(unit.record, unit.record.get(patient_key), caller)
         visible = actor.policy.visible(caller, Action.SEARCH_ID, facts)
         if visible == NOTHING:
             found |= {one.entry_uuid for one in mine}
@@ -142,7 +142,7 @@ def _rights(actor: RegistryActor, unit: RegistryUnit, caller: Caller, check: Upd
         if isinstance(before, DocumentEntry):
             keys.add(check.newest[before.logical_id].patient_key)
         for patient_key in sorted(keys):
-            facts = facts_for(unit.record.get(patient_key), caller)
+            facts = facts_for(unit.record, unit.record.get(patient_key), caller)
             entry = entry_facts(before) if isinstance(before, DocumentEntry) else None
             decision = actor.policy.decide(caller, action, facts, entry)
             if decision.allowed:

@@ -114,7 +114,7 @@ def _refusals(
         return general
     for patient_key in sorted({one.patient_key for one in objects}):
         record = unit.record.get(patient_key)
-        if found := refused(actor.policy.decide(caller, Action.REMOVE, facts_for(record, caller))):
+        if found := refused(actor.policy.decide(caller, Action.REMOVE, facts_for(unit.record, record, caller))):
             return found
     return []
 

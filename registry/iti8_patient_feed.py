@@ -24,6 +24,7 @@ import hl7
 from guard.audit import access_log
 from guard.audit.particulars import Particulars, process_id
 from guard.credentials.caller import Caller, Mode
+from record.actor import RecordRefused
 from record.identity import (
     Act,
     add_identity,
@@ -32,7 +33,6 @@ from record.identity import (
     patient_identifier,
     revise_identity,
 )
-from record.lifecycle import RecordRefused
 from registry.actor import RegistryActor
 from registry.store import RegistryUnit
 from xds.model.hl7 import escape, split, unescape

@@ -105,7 +105,7 @@ def _verdict(actor: RegistryActor, unit: RegistryUnit, caller: Caller, repositor
         record = unit.record.get(patient_key)
         if record is None:
             continue
-        decision = actor.policy.decide(caller, Action.READ, facts_for(record, caller), entry_facts(entry))
+        decision = actor.policy.decide(caller, Action.READ, facts_for(unit.record, record, caller), entry_facts(entry))
         reason, clause = decision.reason, decision.clause
         if decision.allowed and entry.repository_unique_id != repository:
             reason, clause = "the document is held by another repository", "ITI TF-2 3.43.4.1.3"

@@ -30,18 +30,18 @@ from storage.tables import (
     registry_metadata,
     submission_set,
 )
-from storage.transaction import Transaction
 from storage.words import compared, short
 from xds.model import hl7
 
 _COLUMNS = ("patient_key", "patient_id", "status", "opened_at", "opened_by", "consent", "channel", "closed_at",
             "objected_purposes", "subsumed_by", "closed_because", "deceased_on", "destruction_token",
-            "destruction_asked_at", "shows_masked")
+            "destruction_asked_at", "shows_masked", "is_attached")
 _OWNED = tuple(
     table for table in registry_metadata.sorted_tables
     if table is not locator and {"patient_key", "entry_uuid"} <= set(table.c.keys())
 )
 """Tables of what a patient's record holds: they move with it. The access log is not among them."""
+_FLAGS = ("shows_masked", "is_attached")
 _RECEIPT = tuple(field.name for field in fields(Destruction))
 
 
@@ -169,8 +169,7 @@ class SqlRecordStore(SqlCircle):
 
     def by_traits(self, wanted: AdministrativeData, limit: int) -> list[Record]:
         asked = {name: value for name, value in _searched(wanted).items() if value}
-        if "used_key" in asked:
-            del asked["used_key"]  # one name is asked for: it may be that of birth or the used one
+        asked.pop("used_key", None)  # one name is asked for: it may be that of birth or the used one
         values: dict[str, Any] = {"most": limit, "state": RecordStatus.ACTIVE.value, **asked}
         values |= {f"{name}_end": asked[name] + chr(0x10FFFF) for name in asked if name.endswith("_key")}
         rows = self._sql.rows(("records by traits", *sorted(asked)), partial(_by_traits, sorted(asked)), **values)
@@ -231,6 +230,25 @@ class SqlRecordStore(SqlCircle):
             .values(patient_key=bindparam("new_patient")),
             ids=self._flavour.listed(identifiers), **moved,
         )
+        self._absorb_person(subsumed, surviving)
+
+    def _absorb_person(self, subsumed: Record, surviving: Record) -> None:
+        """Whom either record barred stays barred. An authorisation was given for one record and opens no other.
+
+        Further identifiers stay with the subsumed record and lead to it.
+        """
+        old, new = subsumed.patient_key, surviving.patient_key
+        known = {(place.kind, place.subject): place for place in self.places(new)}
+        for place in self.places(old):
+            if place.blocked_since:
+                bare_place = replace(place, patient_key=new, basis="", since="", until="", attending_since="")
+                found = known.get((place.kind, place.subject), bare_place)
+                self.set_place(replace(found, blocked_since=found.blocked_since or place.blocked_since))
+        traits = self.traits(old)
+        if traits != AdministrativeData() and self.traits(new) == AdministrativeData():
+            self.set_traits(new, traits)
+        for table in (circle, record_traits):
+            self._sql.change(("delete all rows", table.name), partial(_delete_of, table), old_patient=old)
 
     # -- destruction --------------------------------------------------------------------------------------
     def destroy(self, old: Record, receipt: str, at: str) -> Destruction:
@@ -245,17 +263,18 @@ class SqlRecordStore(SqlCircle):
             Erasure(entry.repository_unique_id, entry.unique_id, entry.hash.lower())
             for entry in registry.entries(key, EntryCriteria(), EVERYTHING) if entry.unique_id and entry.hash
         }
-        objects, persons = self._identifiers(key), [trimmed(one) for one in self.identifiers(key)]
+        objects = self._identifiers(key)
         self._flavour.hold(self._sql, objects)
-        for table in (*_OWNED, record_traits, record_identifier, circle):
+        for table in (*_OWNED, record_traits, circle):
             self._sql.change(("delete all rows", table.name), partial(_delete_of, table), old_patient=key)
-        self._sql.change(
-            "delete locator",
-            lambda: delete(locator).where(
-                self._flavour.is_among(locator.c.identifier, "ids"), locator.c.patient_key == bindparam("old_patient")
-            ),
-            ids=self._flavour.listed([*objects, *persons]), old_patient=key,
-        )
+        self._delete_located(key, objects)
+        for one in (old, *self.merged_into(key)):
+            self._delete_located(one.patient_key, [trimmed(value) for value in self.identifiers(one.patient_key)])
+            self._sql.change(
+                "delete identifiers", partial(_delete_of, record_identifier), old_patient=one.patient_key
+            )
+            self.update(Record(patient_key=one.patient_key, patient_id=one.patient_id, opened_at="", closed_at=at,
+                               status=RecordStatus.DESTROYED))
         still = {(o.unique_id, o.hash.lower()) for o in registry.by_unique_id({one.unique_id for one in held})}
         gone = sorted((one for one in held if (one.unique_id, one.sha1) not in still), key=repr)
         self._sql.change_many(
@@ -263,13 +282,20 @@ class SqlRecordStore(SqlCircle):
             [{"patient_key": key, "repository_unique_id": one.repository_unique_id,
               "unique_id": compared(one.unique_id), "sha1": one.sha1} for one in gone],
         )
-        self.update(Record(patient_key=key, patient_id=old.patient_id, status=RecordStatus.DESTROYED, opened_at="",
-                           closed_at=at))
         made = Destruction(receipt=receipt, patient_key=key, decided_at=at, documents=len(gone))
         self._sql.change(
             "keep receipt", destruction.insert, **{name: getattr(made, name) for name in _RECEIPT}
         )
         return made
+
+    def _delete_located(self, patient_key: int, identifiers: Collection[str]) -> None:
+        self._sql.change(
+            "delete locator",
+            lambda: delete(locator).where(
+                self._flavour.is_among(locator.c.identifier, "ids"), locator.c.patient_key == bindparam("old_patient")
+            ),
+            ids=self._flavour.listed(identifiers), old_patient=patient_key,
+        )
 
     def erasures(self, repository_unique_id: str, limit: int) -> list[Erasure]:
         columns = erasure.c
@@ -436,7 +462,7 @@ def _all_columns() -> Any:
 def _row(source: Record) -> dict[str, Any]:
     values = {name: getattr(source, name) for name in _COLUMNS}
     values["status"] = source.status.value
-    values["shows_masked"] = int(source.shows_masked)
+    values |= {name: int(getattr(source, name)) for name in _FLAGS}
     values["objected_purposes"] = json.dumps(sorted(source.objected_purposes))
     return values
 
@@ -444,6 +470,6 @@ def _row(source: Record) -> dict[str, Any]:
 def _from_row(row: tuple[Any, ...]) -> Record:
     values = dict(zip(_COLUMNS, row, strict=True))
     values["status"] = RecordStatus(values["status"])
-    values["shows_masked"] = bool(values["shows_masked"])
+    values |= {name: bool(values[name]) for name in _FLAGS}
     values["objected_purposes"] = frozenset(json.loads(values["objected_purposes"]))
     return Record(**values)

@@ -77,7 +77,7 @@ record = Table(
     *_text("patient_id", "status", "opened_at", "opened_by", "consent", "channel", "closed_at", "objected_purposes"),
     Column("subsumed_by", KEY),
     *_added("closed_because", "deceased_on", "destruction_token", "destruction_asked_at"),
-    Column("shows_masked", Integer, nullable=False, server_default=text("0")),
+    *(Column(name, Integer, nullable=False, server_default=text("0")) for name in ("shows_masked", "is_attached")),
 )
 """``objected_purposes`` is a JSON list. ``patient_id`` is unique through ``locator``. ``subsumed_by`` is the
 ``patient_key`` of the record this one was merged into."""

@@ -29,7 +29,8 @@ from guard.credentials.caller import Caller, Mode
 from guard.credentials.cards import Card
 from guard.credentials.pki import KeyKind, Pki
 from guard.credentials.vihf import Code
-from record import lifecycle
+from record import acts, lifecycle
+from record.store import Kind
 from xds.check.query_params import quote, quote_list
 from xds.model import DocumentEntry, Submission
 from xds.namespaces import APPROVED
@@ -145,11 +146,12 @@ class World:
 
     # -- patients ---------------------------------------------------------------------------------------
     def patient(self, *, is_open: bool = True) -> str:
-        """CX of a new fictive patient, with an open record unless told otherwise."""
+        """CX of a new fictive patient, with an open record unless told otherwise; our structure may open it."""
         patient_id = frames.a_patient_id(self.settings.domain.name, f"2790599{next(_numbers):08d}")
         if is_open:
             with self._registry_database() as database, database.write() as unit:
                 lifecycle.open_record(unit, patient_id, by=OPERATOR, consent="essai", check_key=False)
+                acts.allow(unit, patient_id, STRUCTURE, by=OPERATOR, kind=Kind.STRUCTURE)
         return patient_id
 
     def close(self, patient_id: str) -> None:

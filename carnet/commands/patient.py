@@ -15,7 +15,7 @@ from carnet.settings import Settings
 from carnet.wiring import domain_of
 from guard.credentials.caller import Caller, Mode
 from record import identity, lifecycle
-from record.lifecycle import RecordRefused
+from record.actor import RecordRefused
 from record.store import Record
 from registry.store import RegistryUnit
 

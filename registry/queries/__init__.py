@@ -156,7 +156,7 @@ class QueryContext:
         return View(self, patient_key, self._visible(record))
 
     def _visible(self, record: Record | None) -> EntryFilter:
-        facts = facts_for(record, self.caller)
+        facts = facts_for(self.unit.record, record, self.caller)
         decision = self.policy.decide(self.caller, self.action, facts, None)
         if record is not None and not decision.allowed:
             self.answer.denied[record.patient_key] = decision

@@ -2,32 +2,64 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from guard.credentials.caller import Caller, Mode
 from guard.policy.facts import RecordFacts, RecordStatus
 from record.facts import entry_facts, facts_for
-from record.store import Record
+from record.store import Kind, Place, Record
 from xds.model import Author, Code, DocumentEntry
 
 CALLER = Caller(identifier="899900063480", mode=Mode.DIRECT)
 
 
+class Places:
+    """The part of a record store that facts are read from."""
+
+    def __init__(self, *places: Place) -> None:
+        self.rows = places
+        self.asked = 0
+
+    def places_of(self, patient_key: int, person: str, structure: str) -> list[Place]:
+        self.asked += 1
+        return [one for one in self.rows if one.subject == (person if one.kind is Kind.PERSON else structure)]
+
+
 def test_absent_record() -> None:
     """No record is a record of status ABSENT that knows no patient."""
-    assert facts_for(None, CALLER) == RecordFacts(RecordStatus.ABSENT)
+    assert facts_for(Places(), None, CALLER) == RecordFacts(RecordStatus.ABSENT)
+
+
+RECORD = Record(
+    patient_key=3, patient_id="1^^^&2&ISO^NH", status=RecordStatus.CLOSED, opened_at="2026-01-01T00:00:00.000Z",
+    objected_purposes=frozenset({"centre_15"}), shows_masked=True,
+)
 
 
 def test_facts_of_a_record() -> None:
-    """Status, objections and patient come from the record; nobody is barred or attending yet."""
-    record = Record(
-        patient_key=3, patient_id="1^^^&2&ISO^NH", status=RecordStatus.CLOSED, opened_at="2026-01-01T00:00:00.000Z",
-        objected_purposes=frozenset({"centre_15"}),
+    """Status, objections and patient come from the record; without a place in the circle nobody is authorised."""
+    assert facts_for(Places(), RECORD, CALLER) == RecordFacts(
+        RecordStatus.CLOSED, objected_purposes=frozenset({"centre_15"}), patient_id="1^^^&2&ISO^NH",
+        is_authorised=False, shows_masked_in_emergency=True,
     )
-    assert facts_for(record, CALLER) == RecordFacts(
-        RecordStatus.CLOSED, objected_purposes=frozenset({"centre_15"}), patient_id="1^^^&2&ISO^NH"
+
+
+def test_facts_of_a_place() -> None:
+    """An authorisation counts until it ends, a block always; one look-up tells both."""
+    place = Place(
+        patient_key=3, kind=Kind.PERSON, subject=CALLER.identifier, basis="consent", since="2026-01-01T00:00:00.000Z",
+        until="2026-02-01T00:00:00.000Z", attending_since="2026-01-01T00:00:00.000Z",
+        blocked_since="2026-01-02T00:00:00.000Z",
     )
+    store = Places(place)
+    before = facts_for(store, RECORD, CALLER, datetime(2026, 1, 31, tzinfo=UTC))
+    after = facts_for(store, RECORD, CALLER, datetime(2026, 2, 1, tzinfo=UTC))
+    assert (before.is_authorised, before.is_attending, before.is_blocked) == (True, True, True)
+    assert (after.is_authorised, after.is_blocked) == (False, True)
+    assert store.asked == 2
 
 
 def test_facts_of_a_document() -> None:

@@ -10,11 +10,10 @@ import pytest
 from guard.audit.store import AccessLine
 from guard.credentials.caller import Caller, Mode
 from guard.policy.facts import RecordStatus
+from record.actor import Actor, RecordProblem, RecordRefused, as_actor
 from record.lifecycle import (
     OPENING_CONSENT,
     REOPENING_CONSENT,
-    RecordProblem,
-    RecordRefused,
     checked_identifier,
     close_record,
     open_record,
@@ -25,8 +24,13 @@ from xds import domain
 
 PATIENT = "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH"
 AUTHORITIES = domain.load("dmp").assigning_authorities
-DESK = Caller(identifier="310B0127189/desk", mode=Mode.DIRECT, name="ACCUEIL")
+DESK = Caller(identifier="310B0127189/desk", mode=Mode.NODE, name="ACCUEIL")
 DAY = datetime(2026, 3, 12, 13, 3, tzinfo=UTC)
+
+
+def desk(at: datetime = DAY, **context: str) -> Actor:
+    """The desk, at that time."""
+    return replace(as_actor(DESK), at=at, **context)
 
 
 class Records:
@@ -56,6 +60,9 @@ class Records:
     def update(self, record: Record) -> None:
         assert record.patient_key in self.locked
         self.rows[record.patient_key] = record
+
+    def places_of(self, patient_key: int, person: str, structure: str) -> list[object]:
+        return []
 
     def all(self) -> list[Record]:
         return list(self.rows.values())
@@ -93,7 +100,7 @@ def unit() -> Unit:
 @pytest.fixture
 def opened(unit: Unit) -> Unit:
     """A unit in which the patient's record is open."""
-    open_record(unit, PATIENT, by=DESK, consent=OPENING_CONSENT, authorities=AUTHORITIES, at=DAY)
+    open_record(unit, PATIENT, by=desk(DAY), consent=OPENING_CONSENT, authorities=AUTHORITIES)
     return unit
 
 
@@ -108,8 +115,8 @@ def refused(problem: RecordProblem) -> object:
 def test_open_with_consent(unit: Unit) -> None:
     """The record is active, knows its consent, opener, channel and objections, and the log has one line."""
     record = open_record(
-        unit, f" {PATIENT}", by=DESK, consent=OPENING_CONSENT, channel="desk", authorities=AUTHORITIES,
-        objected_purposes=frozenset({"bris_de_glace"}), trace_id="t", peer="10.0.0.1", at=DAY,
+        unit, f" {PATIENT}", by=desk(trace_id="t", peer="10.0.0.1"), consent=OPENING_CONSENT, channel="desk",
+        authorities=AUTHORITIES, objected_purposes=frozenset({"bris_de_glace"}),
     )
     assert record == Record(
         patient_key=1, patient_id=PATIENT, status=RecordStatus.ACTIVE, opened_at="2026-03-12T13:03:00.000Z",
@@ -153,7 +160,7 @@ def test_unknown_channel(unit: Unit) -> None:
 
 def test_close_keeps_everything_but_the_status(opened: Unit) -> None:
     """Closed, with the time, and the reason in the log; consent and opening stay."""
-    record = close_record(opened, PATIENT, by=DESK, reason=" FERMETURE_DEMANDE_PATIENT souhait ", at=DAY)
+    record = close_record(opened, PATIENT, by=desk(DAY), reason=" FERMETURE_DEMANDE_PATIENT souhait ")
     before = replace(record, status=RecordStatus.ACTIVE, closed_at="")
     assert (record.status, record.closed_at) == (RecordStatus.CLOSED, "2026-03-12T13:03:00.000Z")
     assert before.consent == OPENING_CONSENT
@@ -176,10 +183,10 @@ def test_close_refusals(opened: Unit) -> None:
 
 def test_closed_record_is_reopened_not_opened(opened: Unit) -> None:
     """Opening points to reopening; reopening takes a new consent and clears the closing date."""
-    close_record(opened, PATIENT, by=DESK, reason="x", at=DAY)
+    close_record(opened, PATIENT, by=desk(DAY), reason="x")
     with refused(RecordProblem.CLOSED):
         open_record(opened, PATIENT, by=DESK, consent=OPENING_CONSENT)
-    record = reopen_record(opened, PATIENT, by=DESK, consent=REOPENING_CONSENT, at=DAY.replace(year=2030))
+    record = reopen_record(opened, PATIENT, by=desk(DAY.replace(year=2030)), consent=REOPENING_CONSENT)
     assert (record.status, record.closed_at, record.consent) == (RecordStatus.ACTIVE, "", REOPENING_CONSENT)
     assert record.opened_at == "2026-03-12T13:03:00.000Z"
     assert opened.audit.lines[-1].action == "record reopened"
@@ -202,12 +209,12 @@ def test_reopening_within_ten_years(
     opened: Unit, closed: datetime, asked: datetime, problem: RecordProblem | None
 ) -> None:
     """A record closed ten years ago or more is not reopened; a leap day ends on 1 March."""
-    close_record(opened, PATIENT, by=DESK, reason="x", at=closed)
+    close_record(opened, PATIENT, by=desk(closed), reason="x")
     if problem is None:
-        assert reopen_record(opened, PATIENT, by=DESK, consent="c", at=asked).status is RecordStatus.ACTIVE
+        assert reopen_record(opened, PATIENT, by=desk(asked), consent="c").status is RecordStatus.ACTIVE
         return
     with refused(problem):
-        reopen_record(opened, PATIENT, by=DESK, consent="c", at=asked)
+        reopen_record(opened, PATIENT, by=desk(asked), consent="c")
 
 
 def ins(number: str, oid: str) -> str:

@@ -11,8 +11,9 @@ import pytest
 
 from conformance import frames
 from guard.policy.facts import RecordStatus
+from record.actor import RecordProblem, RecordRefused
 from record.identity import Act, merge_identities
-from record.lifecycle import RecordProblem, RecordRefused, close_record, open_record, reopen_record
+from record.lifecycle import close_record, open_record, reopen_record
 from tests.direct import FIND_SUBMISSION_SETS, Desk, content
 from tests.feed import Feed, adt, cx
 from tests.world import OPERATOR, World, codes, unique_ids

@@ -21,7 +21,8 @@ def patient_key() -> sa.Column:
 def upgrade() -> None:
     for name in ("closed_because", "deceased_on", "destruction_token", "destruction_asked_at"):
         op.add_column("record", sa.Column(name, TEXT, nullable=False, server_default=sa.text("''")))
-    op.add_column("record", sa.Column("shows_masked", sa.Integer, nullable=False, server_default=sa.text("0")))
+    for name in ("shows_masked", "is_attached"):
+        op.add_column("record", sa.Column(name, sa.Integer, nullable=False, server_default=sa.text("0")))
     op.create_index("ix_record_status", "record", ["status", "closed_at"])
     _create_identity()
     op.create_table(
