@@ -95,6 +95,21 @@ class Repository(Section):
     sweep_every: float = Field(60.0, description="pause between sweeps, seconds", gt=0)
 
 
+class RecordRules(Section):
+    """The patient's record: how long what lasts."""
+
+    authorisation_days: int = Field(365, description="an authorisation lasts, days; declared again it starts anew", ge=1)
+    care_team_days: int = Field(0, description="the same for a member of the care team, days; 0: no end", ge=0)
+    notice_days: int = Field(42, description="from the announcement of a record to its opening, days", ge=0)
+    confirm_days: int = Field(30, description="within which a destruction must be confirmed, days", ge=1)
+    retention_years: int = Field(10, description="a closed record is kept, years", ge=1)
+    most_found: int = Field(10, description="answers of a search by traits", ge=1, le=10)
+    retention_every: float = Field(3600.0, description="pause between two runs of the retention job, seconds", gt=0)
+    scrub_every: float = Field(
+        86400.0, description="after a destruction the database file is rewritten, once in so many seconds", gt=0
+    )
+
+
 class Credentials(Section):
     """Acceptance of signed assertions."""
 
@@ -170,6 +185,7 @@ class Settings(BaseSettings):
     domain: Domain = Domain()
     registry: Registry = Registry()
     repository: Repository = Repository()
+    record: RecordRules = RecordRules()
     credentials: Credentials = Credentials()
     audit: Audit = Audit()
     replies: Replies = Replies()

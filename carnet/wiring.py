@@ -27,6 +27,7 @@ from carnet.feeds import feed_rules, identity_sources, patient_feed
 from carnet.mllp import PatientFeed
 from carnet.providers import providers_of
 from carnet.replies import deliveries_of
+from carnet.retention import retain_for_ever
 from carnet.settings import Settings
 from carnet.syslog import Header, SyslogChannel
 from guard.audit import access_log, atna
@@ -37,6 +38,7 @@ from guard.policy.decision import Policy
 from registry import iti44_patient_feed_v3
 from registry.actor import RegistryActor
 from repository.actor import RepositoryActor
+from repository.erase import erase
 from repository.registry_link import RegistryUnavailable, SoapRegistryLink
 from repository.sweep import sweep
 from xds import domain as domains
@@ -158,7 +160,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
             raise security_fault(FAILED_AUTHENTICATION, "not one of our nodes", "node")
         if exchange.body.tag in iti44_patient_feed_v3.BODIES:
             return verifier.authenticate_system(exchange.peer.certificate, sources)
-        if action.endswith(":Reconcile"):
+        if action.endswith((":Reconcile", ":Erasures")):
             return verifier.authenticate_node(exchange.peer.certificate)
         if from_node and action.endswith(":DeleteDocumentSet"):
             return verifier.authenticate_node(exchange.peer.certificate)
@@ -191,11 +193,16 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         observe=meter.observe,
     )
     sender = audit_sender(settings, REGISTRY_NODE, actor.database, meter)
+
+    def background() -> None:
+        threading.Thread(target=sender.run, name="audit", daemon=True).start()
+        retain_for_ever(settings, actor.database)
+
     return Service(
         app,
         meter,
         ready=lambda: _reads(actor.database),
-        background=sender.run,
+        background=background,
         began=lambda: _note(actor.database, REGISTRY_NODE, started=True),
         ended=lambda: _end(actor.database, REGISTRY_NODE, sender),
         feed=feed,
@@ -308,6 +315,8 @@ def _sweep_for_ever(settings: Settings, actor: RepositoryActor) -> None:
     """Sweep at start and then every so often, as long as the worker lives."""
     while True:
         try:
+            if erased := erase(actor):
+                log.warning("erased %s documents of destroyed records", erased)
             done = sweep(actor, settings.repository.grace)
             if done.removed or done.orphans or done.staged:
                 log.warning("swept %s unregistered, %s orphaned, %s staged", done.removed, done.orphans, done.staged)

@@ -109,11 +109,15 @@ class Destruction:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """One document a repository has to erase. ``sha1`` is lower-case hex."""
+    """One document a repository has to erase, as far as it came before ``decided_at``. ``sha1`` is lower-case hex.
+
+    What comes later under the same uniqueId belongs to a new record.
+    """
 
     repository_unique_id: str
     unique_id: str
     sha1: str
+    decided_at: str = ""
 
 
 class RecordStore(Protocol):

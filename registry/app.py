@@ -6,6 +6,7 @@ Clause: ITI TF-1 10.1.1.3
 from __future__ import annotations
 
 from registry import (
+    erasures,
     iti18_stored_query,
     iti42_register,
     iti44_patient_feed_v3,
@@ -30,7 +31,7 @@ PUBLIC = (
     iti92_restricted_update,
 )
 NAMES = (*(file.NAME for file in PUBLIC), iti44_patient_feed_v3.NAME)
-INTERNAL = (retrieve_decision, reconcile)
+INTERNAL = (retrieve_decision, reconcile, erasures)
 
 NODE_ONLY = frozenset(file.NAME for file in INTERNAL)
 """Verbs only one of our own repositories may call."""

@@ -213,3 +213,7 @@ class RegistryDatabase(Protocol):
     def write(self) -> AbstractContextManager[RegistryUnit]:
         """Commits durably on normal exit, rolls back on any exception. Writers queue fairly."""
         ...
+
+    def scrub(self) -> None:
+        """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""
+        ...

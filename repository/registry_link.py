@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
 
@@ -105,6 +106,14 @@ class RegistryLink(Protocol):
         """Those (uniqueId, sha1) pairs that are registered. Raises RegistryUnavailable."""
         ...
 
+    def erasures(
+        self, repository_unique_id: str, erased: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], float]:
+        """(uniqueId, sha1) of what this repository has to erase, once ``erased`` are off the list, and since when
+        (seconds since the epoch): what came later stays. Raises RegistryUnavailable.
+        """
+        ...
+
 
 class SoapRegistryLink:
     """The one implementation. ``services`` and ``internal`` are transports to the registry's two addresses."""
@@ -187,6 +196,25 @@ class SoapRegistryLink:
         except FaultReceived as error:
             raise _refused(error) from error
         return {(e.get("uniqueId", ""), e.get("hash", "")) for e in answer.body.iterfind(f"{{{INTERNAL}}}Known")}
+
+    def erasures(
+        self, repository_unique_id: str, erased: Iterable[tuple[str, str]]
+    ) -> dict[tuple[str, str], float]:
+        done = "".join(f"<Erased uniqueId={quoteattr(u)} hash={quoteattr(h)}/>" for u, h in erased)
+        body = (
+            f'<ErasuresRequest xmlns="{INTERNAL}"><RepositoryUniqueId>{escape(repository_unique_id)}'
+            f"</RepositoryUniqueId>{done}</ErasuresRequest>"
+        )
+        try:
+            answer = _call(self._internal, f"{INTERNAL}:Erasures", [body.encode()], None)
+        except FaultReceived as error:
+            raise _refused(error) from error
+        return {
+            (e.get("uniqueId", ""), e.get("hash", "")): datetime.fromisoformat(
+                e.get("decidedAt", "").replace("Z", "+00:00")
+            ).timestamp()
+            for e in answer.body.iterfind(f"{{{INTERNAL}}}Erase")
+        }
 
 
 def _permit(decision: etree._Element) -> Permit:

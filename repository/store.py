@@ -133,3 +133,7 @@ class RepositoryDatabase(Protocol):
     def write(self) -> AbstractContextManager[RepositoryUnit]:
         """Commits durably on normal exit, rolls back on any exception."""
         ...
+
+    def scrub(self) -> None:
+        """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""
+        ...

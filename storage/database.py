@@ -50,6 +50,10 @@ class SqlRegistryDatabase:
         with self.engine.writing() as transaction:
             yield _registry_unit(transaction)
 
+    def scrub(self) -> None:
+        """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""
+        self.engine.scrub()
+
     def close(self) -> None:
         self.engine.close()
 
@@ -69,6 +73,10 @@ class SqlRepositoryDatabase:
     def write(self) -> Iterator[SqlRepositoryUnit]:
         with self.engine.writing() as transaction:
             yield _repository_unit(transaction)
+
+    def scrub(self) -> None:
+        """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""
+        self.engine.scrub()
 
     def close(self) -> None:
         self.engine.close()

@@ -83,6 +83,10 @@ class Engine(ABC):
         """As ``writing``, for loading a new database in one go: fast, and lost as a whole if it is interrupted."""
 
     @abstractmethod
+    def scrub(self) -> None:
+        """Overwrite what deleted rows have left behind, as far as the engine can. Rewrites the whole database."""
+
+    @abstractmethod
     def translated(self, error: Exception) -> Exception: ...
 
     def statement(self, key: Hashable, build: Build) -> Statement:
@@ -132,7 +136,7 @@ class SqliteEngine(Engine):
         for pragma in (
             f"busy_timeout={BUSY_SECONDS * 1000}", "journal_mode=WAL", "synchronous=FULL",
             "foreign_keys=ON", "cache_size=-8192", "mmap_size=1073741824", "temp_store=MEMORY",
-            "journal_size_limit=67108864", "wal_autocheckpoint=4000",
+            "journal_size_limit=67108864", "wal_autocheckpoint=4000", "secure_delete=ON",
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 
@@ -180,6 +184,27 @@ class SqliteEngine(Engine):
             connection.execute("PRAGMA journal_mode=WAL").close()
         finally:
             pooled.invalidate()
+
+    def scrub(self) -> None:
+        """Deleted rows are zeroed at once (``secure_delete``); copies that moving rows about has left in pages go when
+        the file is rewritten, and those in the write-ahead log when it is emptied. Writers wait meanwhile.
+
+        Raises TimeoutError when a reader holds on to the log: to be repeated.
+        """
+        self._follow_fork()
+        with self._turn:
+            pooled = self._opened()
+            connection = pooled.driver_connection
+            try:
+                for statement in ("PRAGMA query_only=OFF", "PRAGMA temp_store=FILE", "VACUUM"):
+                    connection.execute(statement).close()
+                is_held = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            except Exception as error:
+                raise self.translated(error) from None
+            finally:
+                pooled.invalidate()
+        if is_held:
+            raise TimeoutError("a reader holds on to the log of the database")
 
     def _undo(self, connection: Any) -> None:
         """Roll back; a connection that cannot even do that is thrown away, its transaction with it."""
@@ -290,6 +315,11 @@ class PostgresqlEngine(Engine):
             raise self.translated(error) if isinstance(error, Exception) else error from None
         finally:
             pooled.close()
+
+    def scrub(self) -> None:
+        """Dead rows may be overwritten from now on. Archived logs and backups of the server are the operator's."""
+        with self.sqlalchemy.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            connection.exec_driver_sql("VACUUM")
 
     begin_schema_change = ("BEGIN", f"SELECT pg_advisory_xact_lock({LOCK_SPACE})")
     has_row_locks = True

@@ -145,12 +145,14 @@ class World:
         return ssl.create_default_context(cafile=self.folder / "pki" / "trust" / "ca.pem")
 
     # -- patients ---------------------------------------------------------------------------------------
-    def patient(self, *, is_open: bool = True) -> str:
+    def patient(self, *, is_open: bool = True, objected_purposes: frozenset[str] = frozenset()) -> str:
         """CX of a new fictive patient, with an open record unless told otherwise; our structure may open it."""
         patient_id = frames.a_patient_id(self.settings.domain.name, f"2790599{next(_numbers):08d}")
         if is_open:
             with self._registry_database() as database, database.write() as unit:
-                lifecycle.open_record(unit, patient_id, by=OPERATOR, consent="essai", check_key=False)
+                lifecycle.open_record(
+                    unit, patient_id, by=OPERATOR, consent="essai", check_key=False, objected_purposes=objected_purposes
+                )
                 acts.allow(unit, patient_id, STRUCTURE, by=OPERATOR, kind=Kind.STRUCTURE)
         return patient_id
 
