@@ -303,8 +303,9 @@ class SqlRecordStore(SqlCircle):
             "erasures",
             lambda: select(
                 columns.repository_unique_id, columns.unique_id, columns.sha1, destruction.c.decided_at
-            ).select_from(erasure.join(destruction, destruction.c.patient_key == columns.patient_key)).where(columns.repository_unique_id == bindparam("repository")
-            ).limit(bindparam("most")),
+            )
+            .select_from(erasure.join(destruction, destruction.c.patient_key == columns.patient_key))
+            .where(columns.repository_unique_id == bindparam("repository")).limit(bindparam("most")),
             repository=repository_unique_id, most=limit,
         )
         return [Erasure(*row) for row in rows]

@@ -2,48 +2,44 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
+from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
 import storage
+from carnet.commands.patient_acts import ACTS, done, operator, operator_of, patient_of
 from carnet.console import DATA, JSON, Refused, emit, settings_of, table
+from carnet.retention import retain_once, scrub
 from carnet.settings import Settings
 from carnet.wiring import domain_of
-from guard.credentials.caller import Caller, Mode
+from guard.audit import access_log
 from record import identity, lifecycle
-from record.actor import RecordRefused
 from record.store import Record
 from registry.store import RegistryUnit
+
+Made = TypeVar("Made")
 
 
 @click.group("patient")
 def command() -> None:
-    """Patients' records: open, close, reopen; identifiers: add, merge. PATIENT is a CX: number^^^&OID&ISO^NH."""
-
-
-def operator() -> Caller:
-    """Who acts at this terminal: the operator, under the name the system knows."""
-    return Caller(identifier=f"operator {os.environ.get('USER', '')}".strip(), mode=Mode.NODE)
+    """Patients' records: their life, who may open them, and what the patient does. PATIENT is a CX:
+    number^^^&OID&ISO^NH."""
 
 
 def by_hand() -> identity.Act:
     return identity.Act(by=operator(), event="operator")
 
 
-def _act(data: Path, as_json: bool, act: Callable[[RegistryUnit, Settings], Record]) -> None:
+def _act(
+    data: Path, as_json: bool, act: Callable[[RegistryUnit, Settings], Record], *, patient: str = "", name: str = "",
+) -> None:
     settings = settings_of(data)
-    database = storage.open_registry(settings.registry_database)
-    try:
-        with database.write() as unit:
-            record = act(unit, settings)
-    except RecordRefused as error:
-        raise Refused(str(error)) from error
-    finally:
-        database.close()
+    record = done(settings, operator_of(settings), name, patient, lambda unit: act(unit, settings))
     emit(as_json, _facts(record), f"{record.patient_id}: {record.status.value}")
 
 
@@ -56,6 +52,8 @@ def _facts(record: Record, merged_into: str = "") -> dict[str, str]:
         "consent": record.consent,
         "channel": record.channel,
         "closed_at": record.closed_at,
+        "closed_because": record.closed_because,
+        "objections": ", ".join(sorted(record.objected_purposes)),
         "merged_into": merged_into,
     }
 
@@ -79,7 +77,7 @@ def open_(patient: str, consent: bool, channel: str, data: Path, as_json: bool) 
         lambda unit, settings: lifecycle.open_record(
             unit,
             patient,
-            by=operator(),
+            by=operator_of(settings),
             consent="CONSENTEMENT_OUVERTURE_DMP" if consent else "",
             channel=channel,
             authorities=domain_of(settings).assigning_authorities,
@@ -142,7 +140,15 @@ def close(patient: str, reason: str, data: Path, as_json: bool) -> None:
     Example:
       carnet patient close "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --reason "at the patient's request"
     """
-    _act(data, as_json, lambda unit, _: lifecycle.close_record(unit, patient, by=operator(), reason=reason))
+    _act(
+        data,
+        as_json,
+        lambda unit, settings: lifecycle.close_record(
+            unit, patient, by=operator_of(settings), reason=reason, code=lifecycle.CLOSED_AT_PATIENTS_REQUEST
+        ),
+        patient=patient,
+        name=access_log.RECORD_CLOSED,
+    )
 
 
 @command.command("reopen")
@@ -160,10 +166,120 @@ def reopen(patient: str, consent: bool, data: Path, as_json: bool) -> None:
     _act(
         data,
         as_json,
-        lambda unit, _: lifecycle.reopen_record(
-            unit, patient, by=operator(), consent="CONSENTEMENT_REACTIVATION_DMP" if consent else ""
+        lambda unit, settings: lifecycle.reopen_record(
+            unit, patient, by=operator_of(settings), consent="CONSENTEMENT_REACTIVATION_DMP" if consent else ""
         ),
     )
+
+
+@command.command("exists")
+@click.argument("patient")
+@DATA
+@JSON
+def exists(patient: str, data: Path, as_json: bool) -> None:
+    """Is there a record, and in which state?
+
+    \b
+    Example:
+      carnet patient exists "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH"
+    """
+    settings = settings_of(data)
+    actor = operator_of(settings)
+    found = done(settings, actor, lifecycle.EXISTENCE_TESTED, patient,
+                  lambda unit: lifecycle.test_existence(unit, patient, by=actor))
+    facts = _facts(found.record) if found else {"patient_id": patient, "status": "absent"}
+    emit(as_json, facts, f"{patient}: {facts['status']}")
+
+
+@command.command("died")
+@click.argument("patient")
+@click.option("--on", required=True, type=click.DateTime(["%Y-%m-%d"]), help="Day of death.")
+@DATA
+@JSON
+def died(patient: str, on: datetime, data: Path, as_json: bool) -> None:
+    """The holder has died: close the record; it is kept its years and never reopened.
+
+    \b
+    Example:
+      carnet patient died "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --on 2026-03-01
+    """
+    _act(
+        data,
+        as_json,
+        lambda unit, settings: lifecycle.holder_died(unit, patient, by=operator_of(settings), on=on.date()),
+        patient=patient,
+        name=access_log.RECORD_CLOSED,
+    )
+
+
+@command.command("announce")
+@click.argument("patients", nargs=-1, required=True)
+@DATA
+@JSON
+def announce(patients: tuple[str, ...], data: Path, as_json: bool) -> None:
+    """Announce records that open when the notice ends, unless the patient declines. Known patients are left out.
+
+    \b
+    Example:
+      carnet patient announce "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH"
+    """
+    settings = settings_of(data)
+    actor, authorities = operator_of(settings), domain_of(settings).assigning_authorities
+    told = []
+    for patient in patients:
+        try:
+            record = done(settings, actor, lifecycle.ANNOUNCED, patient,
+                           partial(lifecycle.announce, patient_id=patient, by=actor, authorities=authorities))
+            told.append({"patient_id": patient, "opens_at": record.opened_at, "refused": ""})
+        except Refused as error:
+            told.append({"patient_id": patient, "opens_at": "", "refused": str(error)})
+    rows = [(one["patient_id"], one["opens_at"], one["refused"]) for one in told]
+    emit(as_json, told, table(rows, ("patient", "opens", "refused")))
+
+
+@command.command("decline")
+@click.argument("patient")
+@DATA
+@JSON
+def decline(patient: str, data: Path, as_json: bool) -> None:
+    """As the patient: no record is wanted. An announced one is not opened.
+
+    \b
+    Example:
+      carnet patient decline "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH"
+    """
+    settings = settings_of(data)
+    actor = patient_of(settings, patient)
+    record = done(settings, actor, lifecycle.DECLINED, patient,
+                   lambda unit: lifecycle.decline(unit, patient, by=actor))
+    emit(as_json, _facts(record), f"{patient}: {record.status.value}")
+
+
+@command.command("retention")
+@click.option("--run", is_flag=True, help="Do it; without, only show what destructions there were.")
+@DATA
+@JSON
+def retention(run: bool, data: Path, as_json: bool) -> None:
+    """Open what was announced, destroy what was kept long enough, and clear the files of what was destroyed.
+
+    \b
+    Example:
+      carnet patient retention --run
+    """
+    settings = settings_of(data)
+    database = storage.open_registry(settings.registry_database)
+    try:
+        if run:
+            retain_once(settings, database)
+            scrub(database)
+        with database.read() as unit:
+            found = unit.record.destructions()
+    finally:
+        database.close()
+    columns = ("receipt", "decided_at", "documents", "completed_at", "scrubbed_at")
+    facts = [{name: getattr(one, name) for name in columns} for one in found]
+    rows = [tuple(str(one[name]) for name in columns) for one in facts]
+    emit(as_json, facts, table(rows, ("receipt", "decided", "documents", "erased", "scrubbed")))
 
 
 @command.command("list")
@@ -185,3 +301,7 @@ def listing(data: Path, as_json: bool) -> None:
     columns = ("patient_id", "status", "opened_at", "opened_by", "merged_into")
     rows = [tuple(one[name] for name in columns) for one in facts]
     emit(as_json, facts, table(rows, ("patient", "status", "opened", "by", "merged into")))
+
+
+for _one in ACTS:
+    command.add_command(_one)
