@@ -45,7 +45,8 @@ def test_a_merge_by_hand_is_the_same_merge(plain: World) -> None:
     assert unique_ids(plain.find(new.patient_id)) == [made]
     assert listed(plain)[old.patient_id] | {"opened_at": "", "opened_by": ""} == {
         "patient_id": old.patient_id, "status": "subsumed", "opened_at": "", "opened_by": "", "channel": "ITI-8",
-        "consent": "not needed in this domain", "closed_at": "", "merged_into": new.patient_id,
+        "consent": "not needed in this domain", "closed_at": "", "closed_because": "", "objections": "",
+        "merged_into": new.patient_id,
     }
     told = run(plain, "log", new.patient_id)
     assert "merged this identifier into another" in told and "merged another identifier into this one" in told
