@@ -35,8 +35,9 @@ from guard.audit.access_log import in_words
 from guard.credentials import vihf
 from guard.credentials.cards import Card
 from guard.credentials.pki import Pki
-from record import lifecycle
+from record import acts, lifecycle
 from record.actor import RecordProblem, RecordRefused
+from record.store import Kind
 from xds.check.query_params import quote, quote_list
 from xds.model import DocumentEntry
 from xds.namespaces import APPROVED, DEPRECATED
@@ -155,7 +156,7 @@ def _start(story: Story, supervisor: Supervisor) -> dict[str, int]:
 
 
 def _open_record(story: Story, patient_id: str) -> str:
-    """Open the record of a (fictive) patient with consent, through the record's own rules.
+    """Open the record of a (fictive) patient with consent, through the record's own rules; our structure may read it.
 
     The key of the number is not checked: fictive numbers seldom have the right one.
     """
@@ -170,6 +171,7 @@ def _open_record(story: Story, patient_id: str) -> str:
                 authorities=domain_of(story.settings).assigning_authorities,
                 check_key=False,
             )
+            acts.allow(unit, patient_id, STRUCTURE, by=operator(), kind=Kind.STRUCTURE)
         return f"{record.patient_id} {record.status.value}"
     except RecordRefused as refused:
         if refused.problem is RecordProblem.ALREADY_OPEN:

@@ -18,6 +18,9 @@ from carnet.settings import Settings
 from carnet.supervisor import Supervisor, free_ports
 from conformance import frames
 from guard.credentials.pki import Pki
+from record import acts
+from record.actor import system
+from record.store import Kind
 from storage.bulk import bulk_load
 from xds.model import Association, DocumentEntry, Submission, SubmissionSet
 from xds.namespaces import APPROVED
@@ -64,6 +67,7 @@ def prepare(folder: Path, entries: int, progress: Progress) -> Stage:
         fill(settings_module.load(folder).registry_database, entries, progress)
         done.write_text(f"{entries}\n", "ascii")
     init.upgrade(folder)
+    _authorise(settings_module.load(folder).registry_database)
     ports = free_ports(4)
     (folder / settings_module.FILE_NAME).write_text(
         f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n"
@@ -97,6 +101,18 @@ def fill(url: str, entries: int, progress: Progress) -> None:
     """
     storage.upgrade_registry(url)
     bulk_load(url, _submissions(entries, random.Random(entries), progress))  # noqa: S311 - test data
+
+
+def _authorise(url: str) -> None:
+    """The structure of the bench may open the records it works with."""
+    database = storage.open_registry(url)
+    try:
+        with database.write() as unit:
+            for patient_id in (QUERIED, DEPOSITED):
+                if unit.record.find(patient_id) is not None:
+                    acts.allow(unit, patient_id, STRUCTURE, by=system("bench"), kind=Kind.STRUCTURE, days=0)
+    finally:
+        database.close()
 
 
 def _submissions(entries: int, rng: random.Random, progress: Progress) -> Iterator[tuple[str, Submission]]:

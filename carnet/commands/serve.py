@@ -110,6 +110,7 @@ def endpoints(settings: Settings) -> str:
     french = domain.credentials.profile == "vihf"
     patient = "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" if french else f"T-1001^^^&{authority}&ISO"
     add = f'carnet patient open "{patient}" --consent' if french else f'carnet patient add "{patient}"'
+    allow = f'\n  carnet patient allow "{patient}" 899700000018' if french else ""
     more = f"--card {data}/anne.p12" + (" --structure 10B0000001" if french else "")
     direct = acceptance.takes_direct_registration(settings, domain)
     sources = "ITI-42, ITI-61" if direct else "ITI-42, ITI-61 from repositories"
@@ -125,7 +126,7 @@ Carnet serves the affinity domain {domain.name!r}, credentials {acceptance.crede
 A deposit, in another terminal (test card, fictive patient):
 {path}  export CARNET_DATA={data} CARNET_PIN=0000
   carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out {data}/anne.p12
-  {add}
+  {add}{allow}
   carnet send fixtures/cda/cr-bio-v1.xml{override} {more}
   carnet query "{patient}" {more}
 """
