@@ -61,7 +61,7 @@ def command(
     try:
         with database.read() as unit:
             record = unit.record.find(patient)
-            facts = facts_for(record, caller)
+            facts = facts_for(unit.record, record, caller)
             entry = None
             if document:
                 entry = None if record is None else _document(unit, record.patient_key, document)
