@@ -195,7 +195,7 @@ def close_record(
     because = f"{code} {reason.strip()}".strip()
     record = replace(record, status=RecordStatus.CLOSED, closed_at=actor.now, closed_because=because)
     unit.record.update(record)
-    log(unit, actor, record, access_log.RECORD_CLOSED, because)
+    log(unit, actor, record, access_log.RECORD_CLOSED, reason.strip())
     return record
 
 

@@ -70,6 +70,7 @@ def desk(live: World, tmp_path_factory: pytest.TempPathFactory) -> Desk:
              "--label", "Infirmier", "--out", made.card("paul"))  # fmt: skip
     made.run("card", "issue", "structure", STRUCTURE, "--organisation", "LABORATOIRE FICTIF", "--out", made.card("lab"))
     made.run("patient", "open", CAMILLE, "--consent")
+    made.run("patient", "allow", CAMILLE, STRUCTURE, "--structure")
     return made
 
 
