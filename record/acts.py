@@ -33,7 +33,7 @@ from record.store import Kind, Place, Record
 BLOCKED, UNBLOCKED = "professional blocked", "professional unblocked"
 OBJECTED, NOT_OBJECTED = "objection made", "objection lifted"
 SHOWN_IN_EMERGENCY, NOT_SHOWN_IN_EMERGENCY = "masked documents shown in emergency", "masked documents kept in emergency"
-LOG_READ = "access log read"
+LOG_READ = "log read"
 OBJECTIONS = {
     "OPPOSITION_BRIS_DE_GLACE": "bris_de_glace", "OPPOSITION_ACCES_URGENCE": "centre_15",
     "OPPOSITION_EQUIPE_DE_SOINS": CARE_TEAM,

@@ -7,9 +7,11 @@ from datetime import UTC, datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guard.audit.words import CATALOGUES
 from guard.credentials.caller import Caller, Mode
 from guard.policy.facts import RecordFacts, RecordStatus
-from record.facts import entry_facts, facts_for
+from record import acts, circle, destruction, lifecycle, personal
+from record.facts import CARE_TEAM_BASIS, entry_facts, facts_for
 from record.store import Kind, Place, Record
 from xds.model import Author, Code, DocumentEntry
 
@@ -98,3 +100,15 @@ def test_damaged_authors_never_raise(people: list[str], institutions: list[str])
     facts = entry_facts(entry)
     for value in facts.author_ids | facts.structure_ids:
         assert value and value == value.strip() and "^" not in value and "&" not in value
+
+
+def test_every_act_has_its_sentence_in_both_languages() -> None:
+    """A patient reads what was done to his record in words, not in a keyword."""
+    said = {
+        value for room in (acts, circle, destruction, lifecycle, personal) for name, value in vars(room).items()
+        if name.isupper() and isinstance(value, str) and " " in value
+        and name not in ("ALREADY_PRESENT", "USE_SURVIVOR")
+    } - {CARE_TEAM_BASIS, "log read"}
+    assert len(said) > 20
+    for words in CATALOGUES.values():
+        assert said - set(words.done) == set()

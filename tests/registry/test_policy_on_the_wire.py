@@ -300,7 +300,7 @@ def test_an_assertion_for_one_patient_opens_no_other(here: World) -> None:
     lines = here.log_of(other)[-4:]
     assert [line.action for line in lines] == ["search", "search", "read", "deposit"]
     assert {(line.outcome, line.clause, line.patient_id) for line in lines} == {("refused", "assertion-patient", other)}
-    assert {line.action for line in here.log_of(mine)} == {"record opened", "authorisation given"}
+    assert here.log_of(mine)[1:] == []
 
 
 def _parts(made: Submission) -> list[tuple[str, OutgoingPart]]:
