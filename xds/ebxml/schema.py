@@ -30,11 +30,13 @@ ATTRIBUTES = 64
 """Attributes that one element of a big message may have; no element of ours knows more than ten."""
 PUBLISHED = frozenset(
     {
-        "hl7-v3-feed.xsd", "lcm.xsd", "query.xsd", "rim.xsd", "rmd.xsd", "rs.xsd", "xds-b.xsd", "xml.xsd",
+        "gdp.xsd", "hl7-v3-feed.xsd", "lcm.xsd", "query.xsd", "rim.xsd", "rmd.xsd", "rs.xsd", "xds-b.xsd", "xml.xsd",
         "xop-include.xsd",
     }
 )
 """Schema files that ``?xsd=`` gives away: those that the WSDL needs."""
+DESCRIBED = frozenset({*Actor, "record"})
+"""Service descriptions in ``schemas/wsdl``; nothing else is opened there."""
 
 _XS = "{http://www.w3.org/2001/XMLSchema}"
 _FOR_WSDL = "urn:carnet:schema:wsdl"
@@ -101,13 +103,16 @@ def validate_assertion(element: etree._Element) -> list[str]:
     )
 
 
-def wsdl(actor: Actor | str, endpoint_url: str) -> bytes:
-    """The service description of one actor, with its address and the addresses of the schemas filled in.
+def wsdl(name: str, endpoint_url: str) -> bytes:
+    """The service description of an actor or of the record services (``DESCRIBED``), with its address and the addresses
+    of the schemas filled in.
 
     ``endpoint_url`` is the address at which the service answers, without query. The schemas named by the result are
     those of ``xsd``, under ``<endpoint_url>?xsd=<name>``.
     """
-    root = etree.fromstring(_resource("wsdl", f"{Actor(actor).value}.wsdl"), _parser())
+    if name not in DESCRIBED:
+        raise ValueError(f"no service is described under {name!r}")
+    root = etree.fromstring(_resource("wsdl", f"{name}.wsdl"), _parser())
     for address in root.iter("{http://schemas.xmlsoap.org/wsdl/soap12/}address"):
         address.set("location", endpoint_url)
     return _served(root, endpoint_url)
