@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
 
+from guard.audit.particulars import particulars
 from guard.policy.decision import Policy
-from record.lifecycle import RecordUnit
+from record.actor import Actor, RecordDatabase, Rules, professional
 from xds.domain import AffinityDomain
 from xds.domain_source import DomainSource
-
-
-class RecordDatabase(Protocol):
-    """The part of a registry's database these services need: records, and the access log in the same transaction."""
-
-    def write(self) -> AbstractContextManager[RecordUnit]: ...
+from xds.errors import ErrorCode, Refused
+from xds.rules import problem
+from xds.wire.exchange import Exchange
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RecordActor:
+class RecordServices:
     """The record services of one affinity domain. ``device_id`` is the OID under which they speak HL7 v3."""
 
     database: RecordDatabase
@@ -29,8 +25,27 @@ class RecordActor:
     policy: Policy
     device_id: str
     clock: Callable[[], datetime]
+    rules: Rules = Rules()
 
     @property
     def domain(self) -> AffinityDomain:
         """As it is now: ask once for each request."""
         return self.domains.current
+
+    def by(self, exchange: Exchange, event: str) -> Actor:
+        """The caller of an exchange, as one who acts once. ``event`` is the transaction, as in the access log."""
+        return professional(
+            exchange.caller, self.policy, rules=self.rules, event=event, trace_id=exchange.trace_id,
+            peer=exchange.peer.address, told=particulars(exchange), at=self.clock(),
+        )
+
+
+def patient_of(exchange: Exchange, operation: str) -> str:
+    """CX of the patient the credential names: typed services have him nowhere else. Raises Refused. Rule: D-03"""
+    named: str = exchange.caller.patient_id
+    if not named:
+        raise Refused([problem(
+            "D-03", ErrorCode.XDSUnknownPatientId, operation, "resource-id of the assertion",
+            expected="the identifier of the patient concerned",
+        )])
+    return named

@@ -61,14 +61,14 @@ class TypedService:
         self._schema = etree.XMLSchema(etree.fromstring(etree.tostring(schema)))
         self._lock = Lock()
 
-    def call(self, exchange: Exchange) -> bytes:
+    def call(self, exchange: Exchange, known: object) -> bytes:
         """Run the operation of this exchange and give its answer, serialised. Raises what the operation raises.
 
-        The operation finds the exchange in ``ctx.udc``.
+        ``known`` is what the operation finds in ``ctx.udc``.
         """
         context = MethodContext(self._server, MethodContext.SERVER)
         context.in_document = (exchange.envelope, None)
-        context.udc = exchange
+        context.udc = known
         try:
             self._protocol.decompose_incoming_envelope(context)
             (context,) = self._protocol.generate_method_contexts(context)

@@ -1,0 +1,159 @@
+"""The typed services as their callers see them: types, names and order of the DMP's interface of 2010.
+
+Every operation hands plain values to the file of its transaction, which answers with objects whose fields are the
+members of the type here. A refusal is the same answer, with the name of the error as its status.
+
+Clause: DMP TD0.3, TD0.4, TD1.6
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+from guard.audit import access_log
+from guard.audit.particulars import particulars
+from record.actor import RecordRefused
+from record.td import td03_set_authorization, td04_patient_list, td16_list_authorizations
+from record.td.actor import RecordServices
+from record.td.hl7 import error_name
+from record.td.spyne_import import Boolean, ComplexModel, Enum, Service, Unicode, rpc
+from record.td.typed import Operation, TypedService
+from xds.errors import ErrorCode, Finding, Refused
+from xds.wire.exchange import Exchange, Reply, Transaction
+from xds.wire.xml import escape_text
+
+OK = "DMPOk"
+"""Status of a call that was carried out."""
+HABILITATIONS, PATIENTS = "urn:si-dmp-habilitations", "urn:si-dmp-patients"
+MANY = "unbounded"
+
+
+def _type(namespace: str, name: str, *members: tuple[str, Any]) -> Any:
+    """A complex type of that name; the order of members is theirs on the wire."""
+    attributes = {"__namespace__": namespace, "__type_name__": name, "_type_info": list(members)}
+    return type(ComplexModel)(name, (ComplexModel,), attributes)
+
+
+def _enum(namespace: str, name: str, *values: str) -> Any:
+    made = Enum(*values, type_name=name)
+    made.__namespace__ = namespace
+    return made
+
+
+_STATUS = (("status", Unicode), ("context", Unicode))
+Action = _enum(HABILITATIONS, "actionType", *td03_set_authorization.ACTIONS)
+Role = _enum(HABILITATIONS, "roleType", td03_set_authorization.ATTENDING)
+Mode = _enum(HABILITATIONS, "modeType", *td16_list_authorizations.MODES)
+DateType = _enum(PATIENTS, "dateTypeEnum", *td04_patient_list.DATE_TYPES)
+Done = _type(HABILITATIONS, "WebServiceResponse", *_STATUS)
+Authorization = _type(
+    HABILITATIONS, "AuthorizationByPatient",
+    ("nationalId", Unicode), ("nationalIdType", Unicode), ("firstName", Unicode), ("lastName", Unicode),
+    ("codeSpeciality", Unicode(max_occurs=MANY)), ("libSpeciality", Unicode(max_occurs=MANY)),
+    ("startOfAuthorization", Unicode), ("lastActionDate", Unicode), ("mode", Mode),
+    ("specificRight", Role.customize(max_occurs=MANY)),
+)
+Authorizations = _type(
+    HABILITATIONS, "AuthorizationByPatientResponse",
+    ("listOfAuthorizationByPatient", Authorization.customize(max_occurs=MANY)), *_STATUS,
+)
+Identifier = _type(PATIENTS, "PatientIdentifierListData", ("nationalId", Unicode), ("nationalIdType", Unicode))
+Patient = _type(
+    PATIENTS, "PatientListData",
+    ("patientIdentifier", Identifier.customize(max_occurs=MANY)), ("lastName", Unicode),
+    ("patronymicalName", Unicode), ("firstName", Unicode), ("civility", Unicode), ("dateOfBirth", Unicode),
+    ("MT", Boolean(min_occurs=1)), ("message", Boolean(min_occurs=1)), ("lastAccessDate", Unicode),
+    ("lastUpdateDate", Unicode), ("lastAddDate", Unicode),
+)
+PatientList = _type(
+    PATIENTS, "PatientListDataResponse", ("patientlistData", Patient.customize(max_occurs=MANY)), *_STATUS
+)
+
+
+class Habilitations(Service):
+    """TD0.3 and TD1.6: ``ctx.udc`` is (services, exchange)."""
+
+    @rpc(Action, Role, _args=["action", "role"], _returns=Done, _out_variable_name="output")
+    def setAuthorization(ctx: Any, action: str | None, role: str | None) -> Any:  # noqa: N802, N805
+        context = td03_set_authorization.answer(*ctx.udc, action or "", role or "")
+        return SimpleNamespace(status=OK, context=context)
+
+    @rpc(Mode, _args=["mode"], _returns=Authorizations, _out_variable_name="output")
+    def listAuthorizationByPatient(ctx: Any, mode: str | None) -> Any:  # noqa: N802, N805
+        found = td16_list_authorizations.answer(*ctx.udc, mode or "")
+        return SimpleNamespace(status=OK, context=f"{len(found)}", listOfAuthorizationByPatient=found)
+
+
+class Patients(Service):
+    """TD0.4: ``ctx.udc`` is (services, exchange)."""
+
+    @rpc(
+        Unicode(max_len=14), DateType, Unicode(max_len=64), _args=["startDate", "dateType", "psOwnerId"],
+        _returns=PatientList, _out_variable_name="output",
+    )
+    def patientList(ctx: Any, since: str | None, kind: str | None, owner: str | None) -> Any:  # noqa: N802, N805
+        found = td04_patient_list.answer(*ctx.udc, since or "", kind or "", owner or "")
+        return SimpleNamespace(status=OK, context=f"{len(found)}", patientlistData=found)
+
+
+SERVICES = {
+    "/services/habilitations": TypedService(HABILITATIONS, "HabilitationsEndPoint", Habilitations),
+    "/services/patients": TypedService(PATIENTS, "PatientSpecificEndPoint", Patients),
+}
+"""Path to the service that lives there; the last word of each is the DMP's own."""
+
+
+def transactions(services: RecordServices) -> list[Transaction]:
+    """One for each operation."""
+    return [
+        Transaction(
+            name=operation.name,
+            action=operation.action,
+            response_action=operation.response_action,
+            body=operation.body,
+            mtom=False,
+            handle=partial(_handle, services, service, operation),
+            refuse=partial(_refuse, service, operation),
+            schema_error=ErrorCode.XDSRegistryError,
+            internal_error=ErrorCode.XDSRegistryError,
+        )
+        for service in SERVICES.values() for operation in service.operations
+    ]
+
+
+def _handle(services: RecordServices, service: TypedService, operation: Operation, exchange: Exchange) -> Reply:
+    """Rule: D-07"""
+    try:
+        return Reply([service.call(exchange, (services, exchange))])
+    except RecordRefused as refusal:
+        clause = f" ({refusal.clause})" if refusal.clause else ""
+        text = f"{refusal}{clause} trace {exchange.trace_id}"
+        return Reply([_said(service, operation, refusal.problem.dmp_error, text)])
+    except Refused as refused:
+        finding = refused.findings[0]
+        line = access_log.refusal(
+            exchange.caller, trace_id=exchange.trace_id, event=operation.name, action=operation.name,
+            patient_key=None, patient_id=exchange.caller.patient_id, clause=finding.clause,
+            reason=f"{finding.field}: expected {finding.expected}", peer=exchange.peer.address,
+            particulars=particulars(exchange),
+        )
+        with services.database.write() as unit:
+            unit.audit.append(line)
+        raise
+
+
+def _refuse(service: TypedService, operation: Operation, exchange: Exchange, findings: Sequence[Finding]) -> Reply:
+    """The answer to a message that is wrong in itself, or that we failed on."""
+    text = "; ".join(one.context(exchange.trace_id) for one in findings)
+    return Reply([_said(service, operation, error_name(findings[0]), text)])
+
+
+def _said(service: TypedService, operation: Operation, status: str, context: str) -> bytes:
+    """An answer that says no: every operation has these two members at the end of its output."""
+    return (
+        f'<{operation.name}Response xmlns="{service.namespace}"><output><status>{escape_text(status)}</status>'
+        f"<context>{escape_text(context)}</context></output></{operation.name}Response>"
+    ).encode()
