@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+import record.td.app
 import registry.app
 import repository.app
 import storage
@@ -26,6 +27,7 @@ from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
 from carnet.mllp import PatientFeed
 from carnet.providers import providers_of
+from carnet.records import describing, record_services, validate
 from carnet.replies import deliveries_of
 from carnet.retention import retain_for_ever
 from carnet.settings import Settings
@@ -175,17 +177,20 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         )
 
     meter.watch_codes(actor.domains)
+    records = record_services(settings, actor)
     app = SoapService(
-        transactions=registry.app.transactions(actor),
-        paths=registry.app.PATHS,
+        transactions=[
+            *registry.app.transactions(actor), *(record.td.app.transactions(records) if records else ()),
+        ],
+        paths=registry.app.PATHS | (record.td.app.PATHS if records else {}),
         authenticate=authenticate,
         admit=lambda peer: verifier.admit(peer.certificate),
         begin_part=None,
         limits=limits_of(settings),
-        validate=schema.validate,
+        validate=validate,
         on_fault=fault_logger(actor.database, "registry"),
         on_refused=refusal_logger(actor.database),
-        describe=describer(Actor.REGISTRY, settings.registry_url),
+        describe=describing(settings.registry_url, describer(Actor.REGISTRY, settings.registry_url)),
         title="Carnet document registry",
         is_ours=partial(_is_node, verifier),
         deliveries=deliveries_of(settings, node_files(settings, REGISTRY_NODE), meter),

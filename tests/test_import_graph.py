@@ -40,6 +40,7 @@ ONLY_IN = {
     "pydantic": ("carnet",),
     "pydantic_settings": ("carnet",),
     "prometheus_client": ("carnet",),
+    "spyne": ("record.td.spyne_import",),
     "hl7": ("registry.iti8_patient_feed", "carnet.mllp"),
     "click": ("carnet", "conformance"),
 }

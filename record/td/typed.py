@@ -8,7 +8,6 @@ Clause: DMP TD0.3, TD0.4, TD1.6
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from threading import Lock
 from typing import Any
@@ -116,17 +115,3 @@ class TypedService:
             (bound,) = node.iterfind("{*}operation[@soapAction]")
             bound.set("soapAction", actions[node.get("name") or ""].action)
         return root
-
-
-def describer(
-    services: Mapping[str, TypedService], base_url: str, other: Callable[[str, str], tuple[str, bytes] | None]
-) -> Callable[[str, str], tuple[str, bytes] | None]:
-    """Answers ``?wsdl`` for typed services by their path, and asks ``other`` for everything else."""
-
-    def describe(path: str, query: str) -> tuple[str, bytes] | None:
-        service = services.get(path)
-        if service is None:
-            return other(path, query)
-        return ("text/xml; charset=utf-8", service.wsdl(base_url + path)) if query.lower() == "wsdl" else None
-
-    return describe
