@@ -8,7 +8,7 @@ import click
 
 OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "remove", "matrix", "explain")
 CREDENTIALS = ("pki", "card")
-PROFESSIONAL = ("send", "query", "retrieve")
+PROFESSIONAL = ("send", "query", "retrieve", "call")
 TESTER = ("demo", "bench")
 GROUPS = {
     "Operate": OPERATOR,

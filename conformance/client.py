@@ -213,6 +213,13 @@ class Client:
         status, objects, references, errors = read.read_query_response(answer.body)
         return Found(Outcome(status, tuple(errors)), objects, references)
 
+    def ask(self, path: str, action: str, body: bytes, *, patient_id: str = "") -> Answer:
+        """Any message to any address of the registry's host, such as the record services, and its answer unread.
+
+        Raises FaultReceived, PeerUnreachable.
+        """
+        return self._https(self.registry_url, path).call(action, [body], security=self.security(patient_id))
+
     def retrieve(
         self,
         documents: Sequence[tuple[str, str]],

@@ -31,6 +31,8 @@ OPEN_TO_ROOMS = "guard.credentials.caller"
 """The rooms of the guard do not know each other but for this module."""
 
 WITHOUT_LXML = ("xds.model", "xds.check", "guard.policy", "record", "registry.rules")
+WITH_LXML = ("record.td",)
+"""Rooms inside those: the services of the record speak SOAP."""
 ONLY_IN = {
     "sqlalchemy": ("storage",),
     "alembic": ("storage",),
@@ -125,7 +127,7 @@ def _why_not(one: Import) -> Iterator[str]:
         others = ROOMS - {room}
         if inside(one.source, room) and inside(one.target, *others) and not inside(one.target, OPEN_TO_ROOMS):
             yield f"the rooms of the guard share {OPEN_TO_ROOMS} only"
-    if target == "lxml" and inside(one.source, *WITHOUT_LXML):
+    if target == "lxml" and inside(one.source, *WITHOUT_LXML) and not inside(one.source, *WITH_LXML):
         yield "this module works on plain values, without XML"
     if target in ONLY_IN and not inside(one.source, *ONLY_IN[target]):
         yield f"{target} belongs to {' and '.join(ONLY_IN[target])}"

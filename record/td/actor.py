@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from guard.audit.particulars import particulars
@@ -25,7 +25,7 @@ class RecordServices:
     policy: Policy
     device_id: str
     clock: Callable[[], datetime]
-    rules: Rules = Rules()
+    rules: Rules = field(default_factory=Rules)
 
     @property
     def domain(self) -> AffinityDomain:

@@ -60,7 +60,7 @@ INTERACTIONS = (
 )
 ACTS: dict[str, dict[str, tuple[str, Act]]] = {
     interaction.name: {
-        file.REASON: (file.NAME, file.answer) for file in FILES if file.INTERACTION == interaction.name
+        file.REASON: (file.NAME, file.answer) for file in FILES if interaction.name == file.INTERACTION
     }
     for interaction in INTERACTIONS
 }

@@ -15,7 +15,7 @@ from lxml import etree
 from record.administrative import AdministrativeData, Representative
 from record.identity import IdentityDomain, patient_identifier
 from record.lifecycle import RecordRefused
-from xds.errors import ErrorCode, Refused
+from xds.errors import ErrorCode, Finding, Refused
 from xds.namespaces import HL7
 from xds.rules import problem
 
@@ -71,7 +71,7 @@ def patient_id_of(message: etree._Element, domain: IdentityDomain) -> str:
     raise Refused([_unnamed(message, f"{len(ids)} identifiers, none of this domain" if ids else "")])
 
 
-def _unnamed(message: etree._Element, found: str) -> object:
+def _unnamed(message: etree._Element, found: str) -> Finding:
     return problem(
         "D-02", ErrorCode.XDSUnknownPatientId, name_of(message), "patient identifier", found=found,
         expected="the number (extension) and the authority (root) of a patient of this domain",
@@ -172,7 +172,7 @@ def _representatives(person: etree._Element) -> Iterable[Representative]:
 
 
 def _qualified(elements: list[etree._Element]) -> list[tuple[str, str]]:
-    return [(one.get("qualifier", ""), _line("".join(one.itertext()))) for one in elements[:MAX_VALUES]]
+    return [(one.get("qualifier", ""), _line("".join(map(str, one.itertext())))) for one in elements[:MAX_VALUES]]
 
 
 def _pick(values: list[tuple[str, str]], mark: str) -> str:
@@ -202,7 +202,7 @@ def _text(element: etree._Element | None, path: str) -> str:
 
 def _lines(element: etree._Element | None, path: str) -> list[str]:
     found = element.findall(path, NS) if element is not None else []
-    return [_line("".join(one.itertext())) for one in found[:MAX_VALUES]]
+    return [_line("".join(map(str, one.itertext()))) for one in found[:MAX_VALUES]]
 
 
 def _line(text: str) -> str:

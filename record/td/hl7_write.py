@@ -209,7 +209,7 @@ def _mixed(name: str, value: str, qualifier: str = "") -> str:
 
 
 def _cx(patient_id: str) -> str:
-    number, authority = patient_id.split("^")[0], patient_id.split("^")[3].split("&")[1]
+    number, authority = patient_id.split("^", maxsplit=1)[0], patient_id.split("^")[3].split("&")[1]
     return f'<id root="{escape_attribute(authority)}" extension="{escape_attribute(number)}"/>'
 
 

@@ -77,13 +77,15 @@ class Habilitations(Service):
     """TD0.3 and TD1.6: ``ctx.udc`` is (services, exchange)."""
 
     @rpc(Action, Role, _args=["action", "role"], _returns=Done, _out_variable_name="output")
-    def setAuthorization(ctx: Any, action: str | None, role: str | None) -> Any:  # noqa: N802, N805
-        context = td03_set_authorization.answer(*ctx.udc, action or "", role or "")
+    def setAuthorization(ctx: Any, action: str | None, role: str | None) -> Any:
+        services, exchange = ctx.udc
+        context = td03_set_authorization.answer(services, exchange, action or "", role or "")
         return SimpleNamespace(status=OK, context=context)
 
     @rpc(Mode, _args=["mode"], _returns=Authorizations, _out_variable_name="output")
-    def listAuthorizationByPatient(ctx: Any, mode: str | None) -> Any:  # noqa: N802, N805
-        found = td16_list_authorizations.answer(*ctx.udc, mode or "")
+    def listAuthorizationByPatient(ctx: Any, mode: str | None) -> Any:
+        services, exchange = ctx.udc
+        found = td16_list_authorizations.answer(services, exchange, mode or "")
         return SimpleNamespace(status=OK, context=f"{len(found)}", listOfAuthorizationByPatient=found)
 
 
@@ -94,8 +96,9 @@ class Patients(Service):
         Unicode(max_len=14), DateType, Unicode(max_len=64), _args=["startDate", "dateType", "psOwnerId"],
         _returns=PatientList, _out_variable_name="output",
     )
-    def patientList(ctx: Any, since: str | None, kind: str | None, owner: str | None) -> Any:  # noqa: N802, N805
-        found = td04_patient_list.answer(*ctx.udc, since or "", kind or "", owner or "")
+    def patientList(ctx: Any, since: str | None, kind: str | None, owner: str | None) -> Any:
+        services, exchange = ctx.udc
+        found = td04_patient_list.answer(services, exchange, since or "", kind or "", owner or "")
         return SimpleNamespace(status=OK, context=f"{len(found)}", patientlistData=found)
 
 

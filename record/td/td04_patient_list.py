@@ -26,26 +26,26 @@ _DATES = ("%d%m%Y", "%Y-%m-%d")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identifier:
-    nationalId: str  # noqa: N815
-    nationalIdType: str  # noqa: N815
+    nationalId: str
+    nationalIdType: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Patient:
     """One line of the answer; None is left out. Times are UTC, ISO 8601."""
 
-    patientIdentifier: list[Identifier]  # noqa: N815
-    lastName: str | None  # noqa: N815
-    patronymicalName: str | None  # noqa: N815
-    firstName: str | None  # noqa: N815
+    patientIdentifier: list[Identifier]
+    lastName: str | None
+    patronymicalName: str | None
+    firstName: str | None
     civility: str | None = None
-    dateOfBirth: str | None  # noqa: N815
+    dateOfBirth: str | None
     MT: bool
     message: bool
     """Documents have come since the caller last opened the record"""
-    lastAccessDate: str | None  # noqa: N815
-    lastUpdateDate: str | None = None  # noqa: N815
-    lastAddDate: str | None  # noqa: N815
+    lastAccessDate: str | None
+    lastUpdateDate: str | None = None
+    lastAddDate: str | None
 
 
 def answer(services: RecordServices, exchange: Exchange, start: str, kind: str, owner: str) -> list[Patient]:
@@ -73,7 +73,8 @@ def _day(text: str) -> str:
             continue
     if text:
         raise Refused([problem(
-            "D-13", ErrorCode.XDSRegistryError, "patientList", "startDate", found=text, expected="DDMMYYYY or YYYY-MM-DD"
+            "D-13", ErrorCode.XDSRegistryError, "patientList", "startDate", found=text,
+            expected="DDMMYYYY or YYYY-MM-DD",
         )])
     return ""
 

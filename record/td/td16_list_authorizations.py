@@ -26,16 +26,16 @@ PHYSICIAN = "G15_10"
 class Authorization:
     """One line of the answer; None is left out. Times are UTC, ISO 8601."""
 
-    nationalId: str  # noqa: N815
-    nationalIdType: str  # noqa: N815
-    lastName: str | None  # noqa: N815
-    firstName: str | None = None  # noqa: N815
-    codeSpeciality: list[str]  # noqa: N815
-    libSpeciality: list[str] | None = None  # noqa: N815
-    startOfAuthorization: str | None  # noqa: N815
-    lastActionDate: str | None  # noqa: N815
+    nationalId: str
+    nationalIdType: str
+    lastName: str | None
+    firstName: str | None = None
+    codeSpeciality: list[str]
+    libSpeciality: list[str] | None = None
+    startOfAuthorization: str | None
+    lastActionDate: str | None
     mode: str
-    specificRight: list[str]  # noqa: N815
+    specificRight: list[str]
 
 
 def answer(services: RecordServices, exchange: Exchange, mode: str) -> list[Authorization]:

@@ -46,7 +46,7 @@ class TypedService:
     """
 
     def __init__(self, namespace: str, port: str, service: Any) -> None:
-        self.namespace = namespace
+        self.namespace, self.port = namespace, port
         self._protocol = Soap12()
         application = Application([service], namespace, name=port, in_protocol=self._protocol, out_protocol=Soap12())
         self._server = NullServer(application)

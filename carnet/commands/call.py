@@ -1,0 +1,48 @@
+"""``carnet call``"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from lxml import etree
+
+from carnet.commands.query import call
+from carnet.console import DATA, Misuse, card_options, client_of
+from record.td.app import RECORD
+from record.td.services import SERVICES
+from xds.namespaces import HL7
+from xds.wire.xml import parse
+
+ADDRESSES = {
+    HL7: (RECORD, f"{HL7}:{{}}"),
+    **{
+        service.namespace: (path, f"{service.namespace}:{service.port}:{{}}") for path, service in SERVICES.items()
+    },
+}
+"""Namespace of a message to its address and the form of its action."""
+
+
+@click.command("call")
+@click.argument("message", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--patient", default="", metavar="CX", help="Whom the assertion names; empty: nobody.")
+@card_options
+@DATA
+def command(
+    message: Path, patient: str, card_file: Path | None, pin_file: Path | None, structure_id: str, purpose: str,
+    repository_url: str, registry_url: str, ca: Path | None, data: Path,
+) -> None:
+    """Send a message of the record services (docs/dmp.md) and print the answer. MESSAGE holds the body element alone.
+
+    \b
+    Example:
+      carnet call message.xml --patient "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH"
+    """
+    body = parse(message.read_bytes())
+    name = etree.QName(body)
+    if name.namespace not in ADDRESSES:
+        raise Misuse(f"{message}: no record service takes a message of this namespace")
+    path, action = ADDRESSES[name.namespace]
+    client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
+    answer = call(lambda: client.ask(path, action.format(name.localname), etree.tostring(body), patient_id=patient))
+    click.echo(etree.tostring(answer.body, pretty_print=True, encoding="unicode"))
