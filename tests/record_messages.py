@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from carnet.commands.call import ADDRESSES
+from conformance import frames
 from tests.world import World
+from xds import ins
 from xds.ebxml import schema
 from xds.namespaces import HL7
 from xds.wire.client import LocalTransport
@@ -25,6 +28,7 @@ PASTED: dict[str, str] = dict(
     re.findall(r"^### (TD[\d.]+[ab]?) [^\n]*\n.*?```xml\n(.*?)\n```", PAGE.read_text("utf-8"), re.M | re.S)
 )
 """Transaction to message, in the order of the page."""
+_numbers = itertools.count(500_000)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,12 @@ class Said:
 
     def observed(self, code: str) -> str:
         return self.one(f".//h:administrativeObservation[h:code/@code='{code}']/h:value/@value")
+
+
+def stranger(world: World) -> str:
+    """CX of a fictive patient nobody has heard of, with a key that fits."""
+    body = f"2790599{next(_numbers):06d}"
+    return frames.a_patient_id(world.settings.domain.name, body + ins.control_key(body))
 
 
 def message(name: str, patient_id: str = "", **changes: str) -> etree._Element:
