@@ -19,7 +19,7 @@ from record.actor import RecordRefused
 from record.td import td03_set_authorization, td04_patient_list, td16_list_authorizations
 from record.td.actor import RecordServices
 from record.td.hl7 import error_name
-from record.td.spyne_import import Boolean, ComplexModel, Enum, Service, Unicode, rpc
+from record.td.spyne_import import Boolean, ComplexModel, Service, Unicode, rpc
 from record.td.typed import Operation, TypedService
 from xds.errors import ErrorCode, Finding, Refused
 from xds.wire.exchange import Exchange, Reply, Transaction
@@ -38,7 +38,8 @@ def _type(namespace: str, name: str, *members: tuple[str, Any]) -> Any:
 
 
 def _enum(namespace: str, name: str, *values: str) -> Any:
-    made = Enum(*values, type_name=name)
+    """Not spyne's Enum, whose values are objects of its own."""
+    made = Unicode(values=list(values), type_name=name)
     made.__namespace__ = namespace
     return made
 

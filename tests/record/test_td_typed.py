@@ -1,0 +1,181 @@
+"""The typed record services: authorisation, the circle, the records one may open.
+
+Clause: DMP TD0.3, TD0.4, TD1.6
+"""
+
+from __future__ import annotations
+
+import pytest
+from lxml import etree
+
+from guard.credentials.vihf import Code
+from record import acts
+from record.store import Kind
+from record.td.services import HABILITATIONS, PATIENTS, SERVICES
+from tests.record_messages import Said, ask, message, send, stranger
+from tests.world import COLLEAGUE, NURSE, OPERATOR, PHYSICIAN, STRUCTURE, World
+from xds.wire.client import FaultReceived
+
+REGULATION = Code("centre_15", "1.2.250.1.213.1.1.4.248", "Accès Centre 15")
+PRESENT = "already present"
+
+
+@pytest.fixture
+def opened(here: World) -> str:
+    """A patient with a record, and nobody in the circle."""
+    patient_id = stranger(here)
+    assert ask(here, "TD1.1", patient_id).ack == "AA"
+    return patient_id
+
+
+def habilitation(here: World, patient_id: str, action: str, role: str = "", who: str = "physician") -> Said:
+    inner = f"<action>{action}</action>" + (f"<role>{role}</role>" if role else "")
+    body = etree.fromstring(f'<setAuthorization xmlns="{HABILITATIONS}">{inner}</setAuthorization>')
+    return send(here, body, patient_id, who)
+
+
+def circle(here: World, patient_id: str, mode: str = "", who: str = "physician") -> Said:
+    inner = f"<mode>{mode}</mode>" if mode else ""
+    body = etree.fromstring(
+        f'<listAuthorizationByPatient xmlns="{HABILITATIONS}">{inner}</listAuthorizationByPatient>'
+    )
+    return send(here, body, patient_id, who)
+
+
+def listed(here: World, who: str = "physician", **arguments: str) -> Said:
+    inner = "".join(f"<{name}>{value}</{name}>" for name, value in arguments.items())
+    return send(here, etree.fromstring(f'<patientList xmlns="{PATIENTS}">{inner}</patientList>'), "", who)
+
+
+def test_a_professional_declares_himself(here: World, opened: str) -> None:
+    """Once is enough, twice is DMPOk; the existence test sees it. Rule: D-09, D-08"""
+    first, second = (habilitation(here, opened, "AJOUT") for _ in range(2))
+    assert (first.status, first.text) == ("DMPOk", "")
+    assert (second.status, second.text) == ("DMPOk", PRESENT)
+    assert ask(here, "TD0.2", opened).attention("AUTORISATION") == "VALIDE"
+    assert ask(here, "TD0.2", opened).attention("STATUT_MT") == "false"
+    assert [line.event for line in here.log_of(opened)][1:3] == ["TD0.3", "TD0.3"]
+
+
+def test_a_physician_attends_and_stops(here: World, opened: str) -> None:
+    """With the role he attends; without it he withdraws altogether. Rule: D-09"""
+    assert habilitation(here, opened, "AJOUT", "MEDECIN_TRAITANT").status == "DMPOk"
+    assert ask(here, "TD0.2", opened).attention("STATUT_MT") == "true"
+    assert habilitation(here, opened, "SUPPRESSION", "MEDECIN_TRAITANT").status == "DMPOk"
+    seen = ask(here, "TD0.2", opened)
+    assert (seen.attention("STATUT_MT"), seen.attention("AUTORISATION")) == ("false", "VALIDE")
+    assert habilitation(here, opened, "SUPPRESSION").status == "DMPOk"
+    assert ask(here, "TD0.2", opened).attention("AUTORISATION") == "EXPIRE"
+
+
+def test_a_nurse_does_not_attend(here: World, opened: str) -> None:
+    """Only physicians; the name of the error, the reason and the trace id come back. Rule: D-07"""
+    said = habilitation(here, opened, "AJOUT", "MEDECIN_TRAITANT", who="nurse")
+    assert said.status == "DMPAccessDeniedByRightsService" and " trace " in said.text
+    assert here.log_of(opened)[-1].outcome == "refused"
+
+
+def test_nobody_declares_himself_in_an_emergency(here: World, opened: str) -> None:
+    """Normal mode only (R526)."""
+    said = send(here, message("TD0.3"), opened, purpose=REGULATION)
+    assert said.status == "DMPAccessDeniedByRightsService"
+
+
+def test_the_circle_is_listed(here: World, opened: str) -> None:
+    """Authorised, barred, or both, with identifier, specialty, role and mode."""
+    assert habilitation(here, opened, "AJOUT", "MEDECIN_TRAITANT").status == "DMPOk"
+    assert habilitation(here, opened, "AJOUT", who="nurse").status == "DMPOk"
+    with here._registry_database() as database, database.write() as unit:
+        acts.block(unit, opened, COLLEAGUE, by=OPERATOR)
+    line = "a:output/a:listOfAuthorizationByPatient"
+    everybody = circle(here, opened, "TOUTE")
+    assert sorted(everybody.all(f"{line}/a:nationalId/text()")) == sorted([PHYSICIAN, NURSE, COLLEAGUE])
+    assert set(everybody.all(f"{line}/a:nationalIdType/text()")) == {"1.2.250.1.71.4.2.1"}
+    mine = f"{line}[a:nationalId='{PHYSICIAN}']"
+    assert everybody.one(f"{mine}/a:codeSpeciality/text()") == "G15_10/SM26"
+    assert everybody.one(f"{mine}/a:specificRight/text()") == "MEDECIN_TRAITANT"
+    assert everybody.one(f"{mine}/a:mode/text()") == "ACTIVE"
+    assert everybody.all(f"{line}[a:nationalId='{COLLEAGUE}']/a:mode/text()") == ["INTERDITE"]
+    assert circle(here, opened, "INTERDITE").all(f"{line}/a:nationalId/text()") == [COLLEAGUE]
+    assert sorted(circle(here, opened).all(f"{line}/a:nationalId/text()")) == sorted([PHYSICIAN, NURSE])
+    assert circle(here, opened, who="staff").status == "DMPAccessDeniedByRightsService"
+    assert circle(here, opened, who="colleague").status == "DMPAccessDeniedByRightsService"
+
+
+def test_the_records_one_may_open_are_listed(here: World, opened: str) -> None:
+    """Identifier, traits and marks; not those of others, nor of before. Rule: D-13, D-14"""
+    number = opened.split("^", 1)[0]
+    line = f"p:output/p:patientlistData[p:patientIdentifier/p:nationalId='{number}']"
+    assert listed(here, "nurse").all(line) == []
+    assert habilitation(here, opened, "AJOUT", who="nurse").status == "DMPOk"
+    said = listed(here, "nurse", startDate="01012026", dateType="LASTAUTORIZATION")
+    assert said.status == "DMPOk"
+    assert said.one(f"{line}/p:patronymicalName/text()") == "ESSAI"
+    assert said.one(f"{line}/p:dateOfBirth/text()") == "1979-05-14"
+    assert (said.one(f"{line}/p:MT/text()"), said.one(f"{line}/p:message/text()")) == ("false", "false")
+    assert said.one(f"{line}/p:patientIdentifier/p:nationalIdType/text()") == "1.2.250.1.213.1.4.10"
+    assert listed(here, "nurse", startDate="2099-01-01").all(line) == []
+    for arguments, rule in (({"startDate": "32012026"}, "D-13"), ({"psOwnerId": PHYSICIAN}, "D-14")):
+        refusal = listed(here, "nurse", **arguments)
+        assert refusal.status == "DMPInvalidMessage" and f"[{rule}]" in refusal.text
+
+
+def test_without_a_patient_in_the_credential_nothing_is_done(here: World) -> None:
+    """Typed services have him nowhere else. Rule: D-03"""
+    for said in (habilitation(here, "", "AJOUT"), circle(here, "")):
+        assert said.status == "DMPInvalidMessage" and "[D-03]" in said.text
+    assert here.last_lines(1)[0].outcome == "refused"
+
+
+@pytest.mark.parametrize(("body", "rule"), [
+    (f'<setAuthorization xmlns="{HABILITATIONS}"><action>SUPPRIMER</action></setAuthorization>', "R-001"),
+    (f'<setAuthorization xmlns="{HABILITATIONS}"><verb>AJOUT</verb></setAuthorization>', "R-001"),
+    (f'<setAuthorization xmlns="{HABILITATIONS}"><role>MEDECIN_TRAITANT</role></setAuthorization>', "D-12"),
+    (f'<setAuthorization xmlns="{HABILITATIONS}"/>', "D-12"),
+    (f'<patientList xmlns="{PATIENTS}"><startDate>{"1" * 5000}</startDate></patientList>', "R-001"),
+])
+def test_arguments_of_another_form_are_refused(here: World, opened: str, body: str, rule: str) -> None:
+    """By the schema of the service's own description, then by rule; in the form of the operation. Rule: R-001, D-12"""
+    said = send(here, etree.fromstring(body), opened)
+    assert said.status == "DMPInvalidMessage" and f"[{rule}]" in said.text
+    assert "SUPPRIMER" not in said.text and "11111" not in said.text
+
+
+def test_an_operation_is_served_at_its_address_only(here: World, opened: str) -> None:
+    """And its body fits its action: T rules hold for typed services too. Rule: R-002"""
+    with pytest.raises(FaultReceived, match="not served"):
+        send(here, message("TD0.3"), opened, path="/services/patients")
+    with pytest.raises(FaultReceived, match="not served"):
+        send(here, message("TD0.2", opened), opened, path="/services/registry")
+
+
+def test_a_credential_is_asked_for(here: World) -> None:
+    """The faults of every other service: without assertion nobody is known."""
+    assert here.registry is not None
+    with pytest.raises(FaultReceived):
+        send(here, message("TD0.3"), "", sign=lambda patient_id: b"")
+
+
+def test_two_threads_are_not_mixed(here: World, opened: str) -> None:
+    """spyne keeps nothing of a request: answers belong to their callers."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    assert habilitation(here, opened, "AJOUT").status == "DMPOk"
+    with here._registry_database() as database, database.write() as unit:
+        acts.allow(unit, opened, STRUCTURE, by=OPERATOR, kind=Kind.STRUCTURE)
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(lambda n: circle(here, opened, ("ACTIVE", "INTERDITE")[n % 2]), range(40)))
+    counts = [len(one.all("a:output/a:listOfAuthorizationByPatient")) for one in said]
+    assert counts == [2, 0] * 20
+
+
+def test_every_description_names_the_actions_it_is_called_by() -> None:
+    """Both spellings of the attribute, equal, and the address that was asked."""
+    for path, service in SERVICES.items():
+        root = etree.fromstring(service.wsdl(f"https://carnet.invalid{path}&co"))
+        stated = {
+            node.get("{http://www.w3.org/2007/05/addressing/metadata}Action") for node in root.iter("{*}input", "{*}output")
+            if node.get("message")
+        }
+        assert stated == {a for o in service.operations for a in (o.action, o.response_action)}
+        assert [node.get("location") for node in root.iter("{*}address")] == [f"https://carnet.invalid{path}&co"]
