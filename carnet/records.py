@@ -1,4 +1,4 @@
-"""The record services beside the registry: built on its database, its policy and its clock, in its process."""
+"""The record services beside the registry, in its process; and what a service says of itself (``?wsdl``)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from record.td.app import RECORD
 from record.td.services import SERVICES
 from registry.actor import RegistryActor
 from xds.ebxml import schema
+from xds.errors import Actor
 
 Describe = Callable[[str, str], tuple[str, bytes] | None]
 _TYPED = {service.namespace: service for service in SERVICES.values()}
@@ -33,7 +34,7 @@ def validate(element: etree._Element) -> list[str]:
     return schema.validate(element) if typed is None else typed.problems(element)
 
 
-def describing(base_url: str, other: Describe) -> Describe:
+def described_records(base_url: str, other: Describe) -> Describe:
     """``?wsdl`` of the record services; ``other`` describes everything else."""
 
     def describe(path: str, query: str) -> tuple[str, bytes] | None:
@@ -43,5 +44,17 @@ def describing(base_url: str, other: Describe) -> Describe:
         if path == RECORD and query.lower() == "wsdl":
             return "text/xml; charset=utf-8", schema.wsdl("record", base_url + path)
         return other(path, query)
+
+    return describe
+
+
+def describer(actor: Actor, base_url: str) -> Describe:
+    """Answers ``?wsdl`` and ``?xsd=name`` for one actor served at ``base_url``."""
+
+    def describe(path: str, query: str) -> tuple[str, bytes] | None:
+        endpoint = base_url + path
+        name, _, value = query.partition("=")
+        document = schema.wsdl(actor, endpoint) if name.lower() == "wsdl" else schema.xsd(value, endpoint)
+        return None if document is None else ("text/xml; charset=utf-8", document)
 
     return describe

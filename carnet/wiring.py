@@ -27,7 +27,7 @@ from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
 from carnet.mllp import PatientFeed
 from carnet.providers import providers_of
-from carnet.records import describing, record_services, validate
+from carnet.records import described_records, describer, record_services, validate
 from carnet.replies import deliveries_of
 from carnet.retention import retain_for_ever
 from carnet.settings import Settings
@@ -190,7 +190,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         validate=validate,
         on_fault=fault_logger(actor.database, "registry"),
         on_refused=refusal_logger(actor.database),
-        describe=describing(settings.registry_url, describer(Actor.REGISTRY, settings.registry_url)),
+        describe=described_records(settings.registry_url, describer(Actor.REGISTRY, settings.registry_url)),
         title="Carnet document registry",
         is_ours=partial(_is_node, verifier),
         deliveries=deliveries_of(settings, node_files(settings, REGISTRY_NODE), meter),
@@ -407,18 +407,6 @@ def _reads(database: Any) -> str:
     except Exception as error:
         return type(error).__name__
     return ""
-
-
-def describer(actor: Actor, base_url: str) -> Callable[[str, str], tuple[str, bytes] | None]:
-    """Answers ``?wsdl`` and ``?xsd=name`` for one actor served at ``base_url``."""
-
-    def describe(path: str, query: str) -> tuple[str, bytes] | None:
-        endpoint = base_url + path
-        name, _, value = query.partition("=")
-        document = schema.wsdl(actor, endpoint) if name.lower() == "wsdl" else schema.xsd(value, endpoint)
-        return None if document is None else ("text/xml; charset=utf-8", document)
-
-    return describe
 
 
 def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Peer, SoapFault, Exchange | None], None]:

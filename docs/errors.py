@@ -20,7 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "errors.md"
 PACKAGES = ("xds", "registry", "repository", "record", "guard", "storage", "carnet")
-RULE = re.compile(r"[AFRLQ]-\d{1,3}").fullmatch
+RULE = re.compile(r"[ADFRLQ]-\d{1,3}").fullmatch
 METADATA = {"XDSRegistryMetadataError", "XDSRepositoryMetadataError"}
 Scope = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -159,7 +159,7 @@ def render(words: dict, said: dict[str, str]) -> str:
 
 def _order(rule: str) -> tuple[int, int]:
     kind, number = rule.split("-")
-    return "AFRLQ".index(kind), int(number)
+    return "AFRLQD".index(kind), int(number)
 
 
 def page() -> str:

@@ -21,7 +21,7 @@ from xds.wire.client import LocalTransport
 from xds.wire.exchange import Peer
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "dmp.md"
-PATIENT = "279059999900134"
+PATIENT = "279059999900530"
 """Of the page."""
 NS = {"h": HL7, "a": "urn:si-dmp-habilitations", "p": "urn:si-dmp-patients"}
 PASTED: dict[str, str] = dict(

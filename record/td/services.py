@@ -16,7 +16,7 @@ from typing import Any
 from guard.audit import access_log
 from guard.audit.particulars import particulars
 from record.actor import RecordRefused
-from record.td import td03_set_authorization, td04_patient_list, td16_list_authorizations
+from record.td import patient_acts, td03_set_authorization, td04_patient_list, td16_list_authorizations
 from record.td.actor import RecordServices
 from record.td.hl7 import error_name
 from record.td.spyne_import import Boolean, ComplexModel, Service, Unicode, rpc
@@ -27,7 +27,8 @@ from xds.wire.xml import escape_text
 
 OK = "DMPOk"
 """Status of a call that was carried out."""
-HABILITATIONS, PATIENTS = "urn:si-dmp-habilitations", "urn:si-dmp-patients"
+HABILITATIONS, PATIENTS, ACTS = "urn:si-dmp-habilitations", "urn:si-dmp-patients", "urn:carnet:patient-acts:2026"
+"""The first two are the DMP's, the third is ours: the DMP gives the patient's acts no message."""
 MANY = "unbounded"
 
 
@@ -73,6 +74,11 @@ PatientList = _type(
     PATIENTS, "PatientListDataResponse", ("patientlistData", Patient.customize(max_occurs=MANY)), *_STATUS
 )
 
+Verb = _enum(ACTS, "actionType", *patient_acts.VERBS)
+ActDone = _type(ACTS, "WebServiceResponse", *_STATUS)
+LogLine = _type(ACTS, "LogLine", ("date", Unicode), ("outcome", Unicode), ("sentence", Unicode))
+Log = _type(ACTS, "LogResponse", ("line", LogLine.customize(max_occurs=MANY)), *_STATUS)
+
 
 class Habilitations(Service):
     """TD0.3 and TD1.6: ``ctx.udc`` is (services, exchange)."""
@@ -103,11 +109,39 @@ class Patients(Service):
         return SimpleNamespace(status=OK, context=f"{len(found)}", patientlistData=found)
 
 
+class PatientActs(Service):
+    """The patient's acts: ``ctx.udc`` is (services, exchange)."""
+
+    @rpc(
+        Verb, Unicode(max_len=100), Unicode(max_len=64), _args=["action", "nationalId", "nationalIdType"],
+        _returns=ActDone, _out_variable_name="output",
+    )
+    def setAccess(ctx: Any, action: str | None, subject: str | None, system: str | None) -> Any:
+        services, exchange = ctx.udc
+        context = patient_acts.set_access(services, exchange, action or "", subject or "", system or "")
+        return SimpleNamespace(status=OK, context=context)
+
+    @rpc(
+        Unicode(max_len=64), Boolean(min_occurs=1), _args=["code", "value"], _returns=ActDone,
+        _out_variable_name="output",
+    )
+    def setObjection(ctx: Any, code: str | None, objects: bool) -> Any:
+        services, exchange = ctx.udc
+        return SimpleNamespace(status=OK, context=patient_acts.set_objection(services, exchange, code or "", objects))
+
+    @rpc(_returns=Log, _out_variable_name="output")
+    def readLog(ctx: Any) -> Any:
+        services, exchange = ctx.udc
+        found = patient_acts.read_log(services, exchange)
+        return SimpleNamespace(status=OK, context=f"{len(found)}", line=found)
+
+
 SERVICES = {
     "/services/habilitations": TypedService(HABILITATIONS, "HabilitationsEndPoint", Habilitations),
     "/services/patients": TypedService(PATIENTS, "PatientSpecificEndPoint", Patients),
+    "/services/patient-acts": TypedService(ACTS, "PatientActs", PatientActs),
 }
-"""Path to the service that lives there; the last word of each is the DMP's own."""
+"""Path to the service that lives there; the last word of the first two is the DMP's own."""
 
 
 def transactions(services: RecordServices) -> list[Transaction]:

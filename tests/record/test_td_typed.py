@@ -5,13 +5,15 @@ Clause: DMP TD0.3, TD0.4, TD1.6
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from lxml import etree
 
 from guard.credentials.vihf import Code
 from record import acts
 from record.store import Kind
-from record.td.services import HABILITATIONS, PATIENTS, SERVICES
+from record.td.services import ACTS, HABILITATIONS, PATIENTS, SERVICES
 from tests.record_messages import Said, ask, message, send, stranger
 from tests.world import COLLEAGUE, NURSE, OPERATOR, PHYSICIAN, STRUCTURE, World
 from xds.wire.client import FaultReceived
@@ -158,8 +160,6 @@ def test_a_credential_is_asked_for(here: World) -> None:
 
 def test_two_threads_are_not_mixed(here: World, opened: str) -> None:
     """spyne keeps nothing of a request: answers belong to their callers."""
-    from concurrent.futures import ThreadPoolExecutor
-
     assert habilitation(here, opened, "AJOUT").status == "DMPOk"
     with here._registry_database() as database, database.write() as unit:
         acts.allow(unit, opened, STRUCTURE, by=OPERATOR, kind=Kind.STRUCTURE)
@@ -179,3 +179,52 @@ def test_every_description_names_the_actions_it_is_called_by() -> None:
         }
         assert stated == {a for o in service.operations for a in (o.action, o.response_action)}
         assert [node.get("location") for node in root.iter("{*}address")] == [f"https://carnet.invalid{path}&co"]
+
+
+# -- the patient's acts -----------------------------------------------------------------------------------------------
+
+
+def act(here: World, patient_id: str, operation: str, who: str = "physician", **arguments: str) -> Said:
+    inner = "".join(f"<{name}>{value}</{name}>" for name, value in arguments.items())
+    return send(here, etree.fromstring(f'<{operation} xmlns="{ACTS}">{inner}</{operation}>'), patient_id, who)
+
+
+def test_the_attending_physician_blocks_at_the_patients_request(here: World, opened: str) -> None:
+    """Nobody else does; the barred one gets no access in any way. Rule: D-15"""
+    block = {"action": "BLOQUER", "nationalId": NURSE}
+    assert habilitation(here, opened, "AJOUT", who="nurse").status == "DMPOk"
+    assert act(here, opened, "setAccess", **block).status == "DMPAccessDeniedByRightsService"
+    assert habilitation(here, opened, "AJOUT", "MEDECIN_TRAITANT").status == "DMPOk"
+    assert act(here, opened, "setAccess", **block).status == "DMPOk"
+    assert habilitation(here, opened, "AJOUT", who="nurse").status == "DMPAccessDeniedByRightsService"
+    assert act(here, opened, "setAccess", action="DEBLOQUER", nationalId=NURSE).status == (
+        "DMPAccessDeniedByRightsService"
+    ), "only the patient lifts a bar"
+    for wrong in ({"nationalId": NURSE}, block | {"nationalIdType": "1.2.3"}):
+        said = act(here, opened, "setAccess", **wrong)
+        assert said.status == "DMPInvalidMessage" and "[D-15]" in said.text
+
+
+def test_an_objection_is_noted(here: World, opened: str) -> None:
+    """By an authorised professional; a code nobody knows is refused."""
+    assert habilitation(here, opened, "AJOUT").status == "DMPOk"
+    assert act(here, opened, "setObjection", code="OPPOSITION_ACCES_URGENCE", value="true").status == "DMPOk"
+    assert ask(here, "TD1.3a", opened).observed("OPPOSITION_ACCES_URGENCE") == "true"
+    assert act(here, opened, "setObjection", code="OPPOSITION_ACCES_URGENCE", value="false").status == "DMPOk"
+    assert ask(here, "TD1.3a", opened).observed("OPPOSITION_ACCES_URGENCE") == "false"
+    assert act(here, opened, "setObjection", code="OPPOSITION", value="true").status == "DMPInvalidData"
+
+
+def test_the_log_is_read(here: World, opened: str) -> None:
+    """The attending physician reads all of it, another professional what he did himself. Rule: D-16"""
+    line = "*[local-name()='output']/*[local-name()='line']"
+    assert habilitation(here, opened, "AJOUT", who="nurse").status == "DMPOk"
+    own = act(here, opened, "readLog", who="nurse")
+    assert own.status == "DMPOk"
+    assert all("FICTIF" in text for text in own.all(f"{line}/*[local-name()='sentence']/text()"))
+    assert habilitation(here, opened, "AJOUT", "MEDECIN_TRAITANT").status == "DMPOk"
+    everything = act(here, opened, "readLog")
+    assert len(everything.all(line)) > len(own.all(line)) > 0
+    dates = everything.all(f"{line}/*[local-name()='date']/text()")
+    assert dates == sorted(dates, reverse=True)
+    assert act(here, opened, "readLog", who="staff").status == "DMPAccessDeniedByRightsService"

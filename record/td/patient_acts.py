@@ -1,0 +1,95 @@
+"""The patient's acts, relayed by a professional at his request, where the functional rights give him that.
+
+The DMP has no transaction for them: a patient acts on his own pages, the attending physician blocks at his request.
+Who may relay what is the policy's: the attending physician blocks, a professional notes an objection, both read the log.
+
+Clause: CSP L1111-17 I, L1111-18; arrêté du 26/10/2023
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from guard.audit.access_log import in_words
+from guard.policy.facts import Action
+from record import acts
+from record.actor import carried_out
+from record.facts import facts_for
+from record.store import Kind
+from record.td.actor import RecordServices, patient_of
+from record.td.td16_list_authorizations import PERSONS, STRUCTURES
+from xds.errors import ErrorCode, Refused
+from xds.rules import problem
+from xds.wire.exchange import Exchange
+
+NAME = "patient act"
+KINDS = {PERSONS: Kind.PERSON, STRUCTURES: Kind.STRUCTURE}
+VERBS = {
+    "AUTORISER": (acts.AUTHORISED, acts.allow), "RETIRER": (acts.WITHDRAWN, acts.disallow),
+    "BLOQUER": (acts.BLOCKED, acts.block), "DEBLOQUER": (acts.UNBLOCKED, acts.unblock),
+}
+LINES = 100
+"""Newest lines of the access log that one answer holds. Clause: R527 2.6"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of the access log."""
+
+    date: str
+    """UTC, ISO 8601"""
+    outcome: str
+    sentence: str
+    """As the patient reads it, in French"""
+
+
+def set_access(
+    services: RecordServices, exchange: Exchange, action: str, national_id: str, national_id_type: str
+) -> str:
+    """Authorise, block, or take it back, for a professional or a structure. Rule: D-03, D-15"""
+    patient_id = patient_of(exchange, "setAccess")
+    if action not in VERBS:
+        raise Refused([problem(
+            "D-15", ErrorCode.XDSRegistryError, "setAccess", "action", found=action, expected=", ".join(VERBS)
+        )])
+    kind = KINDS.get(national_id_type or PERSONS)
+    if kind is None:
+        raise Refused([problem(
+            "D-15", ErrorCode.XDSRegistryError, "setAccess", "nationalIdType", found=national_id_type,
+            expected=" or ".join(KINDS),
+        )])
+    actor = services.by(exchange, NAME)
+    name, act = VERBS[action]
+    carried_out(
+        services.database, actor, name, patient_id,
+        lambda unit: act(unit, patient_id, national_id, by=actor, kind=kind),
+    )
+    return ""
+
+
+def set_objection(services: RecordServices, exchange: Exchange, code: str, objects: bool) -> str:
+    """Object to break-glass or to the emergency call centre, or lift it. Rule: D-03"""
+    patient_id = patient_of(exchange, "setObjection")
+    actor = services.by(exchange, NAME)
+    name, act = (acts.OBJECTED, acts.object_to) if objects else (acts.NOT_OBJECTED, acts.lift_objection)
+    carried_out(services.database, actor, name, patient_id, lambda unit: act(unit, patient_id, code, by=actor))
+    return ""
+
+
+def read_log(services: RecordServices, exchange: Exchange) -> list[Line]:
+    """The newest lines, newest first: the attending physician's everything, another professional's his own.
+
+    Clause: R527 2.6. Rule: D-03, D-16
+    """
+    patient_id = patient_of(exchange, "readLog")
+    actor = services.by(exchange, NAME)
+
+    def read(unit: Any) -> list[Line]:
+        lines = list(acts.read_log(unit, patient_id, by=actor))
+        facts = facts_for(unit.record, unit.record.find(patient_id), actor.caller, actor.at)
+        if services.policy.extent(actor.caller, Action.READ_LOG, facts) != "Y":
+            lines = [line for line in lines if line.caller_id == actor.caller.identifier]
+        return [Line(date=one.at, outcome=one.outcome, sentence=in_words(one)) for one in lines[: -LINES - 1 : -1]]
+
+    return carried_out(services.database, actor, acts.LOG_READ, patient_id, read)
