@@ -69,7 +69,8 @@ class Said:
         return self.one("*[local-name()='output']/*[local-name()='status']/text()")
 
     def attention(self, keyword: str) -> str:
-        return self.one(f".//h:attentionLine[h:keyWordText/@code='{keyword}']/h:value/@*[name()='code' or name()='value']")
+        value = f".//h:attentionLine[h:keyWordText/@code='{keyword}']/h:value"
+        return self.one(f"{value}/@*[name()='code' or name()='value']")
 
     def observed(self, code: str) -> str:
         return self.one(f".//h:administrativeObservation[h:code/@code='{code}']/h:value/@value")

@@ -114,11 +114,10 @@ def traits(patient: etree._Element) -> AdministrativeData:
     givens = _qualified(person.findall("h:name/h:given", NS))
     address = _first(person.findall("h:addr", NS) + patient.findall("h:addr", NS))
     reach = person.findall("h:telecom", NS) + patient.findall("h:telecom", NS)
-    birth_name = _pick(families, "BR") or _pick(families, "")
+    born, unmarked = _pick(families, "BR"), _pick(families, "")
     return AdministrativeData(
-        birth_name=birth_name,
-        used_name=_pick(families, "SP") or _pick(families, "CL") or ("" if _pick(families, "BR") == "" else
-                                                                      _pick(families, "")),
+        birth_name=born or unmarked,
+        used_name=_pick(families, "SP") or _pick(families, "CL") or (unmarked if born else ""),
         birth_given_names=" ".join(value for mark, value in givens if mark in ("", "BR")),
         used_given_name=_pick(givens, "CL"),
         sex=_attribute(person, "h:administrativeGenderCode", "code"),

@@ -1,7 +1,8 @@
 """The patient's acts, relayed by a professional at his request, where the functional rights give him that.
 
 The DMP has no transaction for them: a patient acts on his own pages, the attending physician blocks at his request.
-Who may relay what is the policy's: the attending physician blocks, a professional notes an objection, both read the log.
+Who may relay what is the policy's: the attending physician blocks, a professional notes an objection, both read the
+log.
 
 Clause: CSP L1111-17 I, L1111-18; arrêté du 26/10/2023
 """

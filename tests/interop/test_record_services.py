@@ -13,8 +13,10 @@ import zeep
 from click.testing import CliRunner
 from lxml import etree
 
+import schemas
 from carnet.cli import main
 from conformance.zeep_transport import MtomTransport
+from record.td.services import SERVICES
 from tests.record_messages import PASTED, PATIENT, stranger
 from tests.world import PHYSICIAN, STRUCTURE, World
 from xds.namespaces import HL7
@@ -107,9 +109,6 @@ def test_the_hl7_description_loads_in_zeep(live: World) -> None:
 @pytest.mark.parametrize("path", ["/services/habilitations", "/services/patients", "/services/record"])
 def test_descriptions_load_without_network(live: World, path: str, tmp_path: Path) -> None:
     """A typed description is whole in one document; that of HL7 v3 needs its schemas, which lie in the tree."""
-    import schemas
-    from record.td.services import SERVICES
-
     class Nowhere(zeep.transports.Transport):
         def load(self, url: str) -> bytes:
             assert not url.startswith("http"), url

@@ -174,7 +174,8 @@ def test_every_description_names_the_actions_it_is_called_by() -> None:
     for path, service in SERVICES.items():
         root = etree.fromstring(service.wsdl(f"https://carnet.invalid{path}&co"))
         stated = {
-            node.get("{http://www.w3.org/2007/05/addressing/metadata}Action") for node in root.iter("{*}input", "{*}output")
+            node.get("{http://www.w3.org/2007/05/addressing/metadata}Action")
+            for node in root.iter("{*}input", "{*}output")
             if node.get("message")
         }
         assert stated == {a for o in service.operations for a in (o.action, o.response_action)}

@@ -42,7 +42,8 @@ def _message(name: str, wrapper: str, control: str) -> str:
     )
     return (
         f'<xs:element name="{name}"><xs:complexType><xs:sequence>{parts}<xs:element name="controlActProcess">'
-        f'<xs:complexType><xs:sequence>{control}</xs:sequence><xs:attribute name="classCode" type="ActClassControlAct"/>'
+        f"<xs:complexType><xs:sequence>{control}</xs:sequence>"
+        '<xs:attribute name="classCode" type="ActClassControlAct"/>'
         '<xs:attribute name="moodCode" type="x_ActMoodIntentEvent"/></xs:complexType></xs:element></xs:sequence>'
         '<xs:attribute name="ITSVersion" fixed="XML_1.0" use="required"/></xs:complexType></xs:element>'
     )
@@ -54,7 +55,8 @@ def _subject(act: str, mood: str, payload: str) -> str:
     return (
         f'<xs:element name="subject" minOccurs="0" maxOccurs="unbounded"><xs:complexType><xs:sequence>'
         f'<xs:element name="{act}"><xs:complexType><xs:sequence><xs:element name="statusCode" type="CS"/>'
-        f'<xs:element name="subject1"><xs:complexType><xs:sequence><xs:element name="patient" type="{payload}.Patient"/>'
+        '<xs:element name="subject1"><xs:complexType><xs:sequence>'
+        f'<xs:element name="patient" type="{payload}.Patient"/>'
         '</xs:sequence><xs:attribute name="typeCode" fixed="SBJ"/></xs:complexType></xs:element>'
         f'{custodian}</xs:sequence><xs:attribute name="classCode" fixed="REG"/>'
         f'<xs:attribute name="moodCode" fixed="{mood}"/></xs:complexType></xs:element></xs:sequence>'
@@ -126,6 +128,5 @@ def test_every_answer_is_valid(here: World, published: Path) -> None:
 
 def test_the_composed_schema_can_fail(published: Path) -> None:
     """A wrong child, a wrong value and a wrong order are seen."""
-    for old, new in (("<semanticsText>", "<text>"), ('code="new"', 'codes="new"'), ("statusCode", "priorityCode")):
-        text = PASTED["TD0.2"].replace(old, new).replace("</semanticsText>", "</text>" if "sem" in old else "</semanticsText>")
-        assert problems(published, etree.fromstring(text)), old
+    for old, new in (("semanticsText", "text"), ('code="new"', 'codes="new"'), ("statusCode", "priorityCode")):
+        assert problems(published, etree.fromstring(PASTED["TD0.2"].replace(old, new))), old
