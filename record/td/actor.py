@@ -41,11 +41,11 @@ class RecordServices:
 
 
 def patient_of(exchange: Exchange, operation: str) -> str:
-    """CX of the patient the credential names: typed services have him nowhere else. Raises Refused. Rule: D-03"""
+    """CX of the patient the credential names: typed services have him nowhere else. Raises Refused. Rule: D-43"""
     named: str = exchange.caller.patient_id
     if not named:
         raise Refused([problem(
-            "D-03", ErrorCode.XDSUnknownPatientId, operation, "resource-id of the assertion",
+            "D-43", ErrorCode.XDSUnknownPatientId, operation, "resource-id of the assertion",
             expected="the identifier of the patient concerned",
         )])
     return named

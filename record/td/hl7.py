@@ -87,7 +87,7 @@ def _transaction(services: RecordServices, interaction: Interaction) -> Transact
 
 
 def _handle(services: RecordServices, interaction: Interaction, exchange: Exchange) -> Reply:
-    """Do what the reason code says. Rule: D-01, D-07"""
+    """Do what the reason code says. Rule: D-41, D-47"""
     acts = ACTS[interaction.name]
     reason = reason_code(exchange.body)
     found = acts.get(reason) or acts.get("")
@@ -95,7 +95,7 @@ def _handle(services: RecordServices, interaction: Interaction, exchange: Exchan
     try:
         if found is None:
             raise Refused([problem(
-                "D-01", ErrorCode.XDSRegistryError, interaction.name, "controlActProcess/reasonCode", found=reason,
+                "D-41", ErrorCode.XDSRegistryError, interaction.name, "controlActProcess/reasonCode", found=reason,
                 expected=f"one of {', '.join(acts)} of code system 1.2.250.1.213.1.1.4.11",
             )])
         answer = found[1](services, exchange)

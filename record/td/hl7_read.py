@@ -38,7 +38,7 @@ def name_of(message: etree._Element) -> str:
 
 
 def reason_code(message: etree._Element) -> str:
-    """Which act is asked for; "" when the code is missing or of another system. Rule: D-01"""
+    """Which act is asked for; "" when the code is missing or of another system. Rule: D-41"""
     found = message.find("h:controlActProcess/h:reasonCode", NS)
     return found.get("code", "") if found is not None and found.get("codeSystem") == REASONS else ""
 
@@ -48,7 +48,7 @@ def patient_element(message: etree._Element) -> etree._Element:
     found = message.findall(_PATIENT, NS)
     if len(found) != 1:
         raise Refused([problem(
-            "D-02", ErrorCode.XDSRegistryError, name_of(message), "registrationRequest/subject1/patient",
+            "D-42", ErrorCode.XDSRegistryError, name_of(message), "registrationRequest/subject1/patient",
             found=f"{len(found)} times", expected="one patient",
         )])
     return found[0]
@@ -57,7 +57,7 @@ def patient_element(message: etree._Element) -> etree._Element:
 def patient_id_of(message: etree._Element, domain: IdentityDomain) -> str:
     """CX of the patient a message is about: the first identifier whose authority is of this domain. Raises Refused.
 
-    Rule: D-02
+    Rule: D-42
     """
     ids = message.findall(f"{_LIST}/h:patientIdentifier/h:value", NS) or message.findall(f"{_PATIENT}/h:id", NS)
     known = domain.assigning_authorities
@@ -73,7 +73,7 @@ def patient_id_of(message: etree._Element, domain: IdentityDomain) -> str:
 
 def _unnamed(message: etree._Element, found: str) -> Finding:
     return problem(
-        "D-02", ErrorCode.XDSUnknownPatientId, name_of(message), "patient identifier", found=found,
+        "D-42", ErrorCode.XDSUnknownPatientId, name_of(message), "patient identifier", found=found,
         expected="the number (extension) and the authority (root) of a patient of this domain",
     )
 
@@ -95,7 +95,7 @@ def observations(patient: etree._Element) -> dict[str, bool]:
 
 
 def closing_reason(message: etree._Element) -> str:
-    """Code, a blank, and the words of the patient; "" when no code of the right system is there. Rule: D-10"""
+    """Code, a blank, and the words of the patient; "" when no code of the right system is there. Rule: D-50"""
     event = message.find("h:controlActProcess/h:reasonOf/h:detectedIssueEvent", NS)
     code = event.find("h:code", NS) if event is not None else None
     if event is None or code is None or code.get("codeSystem") != CLOSING_REASONS:

@@ -48,16 +48,16 @@ class Line:
 def set_access(
     services: RecordServices, exchange: Exchange, action: str, national_id: str, national_id_type: str
 ) -> str:
-    """Authorise, block, or take it back, for a professional or a structure. Rule: D-03, D-15"""
+    """Authorise, block, or take it back, for a professional or a structure. Rule: D-43, D-55"""
     patient_id = patient_of(exchange, "setAccess")
     if action not in VERBS:
         raise Refused([problem(
-            "D-15", ErrorCode.XDSRegistryError, "setAccess", "action", found=action, expected=", ".join(VERBS)
+            "D-55", ErrorCode.XDSRegistryError, "setAccess", "action", found=action, expected=", ".join(VERBS)
         )])
     kind = KINDS.get(national_id_type or PERSONS)
     if kind is None:
         raise Refused([problem(
-            "D-15", ErrorCode.XDSRegistryError, "setAccess", "nationalIdType", found=national_id_type,
+            "D-55", ErrorCode.XDSRegistryError, "setAccess", "nationalIdType", found=national_id_type,
             expected=" or ".join(KINDS),
         )])
     actor = services.by(exchange, NAME)
@@ -70,7 +70,7 @@ def set_access(
 
 
 def set_objection(services: RecordServices, exchange: Exchange, code: str, objects: bool) -> str:
-    """Object to break-glass or to the emergency call centre, or lift it. Rule: D-03"""
+    """Object to break-glass or to the emergency call centre, or lift it. Rule: D-43"""
     patient_id = patient_of(exchange, "setObjection")
     actor = services.by(exchange, NAME)
     name, act = (acts.OBJECTED, acts.object_to) if objects else (acts.NOT_OBJECTED, acts.lift_objection)
@@ -81,7 +81,7 @@ def set_objection(services: RecordServices, exchange: Exchange, code: str, objec
 def read_log(services: RecordServices, exchange: Exchange) -> list[Line]:
     """The newest lines, newest first: the attending physician's everything, another professional's his own.
 
-    Clause: R527 2.6. Rule: D-03, D-16
+    Clause: R527 2.6. Rule: D-43, D-56
     """
     patient_id = patient_of(exchange, "readLog")
     actor = services.by(exchange, NAME)

@@ -163,7 +163,7 @@ def transactions(services: RecordServices) -> list[Transaction]:
 
 
 def _handle(services: RecordServices, service: TypedService, operation: Operation, exchange: Exchange) -> Reply:
-    """Rule: D-07"""
+    """Rule: D-47"""
     try:
         return Reply([service.call(exchange, (services, exchange))])
     except RecordRefused as refusal:

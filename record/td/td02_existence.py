@@ -21,7 +21,7 @@ INTERACTION, REASON = "PRPA_IN201307UV02", "TEST_EXST"
 
 
 def answer(services: RecordServices, exchange: Exchange) -> Answer:
-    """NF when there is no record: the same for one that was destroyed, or is only announced. Rule: D-02, D-05, D-08"""
+    """NF when there is no record: the same for one that was destroyed, or is only announced. Rule: D-42, D-45, D-48"""
     patient_id = patient_id_of(exchange.body, services.domain)
     actor = services.by(exchange, NAME)
     found = carried_out(

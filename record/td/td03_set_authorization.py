@@ -20,7 +20,7 @@ ATTENDING = "MEDECIN_TRAITANT"
 
 
 def answer(services: RecordServices, exchange: Exchange, action: str, role: str) -> str:
-    """What to say besides DMPOk: ``already present`` when the caller was authorised before, else "". Rule: D-09"""
+    """What to say besides DMPOk: ``already present`` when the caller was authorised before, else "". Rule: D-49"""
     patient_id = patient_of(exchange, "setAuthorization")
     actor = services.by(exchange, NAME)
     if action == ADD:
@@ -33,7 +33,7 @@ def answer(services: RecordServices, exchange: Exchange, action: str, role: str)
         return circle.ALREADY_PRESENT if declared.already_present else ""
     if action != REMOVE:
         raise Refused([problem(
-            "D-12", ErrorCode.XDSRegistryError, "setAuthorization", "action", found=action,
+            "D-52", ErrorCode.XDSRegistryError, "setAuthorization", "action", found=action,
             expected=" or ".join(ACTIONS),
         )])
     name, act = (

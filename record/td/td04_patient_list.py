@@ -49,11 +49,11 @@ class Patient:
 
 
 def answer(services: RecordServices, exchange: Exchange, start: str, kind: str, owner: str) -> list[Patient]:
-    """``start`` "" asks for all; ``kind`` "" counts by authorisation. Only the caller's own list. Rule: D-13, D-14"""
+    """``start`` "" asks for all; ``kind`` "" counts by authorisation. Only the caller's own list. Rule: D-53, D-54"""
     since = _day(start)
     if owner and owner != exchange.caller.identifier:
         raise Refused([problem(
-            "D-14", ErrorCode.XDSRegistryError, "patientList", "psOwnerId", found=owner,
+            "D-54", ErrorCode.XDSRegistryError, "patientList", "psOwnerId", found=owner,
             expected="nothing, or the identifier of the caller: a list is given to its owner",
         )])
     actor = services.by(exchange, NAME)
@@ -73,7 +73,7 @@ def _day(text: str) -> str:
             continue
     if text:
         raise Refused([problem(
-            "D-13", ErrorCode.XDSRegistryError, "patientList", "startDate", found=text,
+            "D-53", ErrorCode.XDSRegistryError, "patientList", "startDate", found=text,
             expected="DDMMYYYY or YYYY-MM-DD",
         )])
     return ""

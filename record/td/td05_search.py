@@ -17,7 +17,7 @@ INTERACTION, REASON = "PRPA_IN201305UV02", ""
 
 
 def answer(services: RecordServices, exchange: Exchange) -> Answer:
-    """Ten patients at most: more is a refusal. Rule: D-06"""
+    """Ten patients at most: more is a refusal. Rule: D-46"""
     actor = services.by(exchange, NAME)
     wanted = criteria(exchange.body)
     found = carried_out(

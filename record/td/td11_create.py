@@ -20,7 +20,7 @@ OBJECTIONS = {"OPPOSITION_BRIS_DE_GLACE": "bris_de_glace", "OPPOSITION_ACCES_URG
 
 
 def answer(services: RecordServices, exchange: Exchange) -> Answer:
-    """The consent is an observation that says true; without it nothing is opened. Rule: D-02, D-04"""
+    """The consent is an observation that says true; without it nothing is opened. Rule: D-42, D-44"""
     domain = services.domain
     patient_id = patient_id_of(exchange.body, domain)
     patient = patient_element(exchange.body)

@@ -18,7 +18,7 @@ INTERACTION, REASON = "PRPA_IN201314UV02", "REAC"
 
 
 def answer(services: RecordServices, exchange: Exchange) -> Answer:
-    """Traits that come along are not kept: changing them is TD1.3b. Rule: D-02, D-04, D-05"""
+    """Traits that come along are not kept: changing them is TD1.3b. Rule: D-42, D-44, D-45"""
     patient_id = patient_id_of(exchange.body, services.domain)
     said = observations(patient_element(exchange.body))
     consent = lifecycle.REOPENING_CONSENT if said.get(lifecycle.REOPENING_CONSENT) else ""

@@ -19,7 +19,7 @@ INTERACTION, REASON = "PRPA_IN201307UV02", "CNSLT_DATA"
 
 
 def answer(services: RecordServices, exchange: Exchange) -> Answer:
-    """Names, sex, birth, address, telecoms, legal representatives, and the two objections. Rule: D-02"""
+    """Names, sex, birth, address, telecoms, legal representatives, and the two objections. Rule: D-42"""
     patient_id = patient_id_of(exchange.body, services.domain)
     actor = services.by(exchange, NAME)
     found = carried_out(

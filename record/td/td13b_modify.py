@@ -22,7 +22,7 @@ INTERACTION, REASON = "PRPA_IN201314UV02", "MODIF_DATA"
 
 
 def answer(services: RecordServices, exchange: Exchange) -> Answer:
-    """The data replace those kept; an objection the message does not name stays as it is. Rule: D-02, D-11"""
+    """The data replace those kept; an objection the message does not name stays as it is. Rule: D-42, D-51"""
     patient_id = patient_id_of(exchange.body, services.domain)
     patient = patient_element(exchange.body)
     said = observations(patient)

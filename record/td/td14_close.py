@@ -22,18 +22,18 @@ INTERACTION, REASON = "PRPA_IN201314UV02", "FERM"
 
 
 def answer(services: RecordServices, exchange: Exchange) -> Answer:
-    """The message says ``terminated`` and why: a code and words. Rule: D-02, D-05, D-10"""
+    """The message says ``terminated`` and why: a code and words. Rule: D-42, D-45, D-50"""
     patient_id = patient_id_of(exchange.body, services.domain)
     status = status_of(exchange.body)
     if status != RecordStatus.CLOSED:
         raise Refused([problem(
-            "D-05", ErrorCode.XDSRegistryError, INTERACTION, "patient/statusCode/@code", found=status,
+            "D-45", ErrorCode.XDSRegistryError, INTERACTION, "patient/statusCode/@code", found=status,
             expected=f"{RecordStatus.CLOSED}, as a closing leaves it",
         )])
     code, _, words = closing_reason(exchange.body).partition(" ")
     if not code or not words:
         raise Refused([problem(
-            "D-10", ErrorCode.XDSRegistryError, INTERACTION, "reasonOf/detectedIssueEvent",
+            "D-50", ErrorCode.XDSRegistryError, INTERACTION, "reasonOf/detectedIssueEvent",
             found="a code without words" if code else "",
             expected=f"a code of {CLOSING_REASONS}, e.g. {lifecycle.CLOSED_AT_PATIENTS_REQUEST}, and a text",
         )])

@@ -39,7 +39,7 @@ class Authorization:
 
 
 def answer(services: RecordServices, exchange: Exchange, mode: str) -> list[Authorization]:
-    """``mode`` "" is ACTIVE. Rule: D-03"""
+    """``mode`` "" is ACTIVE. Rule: D-43"""
     patient_id = patient_of(exchange, "listAuthorizationByPatient")
     actor = services.by(exchange, NAME)
     which = circle.Listed(mode or circle.Listed.ACTIVE)

@@ -62,7 +62,7 @@ def pasted(live: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, e
 
 
 def test_the_messages_of_the_page_work_by_paste(pasted: dict[str, etree._Element]) -> None:
-    """Each is accepted, in the order of the page. Rule: D-01"""
+    """Each is accepted, in the order of the page. Rule: D-41"""
     assert list(pasted) == [
         "TD1.1", "TD0.2", "TD0.3", "TD1.6", "TD0.4", "TD1.3a", "TD1.3b", "TD0.5", "TD1.4", "TD1.2",
     ]

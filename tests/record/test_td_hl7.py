@@ -40,7 +40,7 @@ def test_there_is_no_record_before_one_is_opened(here: World) -> None:
 
 
 def test_an_open_record_tells_its_state(here: World, opened: str) -> None:
-    """Status, traits, and what the caller may do; the question comes back. Rule: D-05, D-08"""
+    """Status, traits, and what the caller may do; the question comes back. Rule: D-45, D-48"""
     said = ask(here, "TD0.2", opened)
     assert said.one(".//h:queryResponseCode/@code") == "OK"
     assert said.one(".//h:patient/h:statusCode/@code") == "active"
@@ -55,7 +55,7 @@ def test_an_open_record_tells_its_state(here: World, opened: str) -> None:
 
 
 def test_what_the_caller_may_do_is_told(here: World) -> None:
-    """INTERDIT for a barred professional, VALIDE for one whose structure is authorised. Rule: D-08"""
+    """INTERDIT for a barred professional, VALIDE for one whose structure is authorised. Rule: D-48"""
     patient_id = here.patient()
     assert ask(here, "TD0.2", patient_id).attention("AUTORISATION") == "VALIDE"
     with here._registry_database() as database, database.write() as unit:
@@ -65,7 +65,7 @@ def test_what_the_caller_may_do_is_told(here: World) -> None:
 
 
 def test_nothing_is_opened_without_consent(here: World) -> None:
-    """An observation that says false is no consent, nor is another code. Rule: D-04"""
+    """An observation that says false is no consent, nor is another code. Rule: D-44"""
     patient_id = stranger(here)
     spoils = [{'xsi:type="BL" value="true"': 'xsi:type="BL" value="false"'},
               {"CONSENTEMENT_OUVERTURE_DMP": "CONSENTEMENT_REACTIVATION_DMP"},
@@ -78,13 +78,13 @@ def test_nothing_is_opened_without_consent(here: World) -> None:
 
 
 def test_a_record_is_opened_once(here: World, opened: str) -> None:
-    """Rule: D-07"""
+    """Rule: D-47"""
     refused(ask(here, "TD1.1", opened), "PRPA_IN201313UV02", "DMPRecordAlreadyExists")
     assert [line.outcome for line in here.log_of(opened)] == ["success", "refused"]
 
 
 def test_administrative_data_are_read_and_changed(here: World, opened: str) -> None:
-    """What was opened is read; a change replaces it and sets the objection it names. Rule: D-11"""
+    """What was opened is read; a change replaces it and sets the objection it names. Rule: D-51"""
     before = ask(here, "TD1.3a", opened)
     assert before.one(".//h:telecom/@value") == "tel:0102030405"
     assert before.one(".//h:addr/h:city/text()") == "PARIS"
@@ -122,7 +122,7 @@ def test_a_representative_and_both_names_come_back(here: World) -> None:
 
 
 def test_a_record_is_closed_and_reopened(here: World, opened: str) -> None:
-    """Terminated, with date and reason; then active again. Rule: D-05, D-10"""
+    """Terminated, with date and reason; then active again. Rule: D-45, D-50"""
     closed = ask(here, "TD1.4", opened)
     assert (closed.name, closed.one(".//h:patient/h:statusCode/@code")) == ("PRPA_IN201315UV02", "terminated")
     seen = ask(here, "TD0.2", opened)
@@ -142,21 +142,21 @@ def test_a_record_is_closed_and_reopened(here: World, opened: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "spoil", "rule"), [
-    ("TD0.2", {"TEST_EXST": "TEST"}, "D-01"),
-    ("TD0.2", {'TEST_EXST" codeSystem="1.2.250.1.213.1.1.4.11"': 'TEST_EXST" codeSystem="1.2.3"'}, "D-01"),
-    ("TD1.4", {"FERM\"": "REA\""}, "D-01"),
-    ("TD0.2", {'root="1.2.250.1.213.1.4.10"': 'root="1.2.3"'}, "D-02"),
-    ("TD1.4", {'root="1.2.250.1.213.1.4.10" extension': 'extension'}, "D-02"),
-    ("TD1.4", {"terminated": "active"}, "D-05"),
-    ("TD1.4", {"1.2.250.1.213.4.1.2.4": "1.2.3"}, "D-10"),
-    ("TD1.4", {"<text>La patiente le demande</text>": ""}, "D-10"),
+    ("TD0.2", {"TEST_EXST": "TEST"}, "D-41"),
+    ("TD0.2", {'TEST_EXST" codeSystem="1.2.250.1.213.1.1.4.11"': 'TEST_EXST" codeSystem="1.2.3"'}, "D-41"),
+    ("TD1.4", {"FERM\"": "REA\""}, "D-41"),
+    ("TD0.2", {'root="1.2.250.1.213.1.4.10"': 'root="1.2.3"'}, "D-42"),
+    ("TD1.4", {'root="1.2.250.1.213.1.4.10" extension': 'extension'}, "D-42"),
+    ("TD1.4", {"terminated": "active"}, "D-45"),
+    ("TD1.4", {"1.2.250.1.213.4.1.2.4": "1.2.3"}, "D-50"),
+    ("TD1.4", {"<text>La patiente le demande</text>": ""}, "D-50"),
 ])
 def test_a_message_that_is_wrong_is_told_why(
     here: World, opened: str, name: str, spoil: dict[str, str], rule: str
 ) -> None:
     """Field, found, expected, rule and trace; the record is as it was, the refusal in the log.
 
-    Rule: D-01, D-02, D-05, D-07, D-10
+    Rule: D-41, D-42, D-45, D-47, D-50
     """
     said = send(here, message(name, opened, **spoil), opened)
     answer = "PRPA_IN201316UV02" if name == "TD1.4" else "PRPA_IN201308UV02"
@@ -166,7 +166,7 @@ def test_a_message_that_is_wrong_is_told_why(
 
 
 def test_an_assertion_for_another_patient_opens_nothing(here: World, opened: str) -> None:
-    """The patient of the message is the one of the credential. Rule: D-03"""
+    """The patient of the message is the one of the credential. Rule: D-43"""
     other = here.patient()
     for name in ("TD0.2", "TD1.3a", "TD1.4"):
         said = send(here, message(name, opened), other)
@@ -180,7 +180,7 @@ def test_staff_neither_close_nor_list(here: World, opened: str) -> None:
 
 
 def test_a_search_without_identifier_is_for_regulation(here: World) -> None:
-    """In normal mode refused; in regulation mode the patient is found, with identifier and traits. Rule: D-06"""
+    """In normal mode refused; in regulation mode the patient is found, with identifier and traits. Rule: D-46"""
     patient_id = stranger(here)
     name = "RECHERCHE" + "".join(chr(65 + int(d)) for d in patient_id[7:13])
     assert send(here, message("TD1.1", patient_id, ESSAI=name), patient_id).ack == "AA"
@@ -196,7 +196,7 @@ def test_a_search_without_identifier_is_for_regulation(here: World) -> None:
 
 
 def test_more_than_ten_are_not_told(here: World) -> None:
-    """Eleven who agree are a refusal that names none of them. Rule: D-06"""
+    """Eleven who agree are a refusal that names none of them. Rule: D-46"""
     for _ in range(11):
         patient_id = stranger(here)
         assert send(here, message("TD1.1", patient_id, ESSAI="FOULE"), patient_id).ack == "AA"

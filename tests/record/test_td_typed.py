@@ -50,7 +50,7 @@ def listed(here: World, who: str = "physician", **arguments: str) -> Said:
 
 
 def test_a_professional_declares_himself(here: World, opened: str) -> None:
-    """Once is enough, twice is DMPOk; the existence test sees it. Rule: D-09, D-08"""
+    """Once is enough, twice is DMPOk; the existence test sees it. Rule: D-49, D-48"""
     first, second = (habilitation(here, opened, "AJOUT") for _ in range(2))
     assert (first.status, first.text) == ("DMPOk", "")
     assert (second.status, second.text) == ("DMPOk", PRESENT)
@@ -60,7 +60,7 @@ def test_a_professional_declares_himself(here: World, opened: str) -> None:
 
 
 def test_a_physician_attends_and_stops(here: World, opened: str) -> None:
-    """With the role he attends; without it he withdraws altogether. Rule: D-09"""
+    """With the role he attends; without it he withdraws altogether. Rule: D-49"""
     assert habilitation(here, opened, "AJOUT", "MEDECIN_TRAITANT").status == "DMPOk"
     assert ask(here, "TD0.2", opened).attention("STATUT_MT") == "true"
     assert habilitation(here, opened, "SUPPRESSION", "MEDECIN_TRAITANT").status == "DMPOk"
@@ -71,7 +71,7 @@ def test_a_physician_attends_and_stops(here: World, opened: str) -> None:
 
 
 def test_a_nurse_does_not_attend(here: World, opened: str) -> None:
-    """Only physicians; the name of the error, the reason and the trace id come back. Rule: D-07"""
+    """Only physicians; the name of the error, the reason and the trace id come back. Rule: D-47"""
     said = habilitation(here, opened, "AJOUT", "MEDECIN_TRAITANT", who="nurse")
     assert said.status == "DMPAccessDeniedByRightsService" and " trace " in said.text
     assert here.log_of(opened)[-1].outcome == "refused"
@@ -105,7 +105,7 @@ def test_the_circle_is_listed(here: World, opened: str) -> None:
 
 
 def test_the_records_one_may_open_are_listed(here: World, opened: str) -> None:
-    """Identifier, traits and marks; not those of others, nor of before. Rule: D-13, D-14"""
+    """Identifier, traits and marks; not those of others, nor of before. Rule: D-53, D-54"""
     number = opened.split("^", 1)[0]
     line = f"p:output/p:patientlistData[p:patientIdentifier/p:nationalId='{number}']"
     assert listed(here, "nurse").all(line) == []
@@ -117,27 +117,27 @@ def test_the_records_one_may_open_are_listed(here: World, opened: str) -> None:
     assert (said.one(f"{line}/p:MT/text()"), said.one(f"{line}/p:message/text()")) == ("false", "false")
     assert said.one(f"{line}/p:patientIdentifier/p:nationalIdType/text()") == "1.2.250.1.213.1.4.10"
     assert listed(here, "nurse", startDate="2099-01-01").all(line) == []
-    for arguments, rule in (({"startDate": "32012026"}, "D-13"), ({"psOwnerId": PHYSICIAN}, "D-14")):
+    for arguments, rule in (({"startDate": "32012026"}, "D-53"), ({"psOwnerId": PHYSICIAN}, "D-54")):
         refusal = listed(here, "nurse", **arguments)
         assert refusal.status == "DMPInvalidMessage" and f"[{rule}]" in refusal.text
 
 
 def test_without_a_patient_in_the_credential_nothing_is_done(here: World) -> None:
-    """Typed services have him nowhere else. Rule: D-03"""
+    """Typed services have him nowhere else. Rule: D-43"""
     for said in (habilitation(here, "", "AJOUT"), circle(here, "")):
-        assert said.status == "DMPInvalidMessage" and "[D-03]" in said.text
+        assert said.status == "DMPInvalidMessage" and "[D-43]" in said.text
     assert here.last_lines(1)[0].outcome == "refused"
 
 
 @pytest.mark.parametrize(("body", "rule"), [
     (f'<setAuthorization xmlns="{HABILITATIONS}"><action>SUPPRIMER</action></setAuthorization>', "R-001"),
     (f'<setAuthorization xmlns="{HABILITATIONS}"><verb>AJOUT</verb></setAuthorization>', "R-001"),
-    (f'<setAuthorization xmlns="{HABILITATIONS}"><role>MEDECIN_TRAITANT</role></setAuthorization>', "D-12"),
-    (f'<setAuthorization xmlns="{HABILITATIONS}"/>', "D-12"),
+    (f'<setAuthorization xmlns="{HABILITATIONS}"><role>MEDECIN_TRAITANT</role></setAuthorization>', "D-52"),
+    (f'<setAuthorization xmlns="{HABILITATIONS}"/>', "D-52"),
     (f'<patientList xmlns="{PATIENTS}"><startDate>{"1" * 5000}</startDate></patientList>', "R-001"),
 ])
 def test_arguments_of_another_form_are_refused(here: World, opened: str, body: str, rule: str) -> None:
-    """By the schema of the service's own description, then by rule; in the form of the operation. Rule: R-001, D-12"""
+    """By the schema of the service's own description, then by rule; in the form of the operation. Rule: R-001, D-52"""
     said = send(here, etree.fromstring(body), opened)
     assert said.status == "DMPInvalidMessage" and f"[{rule}]" in said.text
     assert "SUPPRIMER" not in said.text and "11111" not in said.text
@@ -191,7 +191,7 @@ def act(here: World, patient_id: str, operation: str, who: str = "physician", **
 
 
 def test_the_attending_physician_blocks_at_the_patients_request(here: World, opened: str) -> None:
-    """Nobody else does; the barred one gets no access in any way. Rule: D-15"""
+    """Nobody else does; the barred one gets no access in any way. Rule: D-55"""
     block = {"action": "BLOQUER", "nationalId": NURSE}
     assert habilitation(here, opened, "AJOUT", who="nurse").status == "DMPOk"
     assert act(here, opened, "setAccess", **block).status == "DMPAccessDeniedByRightsService"
@@ -203,7 +203,7 @@ def test_the_attending_physician_blocks_at_the_patients_request(here: World, ope
     ), "only the patient lifts a bar"
     for wrong in ({"nationalId": NURSE}, block | {"nationalIdType": "1.2.3"}):
         said = act(here, opened, "setAccess", **wrong)
-        assert said.status == "DMPInvalidMessage" and "[D-15]" in said.text
+        assert said.status == "DMPInvalidMessage" and "[D-55]" in said.text
 
 
 def test_an_objection_is_noted(here: World, opened: str) -> None:
@@ -217,7 +217,7 @@ def test_an_objection_is_noted(here: World, opened: str) -> None:
 
 
 def test_the_log_is_read(here: World, opened: str) -> None:
-    """The attending physician reads all of it, another professional what he did himself. Rule: D-16"""
+    """The attending physician reads all of it, another professional what he did himself. Rule: D-56"""
     line = "*[local-name()='output']/*[local-name()='line']"
     assert habilitation(here, opened, "AJOUT", who="nurse").status == "DMPOk"
     own = act(here, opened, "readLog", who="nurse")
