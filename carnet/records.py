@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from lxml import etree
 
+from carnet.retention import rules_of
 from carnet.settings import Settings
 from record.td.actor import RecordServices
 from record.td.app import RECORD
@@ -24,7 +25,7 @@ def record_services(settings: Settings, actor: RegistryActor) -> RecordServices 
         return None
     return RecordServices(
         database=actor.database, domains=actor.domains, policy=actor.policy, device_id=actor.feed.device_id,
-        clock=actor.clock,
+        clock=actor.clock, rules=rules_of(settings),
     )
 
 

@@ -10,6 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from lxml import etree
 
+from carnet import wiring
+from carnet.records import record_services
 from guard.credentials.vihf import Code
 from record import acts
 from record.store import Kind
@@ -229,3 +231,11 @@ def test_the_log_is_read(here: World, opened: str) -> None:
     dates = everything.all(f"{line}/*[local-name()='date']/text()")
     assert dates == sorted(dates, reverse=True)
     assert act(here, opened, "readLog", who="staff").status == "DMPAccessDeniedByRightsService"
+
+
+def test_the_operators_rules_are_those_of_the_services(here: World) -> None:
+    """An authorisation declared by SOAP lasts as long as the settings say."""
+    chosen = here.settings.record.model_copy(update={"authorisation_days": 7})
+    settings = here.settings.model_copy(update={"record": chosen})
+    made = record_services(settings, wiring.registry_actor(settings))
+    assert made is not None and made.rules.authorisation_days == 7
