@@ -1,4 +1,4 @@
-"""What a decision costs: the pure functions alone, and the filter in a store, for one patient's full record."""
+"""What a decision costs: the pure functions alone, and facts and filter in a store, for one patient's full record."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import random
 import timeit
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from conformance import frames
 from guard.credentials.caller import Caller, Mode
 from guard.policy.decision import Policy
 from guard.policy.facts import EVERYTHING, Action, EntryFilter, RecordFacts, RecordStatus
-from record.facts import entry_facts
+from record.facts import CONSENT_BASIS, entry_facts, facts_for
+from record.store import Kind, Place
 from registry.store import EntryCriteria
 from storage.bulk import bulk_load
 from xds import domain as domains
@@ -24,6 +26,8 @@ from xds.model import Code, Submission
 
 DOCUMENTS = 200
 """Of one patient; every tenth is masked."""
+PLACES = 50
+"""Professionals whom the patient has authorised."""
 MARK = 50.0
 """Microseconds that a decision, or the filter that stands for all of them, may take."""
 _PATIENT = stage.QUERIED
@@ -43,8 +47,9 @@ def policy_of_dmp() -> Policy:
 def measure(work: Path, rounds: int) -> list[dict[str, Any]]:
     """Rows of ``{"name", "us", "mark", "met"}``, microseconds at the best of ``rounds``.
 
-    The first two have a mark. The others say what follows from them: every document judged one by one, and the same
-    search in SQLite without and with the filter. ``work`` is a folder for the store.
+    The first two have a mark. The others say what goes with them: every document judged one by one, the facts of a
+    record with ``PLACES`` authorisations looked up in SQLite, and a search there without and with the filter.
+    ``work`` is a folder for the store.
     """
     policy = policy_of_dmp()
     caller = Caller(
@@ -65,10 +70,7 @@ def measure(work: Path, rounds: int) -> list[dict[str, Any]]:
              mark=MARK),
         _row(f"decide on {DOCUMENTS} documents one by one", _best(judged, rounds, 20)),
     ]
-    visible = policy.visible(caller, Action.SEARCH, record)
-    for name, chosen in (("without filter", EVERYTHING), ("with the filter", visible)):
-        spent = _in_store(work, submissions, chosen, rounds)
-        rows.append(_row(f"find {DOCUMENTS} documents in the store {name}", spent))
+    rows += _in_store(work, submissions, caller, policy.visible(caller, Action.SEARCH, record), rounds)
     return rows
 
 
@@ -83,20 +85,33 @@ def _record() -> list[Submission]:
     return made
 
 
-def _in_store(work: Path, submissions: list[Submission], visible: EntryFilter, rounds: int) -> float:
+def _in_store(
+    work: Path, submissions: list[Submission], caller: Caller, visible: EntryFilter, rounds: int
+) -> list[dict[str, Any]]:
     url = f"sqlite:///{work / 'decisions.db'}"
-    if not (work / "decisions.db").exists():
-        storage.upgrade_registry(url)
-        bulk_load(url, ((_PATIENT, one) for one in submissions))
+    storage.upgrade_registry(url)
+    bulk_load(url, ((_PATIENT, one) for one in submissions))
     database = storage.open_registry(url)
     try:
+        with database.write() as unit:
+            record = unit.record.find(_PATIENT)
+            assert record is not None
+            key = record.patient_key
+            for number in range(PLACES):
+                unit.record.set_place(Place(
+                    patient_key=key, kind=Kind.PERSON, subject=f"{int(caller.identifier) + number}",
+                    basis=CONSENT_BASIS, until="2999-12-31T00:00:00Z",
+                ))
         with database.read() as unit:
-            found = unit.record.find(_PATIENT)
-            assert found is not None
-            key = found.patient_key
-            return _best(lambda: unit.registry.entry_uuids(key, EntryCriteria(), visible), rounds, 20)
+            assert facts_for(unit.record, record, caller).is_authorised
+            spent = {f"facts of a record with {PLACES} authorisations": _best(
+                lambda: facts_for(unit.record, record, caller), rounds, 200)}
+            for name, chosen in (("without filter", EVERYTHING), ("with the filter", visible)):
+                spent[f"find {DOCUMENTS} documents in the store {name}"] = _best(
+                    partial(unit.registry.entry_uuids, key, EntryCriteria(), chosen), rounds, 20)
     finally:
         database.close()
+    return [_row(name, microseconds) for name, microseconds in spent.items()]
 
 
 def _best(work: Callable[[], object], rounds: int, number: int = 2000) -> float:

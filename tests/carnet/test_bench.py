@@ -135,7 +135,7 @@ def test_sizes_that_cannot_be_measured_are_misuse(entries: str) -> None:
 def test_decisions_are_measured_without_services(tmp_path: Path) -> None:
     """A row each, in microseconds; the mark is on one decision and on one filter. No time is asserted."""
     rows = decisions.measure(tmp_path, 1)
-    assert [bool(one["mark"]) for one in rows] == [True, True, False, False, False]
+    assert [bool(one["mark"]) for one in rows] == [True, True, False, False, False, False]
     assert all(one["us"] > 0 for one in rows)
     told = CliRunner().invoke(command, ["--decisions", "--rounds", "1", "--json"])
     assert told.exit_code == 0 and len(json.loads(told.stdout)["results"]) == len(rows)
