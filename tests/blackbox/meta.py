@@ -1,5 +1,7 @@
 """Metadata of submissions as strings, from the tables of the framework (ITI TF-3 4.2). No product code."""
 
+# ruff: noqa: E501 - messages are written here as they travel
+
 from __future__ import annotations
 
 import hashlib
@@ -160,7 +162,9 @@ class Entry:
             if name not in self.drop
         )
         codes += author(AUTHOR, self.id, self.author) if self.author else ""
-        ids = identifier(DE_PATIENT, self.id, self.patient, "XDSDocumentEntry.patientId") * ("patientId" not in self.drop)
+        ids = identifier(DE_PATIENT, self.id, self.patient, "XDSDocumentEntry.patientId") * (
+            "patientId" not in self.drop
+        )
         ids += identifier(DE_UNIQUE, self.id, self.unique, "XDSDocumentEntry.uniqueId") * ("uniqueId" not in self.drop)
         lid = f' lid="{self.lid}"' if self.lid else ""
         status = f' status="{self.status}"' if self.status else ""
@@ -235,7 +239,9 @@ class Set:
         return self
 
     def xml(self) -> str:
-        marker = f'<rim:Classification id="c{next(_numbers)}" classifiedObject="{self.id}" classificationNode="{SS_NODE}"/>'
+        marker = (
+            f'<rim:Classification id="c{next(_numbers)}" classifiedObject="{self.id}" classificationNode="{SS_NODE}"/>'
+        )
         ids = ""
         for name, scheme, value in (
             ("patientId", SS_PATIENT, self.patient),
@@ -288,7 +294,9 @@ def query(query_id: str, *slots: str, return_type: str = "LeafClass", attributes
     )
 
 
-def retrieve(*wanted: tuple[str, str], home: str = "", root: str = "xds:RetrieveDocumentSetRequest", more: str = "") -> str:
+def retrieve(
+    *wanted: tuple[str, str], home: str = "", root: str = "xds:RetrieveDocumentSetRequest", more: str = ""
+) -> str:
     """Body of ITI-43; ``wanted`` are (repositoryUniqueId, DocumentUniqueId)."""
     inner = "".join(
         "<xds:DocumentRequest>"

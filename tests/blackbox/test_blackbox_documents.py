@@ -38,7 +38,10 @@ def content(reply: wire.Reply, found: Any) -> bytes:
 
 
 def test_a_deposit_is_found_and_retrieved_byte_for_byte(event: Event, patient: str) -> None:
-    """ITI TF-2 3.41.4.1.3, 3.43.4.2: bytes as submitted, hash and size added, mimeType of the entry. Rule: R-047, R-052"""
+    """ITI TF-2 3.41.4.1.3, 3.43.4.2: bytes as submitted, hash and size added, mimeType of the entry.
+
+    Rule: R-047, R-052
+    """
     entry = Entry(patient, data=AWKWARD, registered=False, slots={"repositoryUniqueId": "9.9.9"})
     assert good(event.provide(Set(patient, [entry]))).is_mtom
     (found,) = event.find(patient).objects("ExtrinsicObject")
@@ -48,7 +51,12 @@ def test_a_deposit_is_found_and_retrieved_byte_for_byte(event: Event, patient: s
     reply = good(fetched(event, (REPOSITORY, entry.unique)))
     (answer,) = reply.all(".//xds:DocumentResponse")
     assert content(reply, answer) == AWKWARD
-    assert [c.tag.rpartition("}")[2] for c in answer] == ["RepositoryUniqueId", "DocumentUniqueId", "mimeType", "Document"]
+    assert [c.tag.rpartition("}")[2] for c in answer] == [
+        "RepositoryUniqueId",
+        "DocumentUniqueId",
+        "mimeType",
+        "Document",
+    ]
     assert answer.findtext("xds:mimeType", namespaces=wire.NS) == "text/plain"
 
 
@@ -74,11 +82,19 @@ def test_content_type_names_are_caseless_and_unquoted(event: Event, patient: str
     entry = Entry(patient, registered=False)
     body = wire.envelope(wire.P, provide(Set(patient, [entry]), document(entry.id, "cid:d1@tester")))
     data, _ = wire.multipart(body, [("d1@tester", entry.data)])
-    kind = "Multipart/Related; Boundary=MIME-boundary-7d1; TYPE=\"application/xop+xml\"; START=\"<root@tester>\"; Start-Info=\"application/soap+xml\""
+    kind = 'Multipart/Related; Boundary=MIME-boundary-7d1; TYPE="application/xop+xml"; START="<root@tester>"; '
+    kind += 'Start-Info="application/soap+xml"'
     good(event.repository.post(data, kind))
 
 
-@pytest.mark.parametrize(("part", "href"), [("d%401@tester", "cid:d%401@tester"), ("d 1@tester", "cid:d%201@tester"), ("urn:uuid:1+2", "cid:urn%3Auuid%3A1%2B2")])
+@pytest.mark.parametrize(
+    ("part", "href"),
+    [
+        ("d%401@tester", "cid:d%401@tester"),
+        ("d 1@tester", "cid:d%201@tester"),
+        ("urn:uuid:1+2", "cid:urn%3Auuid%3A1%2B2"),
+    ],
+)
 def test_a_percent_encoded_reference_is_decoded(event: Event, patient: str, part: str, href: str) -> None:
     """W3C XOP: href is the percent-encoded Content-ID; raw and decoded forms compare. Rule: M-07"""
     entry = Entry(patient, registered=False)
@@ -93,7 +109,10 @@ def test_inline_base64_and_parts_in_one_message(event: Event, patient: str) -> N
     documents = document(one.id, inline=inline) + document(two.id, "cid:d2@tester")
     good(event.repository.call_mtom(wire.P, provide(Set(patient, [one, two]), documents), [("d2@tester", b"part")]))
     reply = good(fetched(event, (REPOSITORY, one.unique), (REPOSITORY, two.unique)))
-    answers = {a.findtext("xds:DocumentUniqueId", namespaces=wire.NS): content(reply, a) for a in reply.all(".//xds:DocumentResponse")}
+    answers = {
+        a.findtext("xds:DocumentUniqueId", namespaces=wire.NS): content(reply, a)
+        for a in reply.all(".//xds:DocumentResponse")
+    }
     assert answers == {one.unique: AWKWARD, two.unique: b"part"}
 
 
@@ -109,7 +128,9 @@ def test_a_part_in_base64_transfer_encoding_is_decoded(event: Event, patient: st
 def test_broken_base64_is_refused(event: Event, patient: str) -> None:
     """XML Schema base64Binary: strict alphabet and padding. Rule: M-09, R-042"""
     entry = Entry(patient, registered=False)
-    reply = event.repository.call_mtom(wire.P, provide(Set(patient, [entry]), document(entry.id, inline="!!not base64!!")))
+    reply = event.repository.call_mtom(
+        wire.P, provide(Set(patient, [entry]), document(entry.id, inline="!!not base64!!"))
+    )
     assert reply.find(".//soap:Fault") is not None or refused(reply)
     assert event.find(patient).ids == []
 
@@ -142,7 +163,7 @@ def test_document_transactions_come_in_mtom(event: Event, patient: str, action: 
     assert reply.fault[0] == "Sender" and reply.status == 400
 
 
-# -- documents and metadata ---------------------------------------------------------------------------------------------
+# -- documents and metadata ----------------------------------------
 
 
 def test_a_document_without_metadata_and_metadata_without_a_document(event: Event, patient: str) -> None:
@@ -150,7 +171,9 @@ def test_a_document_without_metadata_and_metadata_without_a_document(event: Even
     entry = Entry(patient, registered=False)
     refused(event.repository.call_mtom(wire.P, provide(Set(patient, [entry]), "")), "XDSMissingDocument")
     documents = document(entry.id, "cid:a@t") + document("stranger", "cid:b@t")
-    reply = event.repository.call_mtom(wire.P, provide(Set(patient, [entry]), documents), [("a@t", b"x"), ("b@t", b"y")])
+    reply = event.repository.call_mtom(
+        wire.P, provide(Set(patient, [entry]), documents), [("a@t", b"x"), ("b@t", b"y")]
+    )
     refused(reply, "XDSMissingDocumentMetadata")
     assert event.find(patient).ids == []
 
@@ -172,8 +195,11 @@ def test_a_unique_id_twice_in_one_message(event: Event, patient: str) -> None:
     """ITI TF-2 3.41.4.1.3: XDSRepositoryDuplicateUniqueIdInMessage. Rule: R-043"""
     entry = Entry(patient, registered=False)
     twin = Entry(patient, registered=False, unique=entry.unique)
-    refused(event.provide(Set(patient, [entry, twin])), "XDSRepositoryDuplicateUniqueIdInMessage",
-            "XDSRegistryDuplicateUniqueIdInMessage")
+    refused(
+        event.provide(Set(patient, [entry, twin])),
+        "XDSRepositoryDuplicateUniqueIdInMessage",
+        "XDSRegistryDuplicateUniqueIdInMessage",
+    )
 
 
 def test_the_same_document_twice_and_other_bytes_under_its_id(event: Event, patient: str) -> None:
@@ -188,10 +214,14 @@ def test_the_same_document_twice_and_other_bytes_under_its_id(event: Event, pati
 
 @pytest.mark.parametrize(
     ("spoil", "code"),
-    [({"codes": {"classCode": (("nonesuch", meta.LOINC),)}}, "XDSRegistryMetadataError"),
-     ({"drop": frozenset({"typeCode"})}, "XDSRegistryMetadataError")],
+    [
+        ({"codes": {"classCode": (("nonesuch", meta.LOINC),)}}, "XDSRegistryMetadataError"),
+        ({"drop": frozenset({"typeCode"})}, "XDSRegistryMetadataError"),
+    ],
 )
-def test_what_the_registry_says_reaches_the_source(event: Event, patient: str, spoil: dict[str, Any], code: str) -> None:
+def test_what_the_registry_says_reaches_the_source(
+    event: Event, patient: str, spoil: dict[str, Any], code: str
+) -> None:
     """ITI TF-2 3.41.4.1.3: errors of the registry are relayed; the document is not to be had. Rule: A-5, A-7"""
     entry = Entry(patient, registered=False, **spoil)
     refused(event.provide(Set(patient, [entry])), code)
@@ -228,7 +258,7 @@ def test_limited_metadata_is_refused(event: Event, patient: str) -> None:
     refused(event.provide(Set(patient, [entry])), REP, "XDSRegistryMetadataError")
 
 
-# -- ITI-43 -------------------------------------------------------------------------------------------------------------
+# -- ITI-43 ----------------------------------------
 
 
 def test_unknown_documents_and_repositories(event: Event, patient: str) -> None:
@@ -258,7 +288,10 @@ def test_documents_of_several_patients_in_one_request(event: Event) -> None:
 
 
 def test_home_is_answered_only_where_it_was_asked(event: Event, patient: str) -> None:
-    """ITI TF-2 3.43.4.2: HomeCommunityId exactly when in the request; a foreign one is XDSUnknownCommunity. Rule: R-124"""
+    """ITI TF-2 3.43.4.2: HomeCommunityId exactly when in the request; a foreign one is XDSUnknownCommunity.
+
+    Rule: R-124
+    """
     entry = Entry(patient, registered=False)
     good(event.provide(Set(patient, [entry])))
     reply = fetched(event, (REPOSITORY, entry.unique), home="urn:oid:1.2.3.4")
@@ -278,7 +311,7 @@ def fetched_or_fault(event: Event, body: str) -> wire.Reply:
     return event.repository.call_mtom(wire.RS, body)
 
 
-# -- ITI-86 -------------------------------------------------------------------------------------------------------------
+# -- ITI-86 ----------------------------------------
 
 
 def test_remove_documents(event: Event, patient: str) -> None:

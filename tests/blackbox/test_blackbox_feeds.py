@@ -1,5 +1,7 @@
 """ITI-8 over MLLP and ITI-44 over SOAP: ITI TF-2 3.8, 3.44."""
 
+# ruff: noqa: E501 - messages are written here as they travel
+
 from __future__ import annotations
 
 import pytest
@@ -73,7 +75,11 @@ def test_a_merge_moves_the_documents(event: Event) -> None:
     assert reply.codes == ["XDSUnknownPatientId"] or good(reply).ids == []
     reply = good(event.find(survivor))
     assert set(reply.ids) == {one.id, two.id}
-    shown = {e.get("value") for e in reply.root.iter("{*}ExternalIdentifier") if e.get("identificationScheme") == meta.DE_PATIENT}
+    shown = {
+        e.get("value")
+        for e in reply.root.iter("{*}ExternalIdentifier")
+        if e.get("identificationScheme") == meta.DE_PATIENT
+    }
     assert shown == {survivor}
 
 
@@ -86,15 +92,21 @@ def test_merges_make_chains(event: Event) -> None:
     assert good(event.find(c)).ids == [entry.id]
 
 
-@pytest.mark.parametrize("case", ["equal", "subsumed twice", "into a subsumed", "unknown old", "unknown survivor", "foreign"])
+@pytest.mark.parametrize(
+    "case", ["equal", "subsumed twice", "into a subsumed", "unknown old", "unknown survivor", "foreign"]
+)
 def test_merges_that_are_refused(event: Event, case: str) -> None:
     """ITI TF-2 3.8.4.2.4: no change of state; answered AE."""
     one, two, three = (event.patient() for _ in range(3))
     if case in ("subsumed twice", "into a subsumed"):
         assert acked(event.feed(event.adt("A40", two, one))[0])[0] == "AA"
     survivor, old = {
-        "equal": (one, one), "subsumed twice": (three, one), "into a subsumed": (one, three), "unknown old": (one, new(event)),
-        "unknown survivor": (new(event), one), "foreign": ("77^^^&9.9.9&ISO", one),
+        "equal": (one, one),
+        "subsumed twice": (three, one),
+        "into a subsumed": (one, three),
+        "unknown old": (one, new(event)),
+        "unknown survivor": (new(event), one),
+        "foreign": ("77^^^&9.9.9&ISO", one),
     }[case]
     entry = event.stored(three)
     code, _ = acked(event.feed(event.adt("A40", survivor, old))[0])
@@ -102,7 +114,9 @@ def test_merges_that_are_refused(event: Event, case: str) -> None:
     assert event.find(three).ids == [entry.id]
 
 
-@pytest.mark.parametrize("message", ["garbage\r", "MSH|^~\\&|A\r", "MSH|^~\\&|A|B|C|D|20260101||ORU^R01|1|P|2.3.1\rPID|1\r"])
+@pytest.mark.parametrize(
+    "message", ["garbage\r", "MSH|^~\\&|A\r", "MSH|^~\\&|A|B|C|D|20260101||ORU^R01|1|P|2.3.1\rPID|1\r"]
+)
 def test_nonsense_is_answered_and_the_connection_goes_on(event: Event, message: str) -> None:
     """HL7 v2 original mode: AE or AR; the next message is served."""
     patient = new(event)
@@ -115,7 +129,7 @@ def test_nonsense_is_answered_and_the_connection_goes_on(event: Event, message: 
     assert acked(ack)[0] == "AA"
 
 
-# -- ITI-44 -------------------------------------------------------------------------------------------------------------
+# -- ITI-44 ----------------------------------------
 
 
 def v3(name: str, patient: str, old: str = "", *, root: str = AUTHORITY) -> str:

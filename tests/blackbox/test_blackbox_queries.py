@@ -9,7 +9,20 @@ import pytest
 
 from tests.blackbox import meta, wire
 from tests.blackbox.event import Event, good, pair, refused
-from tests.blackbox.meta import APND, APPROVED, CONFIDENTIALITY, DEPRECATED, LOINC, RPLC, SNOMED, Entry, Folder, Set, link, slot
+from tests.blackbox.meta import (
+    APND,
+    APPROVED,
+    CONFIDENTIALITY,
+    DEPRECATED,
+    LOINC,
+    RPLC,
+    SNOMED,
+    Entry,
+    Folder,
+    Set,
+    link,
+    slot,
+)
 
 LAB = ("11502-2", LOINC)
 REF = "X-77^^^&1.2.3.4&ISO^urn:ihe:iti:xds:2013:order"
@@ -33,31 +46,65 @@ class Chart:
 @pytest.fixture(scope="module")
 def chart(event: Event) -> Chart:
     patient = event.patient()
-    first = Entry(patient, id=meta.new_uuid(), slots={"urn:ihe:iti:xds:2013:referenceIdList": [REF, REF2]},
-                  codes={"eventCodeList": (("T-D4909", "SRT"), ("TRID1001", "1.3.6.1.4.1.21367.100.1")),
-                         "confidentialityCode": (("N", CONFIDENTIALITY), ("V", CONFIDENTIALITY)),
-                         "classCode": (("l'un, l'autre", "1.3.6.1.4.1.21367.2026.9"),)})
-    second = Entry(patient, id=meta.new_uuid(), author="777^Martin^Zoé^^^Dr", data=b"second",
-                   codes={"classCode": (LAB,), "typeCode": (LAB,), "practiceSettingCode": (("394579002", SNOMED),),
-                          "healthcareFacilityTypeCode": (("35971002", SNOMED),), "eventCodeList": (("T-D4909", "SRT"),),
-                          "formatCode": (("urn:ihe:iti:xds-sd:text:2008", "1.3.6.1.4.1.19376.1.2.3"),),
-                          "confidentialityCode": (("R", CONFIDENTIALITY),)},
-                   slots={"creationTime": "20250102", "serviceStartTime": None, "serviceStopTime": None})
-    dead, addendum = Entry(patient, id=meta.new_uuid()), Entry(patient, id=meta.new_uuid(), slots={"creationTime": "2020"})
+    first = Entry(
+        patient,
+        id=meta.new_uuid(),
+        slots={"urn:ihe:iti:xds:2013:referenceIdList": [REF, REF2]},
+        codes={
+            "eventCodeList": (("T-D4909", "SRT"), ("TRID1001", "1.3.6.1.4.1.21367.100.1")),
+            "confidentialityCode": (("N", CONFIDENTIALITY), ("V", CONFIDENTIALITY)),
+            "classCode": (("l'un, l'autre", "1.3.6.1.4.1.21367.2026.9"),),
+        },
+    )
+    second = Entry(
+        patient,
+        id=meta.new_uuid(),
+        author="777^Martin^Zoé^^^Dr",
+        data=b"second",
+        codes={
+            "classCode": (LAB,),
+            "typeCode": (LAB,),
+            "practiceSettingCode": (("394579002", SNOMED),),
+            "healthcareFacilityTypeCode": (("35971002", SNOMED),),
+            "eventCodeList": (("T-D4909", "SRT"),),
+            "formatCode": (("urn:ihe:iti:xds-sd:text:2008", "1.3.6.1.4.1.19376.1.2.3"),),
+            "confidentialityCode": (("R", CONFIDENTIALITY),),
+        },
+        slots={"creationTime": "20250102", "serviceStartTime": None, "serviceStopTime": None},
+    )
+    dead, addendum = (
+        Entry(patient, id=meta.new_uuid()),
+        Entry(patient, id=meta.new_uuid(), slots={"creationTime": "2020"}),
+    )
     folder = Folder(patient, id=meta.new_uuid(), codes=(("34133-9", LOINC), LAB))
     good(event.register(Set(patient, [dead])))
     one = Set(patient, [first], [folder], id=meta.new_uuid(), links=[link(RPLC, first.id, dead.id)])
     good(event.register(one.into(folder.id, first.id)))
-    two = Set(patient, [second, addendum], id=meta.new_uuid(), links=[link(APND, addendum.id, first.id)],
-              time="20250101080000", content_type=LAB, source=f"{meta.AUTHORITY}.7", author="^Dupont^Jean^^^")
+    two = Set(
+        patient,
+        [second, addendum],
+        id=meta.new_uuid(),
+        links=[link(APND, addendum.id, first.id)],
+        time="20250101080000",
+        content_type=LAB,
+        source=f"{meta.AUTHORITY}.7",
+        author="^Dupont^Jean^^^",
+    )
     good(event.register(two))
     return Chart(patient, first, second, addendum, dead, folder, one, two)
 
 
 def hits(reply: wire.Reply, chart: Chart) -> str:
     """Names of the chart's objects an answer holds, in letters: f s a d, F, 1 2."""
-    names = {chart.first.id: "f", chart.second.id: "s", chart.addendum.id: "a", chart.dead.id: "d",
-             chart.folder.id: "F", chart.one.id: "1", chart.two.id: "2"}
+    names = {
+        chart.first.id: "f",
+        chart.second.id: "s",
+        chart.addendum.id: "a",
+        chart.dead.id: "d",
+        chart.folder.id: "F",
+        chart.one.id: "1",
+        chart.two.id: "2",
+    }
     good(reply)
     assert len(set(reply.ids)) == len(reply.ids), "no duplicates"
     return "".join(sorted(names[i] for i in reply.ids if i in names))
@@ -95,11 +142,20 @@ def hits(reply: wire.Reply, chart: Chart) -> str:
         ({"Type": f"('{meta.STABLE}','{meta.ONDEMAND}')"}, "afs"),
         ({"ClassCodeScheme": "('anything')"}, "afs"),
         ({"TypeCode": pair("nonesuch", LOINC)}, ""),
-        ({"TypeCode": pair(*LAB), "FormatCode": pair("urn:ihe:iti:xds:2017:mimeTypeSufficient", "1.3.6.1.4.1.19376.1.2.3")}, ""),
+        (
+            {
+                "TypeCode": pair(*LAB),
+                "FormatCode": pair("urn:ihe:iti:xds:2017:mimeTypeSufficient", "1.3.6.1.4.1.19376.1.2.3"),
+            },
+            "",
+        ),
     ],
 )
 def test_find_documents(event: Event, chart: Chart, values: dict[str, Any], expected: str) -> None:
-    """ITI TF-2 3.18.4.1.2.3.7.1: each criterion, all of them together. Rule: Q-01, Q-03, Q-04, Q-05, Q-09, Q-10, Q-16"""
+    """ITI TF-2 3.18.4.1.2.3.7.1: each criterion, all of them together.
+
+    Rule: Q-01, Q-03, Q-04, Q-05, Q-09, Q-10, Q-16
+    """
     assert hits(event.find(chart.patient, **{f"XDSDocumentEntry{k}": v for k, v in values.items()}), chart) == expected
 
 
@@ -120,10 +176,15 @@ def test_find_documents_by_status(event: Event, chart: Chart, status: Any, expec
 @pytest.mark.parametrize("name", ["EventCodeList", "ConfidentialityCode"])
 def test_repeated_slots_are_a_conjunction(event: Event, chart: Chart, name: str) -> None:
     """ITI TF-2 3.18.4.1.2.3.5: values of one Slot are OR, several Slots of a name are AND. Rule: Q-06"""
-    both = {"EventCodeList": (("T-D4909", "SRT"), ("TRID1001", "1.3.6.1.4.1.21367.100.1")),
-            "ConfidentialityCode": (("N", CONFIDENTIALITY), ("V", CONFIDENTIALITY))}[name]
+    both = {
+        "EventCodeList": (("T-D4909", "SRT"), ("TRID1001", "1.3.6.1.4.1.21367.100.1")),
+        "ConfidentialityCode": (("N", CONFIDENTIALITY), ("V", CONFIDENTIALITY)),
+    }[name]
     slots = [slot(f"$XDSDocumentEntry{name}", pair(*value)) for value in both]
-    base = [slot("$XDSDocumentEntryPatientId", f"'{chart.patient}'"), slot("$XDSDocumentEntryStatus", f"('{APPROVED}')")]
+    base = [
+        slot("$XDSDocumentEntryPatientId", f"'{chart.patient}'"),
+        slot("$XDSDocumentEntryStatus", f"('{APPROVED}')"),
+    ]
     assert hits(event.ask_slots("FindDocuments", *base, *slots), chart) == "f"
 
 
@@ -132,7 +193,10 @@ def test_repeated_slots_are_a_conjunction(event: Event, chart: Chart, name: str)
     [
         ({"$XDSDocumentEntryPatientId": None}, ["XDSStoredQueryMissingParam"]),
         ({"$XDSDocumentEntryStatus": None}, ["XDSStoredQueryMissingParam"]),
-        ({"$XDSDocumentEntryStatus": "('urn:oasis:names:tc:ebxml-regrep:ResponseStatusType:Approved')"}, ["XDSStoredQueryMissingParam"]),
+        (
+            {"$XDSDocumentEntryStatus": "('urn:oasis:names:tc:ebxml-regrep:ResponseStatusType:Approved')"},
+            ["XDSStoredQueryMissingParam"],
+        ),
         ({"$XDSDocumentEntryStatus": "()"}, ["XDSStoredQueryMissingParam"]),
         ({"$XDSDocumentEntryPatientId": ["'a'", "'b'"]}, ["XDSStoredQueryParamNumber"]),
         ({"$XDSDocumentEntryClassCode": "('11488-4')"}, ["XDSRegistryError"]),
@@ -155,7 +219,10 @@ def test_a_query_that_cannot_be_answered(event: Event, chart: Chart, slots: dict
 
 def test_a_repeated_slot_of_an_ordinary_parameter_is_refused(event: Event, chart: Chart) -> None:
     """ITI TF-2 3.18.4.1.2.3.5: only some parameters may be repeated. Rule: Q-06"""
-    base = [slot("$XDSDocumentEntryPatientId", f"'{chart.patient}'"), slot("$XDSDocumentEntryStatus", f"('{APPROVED}')")]
+    base = [
+        slot("$XDSDocumentEntryPatientId", f"'{chart.patient}'"),
+        slot("$XDSDocumentEntryStatus", f"('{APPROVED}')"),
+    ]
     twice = [slot("$XDSDocumentEntryClassCode", pair(*LAB))] * 2
     refused(event.ask_slots("FindDocuments", *base, *twice), "XDSStoredQueryParamNumber", "XDSRegistryError")
 
@@ -163,27 +230,54 @@ def test_a_repeated_slot_of_an_ordinary_parameter_is_refused(event: Event, chart
 def test_unknown_queries_and_queries_of_the_other_transaction(event: Event, chart: Chart) -> None:
     """ITI TF-2 3.18.4.1.3: XDSUnknownStoredQuery. Rule: Q-01"""
     refused(event.ask_slots("urn:uuid:00000000-0000-4000-8000-000000000000"), "XDSUnknownStoredQuery")
-    multi = meta.query("urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f", slot("$XDSDocumentEntryStatus", f"('{APPROVED}')"))
+    multi = meta.query(
+        "urn:uuid:3d1bdb10-39a2-11de-89c2-2f44d94eaa9f", slot("$XDSDocumentEntryStatus", f"('{APPROVED}')")
+    )
     refused(event.registry.call(wire.SQ, multi), "XDSUnknownStoredQuery")
-    single = meta.query("urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", slot("$XDSDocumentEntryStatus", f"('{APPROVED}')"))
+    single = meta.query(
+        "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", slot("$XDSDocumentEntryStatus", f"('{APPROVED}')")
+    )
     refused(event.registry.call(wire.MPQ, single), "XDSUnknownStoredQuery")
 
 
 def test_return_types(event: Event, chart: Chart) -> None:
     """ITI TF-2 3.18.4.1.2.6: ObjectRef holds the same ids as LeafClass; no other type here. Rule: Q-19"""
-    leaf, ref = event.find(chart.patient), event.ask("FindDocuments", return_type="ObjectRef",
-                                                     XDSDocumentEntryPatientId=f"'{chart.patient}'",
-                                                     XDSDocumentEntryStatus=f"('{APPROVED}')")
+    leaf, ref = (
+        event.find(chart.patient),
+        event.ask(
+            "FindDocuments",
+            return_type="ObjectRef",
+            XDSDocumentEntryPatientId=f"'{chart.patient}'",
+            XDSDocumentEntryStatus=f"('{APPROVED}')",
+        ),
+    )
     assert sorted(leaf.ids) == sorted(ref.ids) and len(ref.objects("ObjectRef")) == len(ref.ids) == 3
-    refused(event.ask("FindDocuments", return_type="LeafClassWithRepositoryItem",
-                      XDSDocumentEntryPatientId=f"'{chart.patient}'", XDSDocumentEntryStatus=f"('{APPROVED}')"), "XDSRegistryError")
+    refused(
+        event.ask(
+            "FindDocuments",
+            return_type="LeafClassWithRepositoryItem",
+            XDSDocumentEntryPatientId=f"'{chart.patient}'",
+            XDSDocumentEntryStatus=f"('{APPROVED}')",
+        ),
+        "XDSRegistryError",
+    )
 
 
 def test_attributes_outside_the_profile_are_ignored(event: Event, chart: Chart) -> None:
-    """ITI TF-2 3.18.4.1.2: home, paging and federation change nothing; the query id compares without case. Rule: Q-18, Q-20"""
-    slots = [slot("$XDSDocumentEntryPatientId", f"'{chart.patient}'"), slot("$XDSDocumentEntryStatus", f"('{APPROVED}')")]
-    body = meta.query("urn:uuid:14D4DEBF-8F97-4251-9A74-A90016B0AF0D", *slots, attributes=' home="urn:oid:1.2.3"',
-                      request=' federated="true" startIndex="1" maxResults="1"')
+    """ITI TF-2 3.18.4.1.2: home, paging and federation change nothing; the query id compares without case.
+
+    Rule: Q-18, Q-20
+    """
+    slots = [
+        slot("$XDSDocumentEntryPatientId", f"'{chart.patient}'"),
+        slot("$XDSDocumentEntryStatus", f"('{APPROVED}')"),
+    ]
+    body = meta.query(
+        "urn:uuid:14D4DEBF-8F97-4251-9A74-A90016B0AF0D",
+        *slots,
+        attributes=' home="urn:oid:1.2.3"',
+        request=' federated="true" startIndex="1" maxResults="1"',
+    )
     assert hits(event.registry.call(wire.SQ, body), chart) == "afs"
 
 
@@ -196,21 +290,33 @@ def test_an_unknown_patient_has_nothing(event: Event) -> None:
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        ({}, "12"), ({"SourceId": f"('{meta.AUTHORITY}.7')"}, "2"), ({"ContentType": pair(*LAB)}, "2"),
-        ({"AuthorPerson": "'%Dupont%'"}, "2"), ({"AuthorPerson": "'Dupont'"}, ""),
-        ({"SubmissionTimeFrom": "20250101080000", "SubmissionTimeTo": "20250101080001"}, "2"), ({"SubmissionTimeTo": "2025010108"}, ""),
+        ({}, "12"),
+        ({"SourceId": f"('{meta.AUTHORITY}.7')"}, "2"),
+        ({"ContentType": pair(*LAB)}, "2"),
+        ({"AuthorPerson": "'%Dupont%'"}, "2"),
+        ({"AuthorPerson": "'Dupont'"}, ""),
+        ({"SubmissionTimeFrom": "20250101080000", "SubmissionTimeTo": "20250101080001"}, "2"),
+        ({"SubmissionTimeTo": "2025010108"}, ""),
     ],
 )
 def test_find_submission_sets(event: Event, chart: Chart, values: dict[str, str], expected: str) -> None:
     """ITI TF-2 3.18.4.1.2.3.7.2: each criterion of FindSubmissionSets. Rule: Q-02"""
     given = {"PatientId": f"'{chart.patient}'", "Status": f"('{APPROVED}')"} | values
-    assert hits(event.ask("FindSubmissionSets", **{f"XDSSubmissionSet{k}": v for k, v in given.items()}), chart) == expected
+    assert (
+        hits(event.ask("FindSubmissionSets", **{f"XDSSubmissionSet{k}": v for k, v in given.items()}), chart)
+        == expected
+    )
 
 
 @pytest.mark.parametrize(
     ("values", "expected"),
-    [({}, "F"), ({"CodeList": pair(*LAB)}, "F"), ({"CodeList": pair("nonesuch", LOINC)}, ""),
-     ({"LastUpdateTimeFrom": "2026"}, "F"), ({"LastUpdateTimeTo": "2026"}, "")],
+    [
+        ({}, "F"),
+        ({"CodeList": pair(*LAB)}, "F"),
+        ({"CodeList": pair("nonesuch", LOINC)}, ""),
+        ({"LastUpdateTimeFrom": "2026"}, "F"),
+        ({"LastUpdateTimeTo": "2026"}, ""),
+    ],
 )
 def test_find_folders(event: Event, chart: Chart, values: dict[str, str], expected: str) -> None:
     """ITI TF-2 3.18.4.1.2.3.7.3: each criterion of FindFolders. Rule: Q-02"""
@@ -228,9 +334,16 @@ def test_folder_codes_in_two_slots_are_a_conjunction(event: Event, chart: Chart)
 
 
 def test_get_all(event: Event, chart: Chart) -> None:
-    """ITI TF-2 3.18.4.1.2.3.7.4: all objects of the patient that pass the filters, and their associations. Rule: Q-02"""
-    given = {"patientId": f"'{chart.patient}'", "XDSDocumentEntryStatus": f"('{APPROVED}')",
-             "XDSSubmissionSetStatus": f"('{APPROVED}')", "XDSFolderStatus": f"('{APPROVED}')"}
+    """ITI TF-2 3.18.4.1.2.3.7.4: all objects of the patient that pass the filters, and their associations.
+
+    Rule: Q-02
+    """
+    given = {
+        "patientId": f"'{chart.patient}'",
+        "XDSDocumentEntryStatus": f"('{APPROVED}')",
+        "XDSSubmissionSetStatus": f"('{APPROVED}')",
+        "XDSFolderStatus": f"('{APPROVED}')",
+    }
     reply = event.ask("GetAll", **given)
     assert hits(reply, chart) == "12Fafs"
     kinds = sorted(a.get("associationType").rpartition(":")[2] for a in reply.objects("Association"))
@@ -266,8 +379,10 @@ def test_get_folders(event: Event, chart: Chart) -> None:
 def test_get_associations(event: Event, chart: Chart) -> None:
     """ITI TF-2 3.18.4.1.2.3.7.7: those with the object as source or target, nothing else."""
     reply = event.ask("GetAssociations", uuid=f"('{chart.addendum.id}')")
-    found = {(a.get("associationType").rpartition(":")[2], a.get("sourceObject"), a.get("targetObject"))
-             for a in good(reply).objects("Association")}
+    found = {
+        (a.get("associationType").rpartition(":")[2], a.get("sourceObject"), a.get("targetObject"))
+        for a in good(reply).objects("Association")
+    }
     assert found == {("APND", chart.addendum.id, chart.first.id), ("HasMember", chart.two.id, chart.addendum.id)}
     assert len(reply.ids) == 2
     refused(event.ask("GetAssociations"), "XDSStoredQueryMissingParam")
@@ -286,12 +401,14 @@ def test_get_submission_sets(event: Event, chart: Chart) -> None:
     reply = event.ask("GetSubmissionSets", uuid=f"('{chart.folder.id}','{chart.second.id}')")
     assert hits(reply, chart) == "12"
     assert {(a.get("sourceObject"), a.get("targetObject")) for a in reply.objects("Association")} == {
-        (chart.one.id, chart.folder.id), (chart.two.id, chart.second.id)}
+        (chart.one.id, chart.folder.id),
+        (chart.two.id, chart.second.id),
+    }
     refused(event.ask("GetSubmissionSets"), "XDSStoredQueryMissingParam")
 
 
 def test_get_submission_set_and_contents(event: Event, chart: Chart) -> None:
-    """ITI TF-2 3.18.4.1.2.3.7.10: the set, its members and their memberships; filters drop documents and what led to them."""
+    """ITI TF-2 3.18.4.1.2.3.7.10: the set, its members, their memberships; filters drop documents and their links."""
     reply = event.ask("GetSubmissionSetAndContents", XDSSubmissionSetEntryUUID=f"'{chart.one.id}'")
     assert hits(reply, chart) == "1Ff"
     ends = {(a.get("sourceObject"), a.get("targetObject")) for a in reply.objects("Association")}
@@ -304,10 +421,16 @@ def test_get_submission_set_and_contents(event: Event, chart: Chart) -> None:
     filtered = event.ask("GetSubmissionSetAndContents", **by_unique, XDSDocumentEntryFormatCode=text)
     assert hits(filtered, chart) == "2s" and len(filtered.objects("Association")) == 1
     refused(event.ask("GetSubmissionSetAndContents"), "XDSStoredQueryMissingParam")
-    refused(event.ask("GetSubmissionSetAndContents", **by_unique, XDSSubmissionSetEntryUUID=f"'{chart.one.id}'"),
-            "XDSStoredQueryParamNumber")
-    refused(event.ask("GetSubmissionSetAndContents", XDSSubmissionSetUniqueId=[f"'{chart.one.unique}'", f"'{chart.two.unique}'"]),
-            "XDSStoredQueryParamNumber")
+    refused(
+        event.ask("GetSubmissionSetAndContents", **by_unique, XDSSubmissionSetEntryUUID=f"'{chart.one.id}'"),
+        "XDSStoredQueryParamNumber",
+    )
+    refused(
+        event.ask(
+            "GetSubmissionSetAndContents", XDSSubmissionSetUniqueId=[f"'{chart.one.unique}'", f"'{chart.two.unique}'"]
+        ),
+        "XDSStoredQueryParamNumber",
+    )
 
 
 def test_get_folder_and_contents(event: Event, chart: Chart) -> None:
@@ -317,41 +440,56 @@ def test_get_folder_and_contents(event: Event, chart: Chart) -> None:
     (member,) = reply.objects("Association")
     assert (member.get("sourceObject"), member.get("targetObject")) == (chart.folder.id, chart.first.id)
     text = pair("urn:ihe:iti:xds-sd:text:2008", "1.3.6.1.4.1.19376.1.2.3")
-    filtered = event.ask("GetFolderAndContents", XDSFolderEntryUUID=f"'{chart.folder.id}'", XDSDocumentEntryFormatCode=text)
+    filtered = event.ask(
+        "GetFolderAndContents", XDSFolderEntryUUID=f"'{chart.folder.id}'", XDSDocumentEntryFormatCode=text
+    )
     assert filtered.ids == [chart.folder.id]
     refused(event.ask("GetFolderAndContents"), "XDSStoredQueryMissingParam")
 
 
 def test_get_folders_for_document(event: Event, chart: Chart) -> None:
     """ITI TF-2 3.18.4.1.2.3.7.12: folders that hold the document, folders only."""
-    assert event.ask("GetFoldersForDocument", XDSDocumentEntryUniqueId=f"'{chart.first.unique}'").ids == [chart.folder.id]
+    assert event.ask("GetFoldersForDocument", XDSDocumentEntryUniqueId=f"'{chart.first.unique}'").ids == [
+        chart.folder.id
+    ]
     assert good(event.ask("GetFoldersForDocument", XDSDocumentEntryEntryUUID=f"'{chart.second.id}'")).ids == []
     refused(event.ask("GetFoldersForDocument"), "XDSStoredQueryMissingParam")
 
 
 def test_get_related_documents(event: Event, chart: Chart) -> None:
-    """ITI TF-2 3.18.4.1.2.3.7.13: documents at both ends; memberships never qualify; nothing related, nothing returned."""
+    """ITI TF-2 3.18.4.1.2.3.7.13: documents at both ends; memberships never qualify; none related, none returned."""
+
     def related(entry: Entry, *kinds: str) -> wire.Reply:
-        return event.ask("GetRelatedDocuments", XDSDocumentEntryEntryUUID=f"'{entry.id}'",
-                         AssociationTypes="(" + ",".join(f"'{k}'" for k in kinds) + ")")
+        return event.ask(
+            "GetRelatedDocuments",
+            XDSDocumentEntryEntryUUID=f"'{entry.id}'",
+            AssociationTypes="(" + ",".join(f"'{k}'" for k in kinds) + ")",
+        )
 
     reply = related(chart.first, APND)
     assert hits(reply, chart) == "af" and len(reply.objects("Association")) == 1
     assert hits(related(chart.first, APND, RPLC), chart) == "adf"
     assert good(related(chart.second, APND, RPLC)).ids == []
     assert good(related(chart.first, meta.HAS_MEMBER)).ids == []
-    refused(event.ask("GetRelatedDocuments", XDSDocumentEntryEntryUUID=f"'{chart.first.id}'"), "XDSStoredQueryMissingParam")
+    refused(
+        event.ask("GetRelatedDocuments", XDSDocumentEntryEntryUUID=f"'{chart.first.id}'"), "XDSStoredQueryMissingParam"
+    )
     refused(event.ask("GetRelatedDocuments", AssociationTypes=f"('{APND}')"), "XDSStoredQueryMissingParam")
 
 
 def test_find_documents_by_reference_id(event: Event, chart: Chart) -> None:
     """ITI TF-2 3.18.4.1.2.3.7.14: the whole CXi; a repeated Slot is a conjunction. Rule: Q-06"""
-    base = [slot("$XDSDocumentEntryPatientId", f"'{chart.patient}'"), slot("$XDSDocumentEntryStatus", f"('{APPROVED}')")]
+    base = [
+        slot("$XDSDocumentEntryPatientId", f"'{chart.patient}'"),
+        slot("$XDSDocumentEntryStatus", f"('{APPROVED}')"),
+    ]
     name = "$XDSDocumentEntryReferenceIdList"
     ask = lambda *more: event.ask_slots("FindDocumentsByReferenceId", *base, *more)  # noqa: E731
     assert hits(ask(slot(name, f"('{REF}')")), chart) == "f"
     assert hits(ask(slot(name, f"('{REF}')"), slot(name, f"('{REF2}')")), chart) == "f"
-    assert hits(ask(slot(name, f"('{REF}')"), slot(name, "('Z^^^&1.2.3.4&ISO^urn:ihe:iti:xds:2013:order')")), chart) == ""
+    assert (
+        hits(ask(slot(name, f"('{REF}')"), slot(name, "('Z^^^&1.2.3.4&ISO^urn:ihe:iti:xds:2013:order')")), chart) == ""
+    )
     assert hits(ask(slot(name, "('X-77')")), chart) == ""
     refused(ask(), "XDSStoredQueryMissingParam")
 
@@ -387,14 +525,16 @@ def test_metadata_level_and_logical_ids(event: Event, chart: Chart) -> None:
     assert hits(reply, chart) == "f"
 
 
-# -- ITI-51 -------------------------------------------------------------------------------------------------------------
+# -- ITI-51 ----------------------------------------
 
 
 def test_find_documents_for_multiple_patients(event: Event, chart: Chart) -> None:
     """ITI TF-2 3.51.4.1.2: several patients in one answer, also as LeafClass."""
     other = event.stored(event.patient())
     both = f"('{chart.patient}','{other.patient}')"
-    reply = event.ask("FindDocumentsForMultiplePatients", XDSDocumentEntryPatientId=both, XDSDocumentEntryStatus=f"('{APPROVED}')")
+    reply = event.ask(
+        "FindDocumentsForMultiplePatients", XDSDocumentEntryPatientId=both, XDSDocumentEntryStatus=f"('{APPROVED}')"
+    )
     assert hits(reply, chart) == "afs" and other.id in reply.ids and len(reply.ids) == 4
     assert reply.find("soap:Header/wsa:Action").text == "urn:ihe:iti:2009:MultiPatientStoredQueryResponse"
 
@@ -402,17 +542,26 @@ def test_find_documents_for_multiple_patients(event: Event, chart: Chart) -> Non
 @pytest.mark.parametrize("name", ["ClassCode", "EventCodeList", "HealthcareFacilityTypeCode"])
 def test_multiple_patients_without_naming_one(event: Event, chart: Chart, name: str) -> None:
     """ITI TF-2 3.51.4.1.2: a patient is optional where one of four parameters is given."""
-    value = {"ClassCode": pair(*LAB), "EventCodeList": pair("T-D4909", "SRT"),
-             "HealthcareFacilityTypeCode": pair("35971002", SNOMED)}[name]
-    reply = event.ask("FindDocumentsForMultiplePatients", XDSDocumentEntryStatus=f"('{APPROVED}')",
-                      **{f"XDSDocumentEntry{name}": value})
+    value = {
+        "ClassCode": pair(*LAB),
+        "EventCodeList": pair("T-D4909", "SRT"),
+        "HealthcareFacilityTypeCode": pair("35971002", SNOMED),
+    }[name]
+    reply = event.ask(
+        "FindDocumentsForMultiplePatients",
+        XDSDocumentEntryStatus=f"('{APPROVED}')",
+        **{f"XDSDocumentEntry{name}": value},
+    )
     assert chart.second.id in good(reply).ids
 
 
 @pytest.mark.parametrize("name", ["", "PracticeSettingCode", "CreationTimeFrom"])
 def test_multiple_patients_need_one_of_four_parameters(event: Event, name: str) -> None:
     """ITI TF-2 3.51.4.1.2: nothing that narrows enough is a Failure; dates and practice setting do not count."""
-    more = {"XDSDocumentEntryPracticeSettingCode": pair("394579002", SNOMED), "XDSDocumentEntryCreationTimeFrom": "2020"}
+    more = {
+        "XDSDocumentEntryPracticeSettingCode": pair("394579002", SNOMED),
+        "XDSDocumentEntryCreationTimeFrom": "2020",
+    }
     chosen = {k: v for k, v in more.items() if name and k.endswith(name)}
     refused(event.ask("FindDocumentsForMultiplePatients", XDSDocumentEntryStatus=f"('{APPROVED}')", **chosen))
 

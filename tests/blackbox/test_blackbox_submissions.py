@@ -11,8 +11,21 @@ from tests.blackbox.event import Event, good, refused
 from tests.blackbox.meta import APND, HAS_MEMBER, RPLC, SIGNS, XFRM, XFRM_RPLC, Entry, Folder, Set, link, slot
 
 ENTRY_REQUIRED = [
-    "classCode", "confidentialityCode", "creationTime", "formatCode", "hash", "healthcareFacilityTypeCode", "languageCode",
-    "mimeType", "patientId", "practiceSettingCode", "repositoryUniqueId", "size", "sourcePatientId", "typeCode", "uniqueId",
+    "classCode",
+    "confidentialityCode",
+    "creationTime",
+    "formatCode",
+    "hash",
+    "healthcareFacilityTypeCode",
+    "languageCode",
+    "mimeType",
+    "patientId",
+    "practiceSettingCode",
+    "repositoryUniqueId",
+    "size",
+    "sourcePatientId",
+    "typeCode",
+    "uniqueId",
 ]
 META = "XDSRegistryMetadataError"
 
@@ -62,11 +75,21 @@ def test_a_folder_without_a_required_attribute_is_refused(event: Event, patient:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("creationTime", "2026-03-14"), ("creationTime", "20261314"), ("creationTime", "20260314120000+0100"),
-        ("creationTime", "2026031"), ("hash", "xyz"), ("size", "-1"), ("size", "12a"), ("languageCode", ["fr", "en"]),
-        ("sourcePatientId", "no-authority"), ("sourcePatientId", "1^^^&1.2.3&ISO^MR"), ("repositoryUniqueId", "not-an-oid"),
-        ("sourcePatientInfo", "ORC-3|x"), ("sourcePatientInfo", ["PID-7|19700101", "PID-7|19700102"]),
-        ("urn:ihe:iti:xds:2013:referenceIdList", "no-type^^^"), ("serviceStartTime", "20270101"),
+        ("creationTime", "2026-03-14"),
+        ("creationTime", "20261314"),
+        ("creationTime", "20260314120000+0100"),
+        ("creationTime", "2026031"),
+        ("hash", "xyz"),
+        ("size", "-1"),
+        ("size", "12a"),
+        ("languageCode", ["fr", "en"]),
+        ("sourcePatientId", "no-authority"),
+        ("sourcePatientId", "1^^^&1.2.3&ISO^MR"),
+        ("repositoryUniqueId", "not-an-oid"),
+        ("sourcePatientInfo", "ORC-3|x"),
+        ("sourcePatientInfo", ["PID-7|19700101", "PID-7|19700102"]),
+        ("urn:ihe:iti:xds:2013:referenceIdList", "no-type^^^"),
+        ("serviceStartTime", "20270101"),
     ],
 )
 def test_a_malformed_value_is_refused(event: Event, patient: str, name: str, value: Any) -> None:
@@ -84,11 +107,20 @@ def test_a_code_outside_the_affinity_domain_is_refused(event: Event, patient: st
 
 @pytest.mark.parametrize(
     "entry",
-    [{"mime": "application/x-unheard-of"}, {"author": ""}, {"title": "x" * 129}, {"extra": "LIMITED"}, {"kind": meta.ONDEMAND},
-     {"unique": "has a space"}],
+    [
+        {"mime": "application/x-unheard-of"},
+        {"author": ""},
+        {"title": "x" * 129},
+        {"extra": "LIMITED"},
+        {"kind": meta.ONDEMAND},
+        {"unique": "has a space"},
+    ],
 )
 def test_other_limits_of_an_entry(event: Event, patient: str, entry: dict[str, Any]) -> None:
-    """ITI TF-3 4.2.3.2: MIME type of the list, title, limited metadata, on-demand in ITI-42. Rule: R-007, R-014, R-029"""
+    """ITI TF-3 4.2.3.2: MIME type of the list, title, limited metadata, on-demand in ITI-42.
+
+    Rule: R-007, R-014, R-029
+    """
     found = Entry(patient, **entry)
     if found.extra:
         node = "urn:uuid:ab9b591b-83ab-4d03-8f5d-f93b1fb92e85"
@@ -106,7 +138,8 @@ def test_two_sets_none_or_an_unmarked_package_are_refused(event: Event, patient:
     inner = two.partition("<rim:RegistryObjectList>")[2].partition("</rim:RegistryObjectList>")[0]
     refused(event.register(one.replace("</rim:RegistryObjectList>", inner + "</rim:RegistryObjectList>")), META)
     refused(event.register(one.replace(meta.SS_NODE, "urn:uuid:00000000-0000-4000-8000-000000000000")), META)
-    empty = f'<lcm:SubmitObjectsRequest xmlns:lcm="{meta.LCM}" xmlns:rim="{meta.RIM}"><rim:RegistryObjectList/></lcm:SubmitObjectsRequest>'
+    names = f'xmlns:lcm="{meta.LCM}" xmlns:rim="{meta.RIM}"'
+    empty = f"<lcm:SubmitObjectsRequest {names}><rim:RegistryObjectList/></lcm:SubmitObjectsRequest>"
     reply = event.register(empty)
     assert reply.find(".//soap:Fault") is not None or refused(reply, META)
 
@@ -120,16 +153,21 @@ def test_the_marker_may_stand_beside_its_package(event: Event, patient: str) -> 
     """ITI TF-3 4.2.1: marker inside or beside; a registry answers with it inside. Rule: R-006"""
     submission = Set(patient, [Entry(patient)], marker_beside=True)
     good(event.register(submission))
-    reply = event.ask("FindSubmissionSets", XDSSubmissionSetPatientId=f"'{patient}'",
-                      XDSSubmissionSetStatus=f"('{meta.APPROVED}')")
+    reply = event.ask(
+        "FindSubmissionSets", XDSSubmissionSetPatientId=f"'{patient}'", XDSSubmissionSetStatus=f"('{meta.APPROVED}')"
+    )
     (package,) = reply.objects("RegistryPackage")
     assert meta.SS_NODE in [c.get("classificationNode") for c in package.findall("rim:Classification", wire.NS)]
 
 
 def test_a_member_slot_is_asked_of_a_document_and_has_two_values(event: Event, patient: str) -> None:
     """ITI TF-3 4.2.2.1: SubmissionSetStatus Original or Reference on SS-DE HasMember. Rule: R-064, R-065"""
-    for status in ("", slot("SubmissionSetStatus", "Copied"), slot("SubmissionSetStatus", "Reference"),
-                   slot("SubmissionSetStatus", "Original", "Reference")):
+    for status in (
+        "",
+        slot("SubmissionSetStatus", "Copied"),
+        slot("SubmissionSetStatus", "Reference"),
+        slot("SubmissionSetStatus", "Original", "Reference"),
+    ):
         entry = Entry(patient)
         member = link(HAS_MEMBER, "SubmissionSet01", entry.id, status)
         reply = event.register(Set(patient, [entry], links=[member], with_members=False))
@@ -156,7 +194,7 @@ def test_a_reference_leads_to_a_stored_document(event: Event, patient: str) -> N
     refused(event.register(Set(patient, [Entry(patient)], links=[member])), META, "UnresolvedReferenceException")
 
 
-# -- patients -----------------------------------------------------------------------------------------------------------
+# -- patients ----------------------------------------
 
 
 def test_an_unknown_patient_is_refused_and_named(event: Event) -> None:
@@ -195,13 +233,16 @@ def test_a_relationship_stays_with_one_patient(event: Event, patient: str, kind:
     assert event.status_of(stored.id) == "Approved"
 
 
-# -- identifiers --------------------------------------------------------------------------------------------------------
+# -- identifiers ----------------------------------------
 
 
 def test_a_unique_id_is_used_once_in_a_message(event: Event, patient: str) -> None:
     """ITI TF-2 3.42.4.1.3: XDSRegistryDuplicateUniqueIdInMessage. Rule: R-080"""
     entry = Entry(patient)
-    refused(event.register(Set(patient, [entry, Entry(patient, unique=entry.unique)])), "XDSRegistryDuplicateUniqueIdInMessage")
+    refused(
+        event.register(Set(patient, [entry, Entry(patient, unique=entry.unique)])),
+        "XDSRegistryDuplicateUniqueIdInMessage",
+    )
     refused(event.register(Set(patient, [entry], unique=entry.unique)), "XDSRegistryDuplicateUniqueIdInMessage")
 
 
@@ -249,7 +290,7 @@ def test_upper_case_uuids_are_answered_in_lower_case_or_refused(event: Event, pa
         refused(reply, META)
 
 
-# -- all or nothing, extras ---------------------------------------------------------------------------------------------
+# -- all or nothing, extras ----------------------------------------
 
 
 def test_one_bad_document_keeps_all_out(event: Event, patient: str) -> None:
@@ -263,7 +304,11 @@ def test_extra_slots_with_a_urn_name_are_kept_or_warned_of(event: Event, patient
     """ITI TF-3 4.2.3.1.6: never an error; kept, or Success with XDSExtraMetadataNotSaved. Rule: R-013"""
     reply = good(event.register(Set(patient, [Entry(patient, slots={"urn:example:colour": ["red", "green"]})])))
     (found,) = event.find(patient).objects("ExtrinsicObject")
-    kept = [[v.text for v in s.iter("{*}Value")] for s in found.findall("rim:Slot", wire.NS) if s.get("name") == "urn:example:colour"]
+    kept = [
+        [v.text for v in s.iter("{*}Value")]
+        for s in found.findall("rim:Slot", wire.NS)
+        if s.get("name") == "urn:example:colour"
+    ]
     assert kept == [["red", "green"]] or "XDSExtraMetadataNotSaved" in reply.codes
 
 
@@ -273,8 +318,13 @@ def test_update_semantics_are_refused_in_a_registration(event: Event, patient: s
     refused(event.register(Set(patient, [stored.as_version(stored.id)])), META)
     entry = Entry(patient)
     refused(event.register(Set(patient, [entry], previous={entry.id: (slot("PreviousVersion", "1"),)})), META)
-    status = link(meta.UPDATE_STATUS, "SubmissionSet01", stored.id, slot("OriginalStatus", meta.APPROVED),
-                  slot("NewStatus", meta.DEPRECATED))
+    status = link(
+        meta.UPDATE_STATUS,
+        "SubmissionSet01",
+        stored.id,
+        slot("OriginalStatus", meta.APPROVED),
+        slot("NewStatus", meta.DEPRECATED),
+    )
     refused(event.register(Set(patient, [Entry(patient)], links=[status])), META)
 
 
@@ -283,14 +333,16 @@ def test_a_membership_carries_no_documentation_code(event: Event, patient: str) 
     entry, stored = Entry(patient), event.stored(patient)
     scheme = "urn:uuid:abd807a3-4432-4053-87b4-fd82c643d1f3"
     coded = meta.code(scheme, "member", "why", "1.2.3")
-    member = link(HAS_MEMBER, "SubmissionSet01", entry.id, slot("SubmissionSetStatus", "Original"), id="member", extra=coded)
+    member = link(
+        HAS_MEMBER, "SubmissionSet01", entry.id, slot("SubmissionSetStatus", "Original"), id="member", extra=coded
+    )
     refused(event.register(Set(patient, [entry], links=[member], with_members=False)), META)
     entry = Entry(patient)
     relation = link(APND, entry.id, stored.id, id="rel", extra=meta.code(scheme, "rel", "why", "1.2.3"))
     good(event.register(Set(patient, [entry], links=[relation])))
 
 
-# -- relationships ------------------------------------------------------------------------------------------------------
+# -- relationships ----------------------------------------
 
 
 @pytest.mark.parametrize("kind", [RPLC, XFRM_RPLC])
@@ -310,7 +362,9 @@ def test_nothing_new_leads_to_a_deprecated_document(event: Event, patient: str, 
     """ITI TF-2 3.42.4.1.3: XDSRegistryDeprecatedDocumentError. Rule: R-071, R-108"""
     old, new, late = event.stored(patient), Entry(patient), Entry(patient)
     good(event.register(Set(patient, [new], links=[link(RPLC, new.id, old.id)])))
-    refused(event.register(Set(patient, [late], links=[link(kind, late.id, old.id)])), "XDSRegistryDeprecatedDocumentError")
+    refused(
+        event.register(Set(patient, [late], links=[link(kind, late.id, old.id)])), "XDSRegistryDeprecatedDocumentError"
+    )
 
 
 def test_a_replaced_document_must_exist_and_be_stored(event: Event, patient: str) -> None:
@@ -338,7 +392,7 @@ def test_only_one_of_two_replacements_at_once_succeeds(event: Event, patient: st
     assert event.status_of(old.id) == "Approved"
 
 
-# -- folders ------------------------------------------------------------------------------------------------------------
+# -- folders ----------------------------------------
 
 
 def folders_of(event: Event, patient: str) -> list[Any]:
@@ -347,8 +401,11 @@ def folders_of(event: Event, patient: str) -> list[Any]:
 
 
 def updated(folder: Any) -> str:
-    (value,) = [s.findtext(".//rim:Value", namespaces=wire.NS) for s in folder.findall("rim:Slot", wire.NS)
-                if s.get("name") == "lastUpdateTime"]
+    (value,) = [
+        s.findtext(".//rim:Value", namespaces=wire.NS)
+        for s in folder.findall("rim:Slot", wire.NS)
+        if s.get("name") == "lastUpdateTime"
+    ]
     return str(value)
 
 
@@ -379,7 +436,11 @@ def test_the_registry_sets_the_time_of_a_folder(event: Event, patient: str) -> N
 
 def test_a_folder_receives_the_replacement(event: Event, patient: str) -> None:
     """ITI TF-2 3.42.4.1.3: the new document joins the folders of the old one, within the new set. Rule: R-103, R-105"""
-    old, folder, new = (Entry(patient, id=meta.new_uuid()), Folder(patient, id=meta.new_uuid()), Entry(patient, id=meta.new_uuid()))
+    old, folder, new = (
+        Entry(patient, id=meta.new_uuid()),
+        Folder(patient, id=meta.new_uuid()),
+        Entry(patient, id=meta.new_uuid()),
+    )
     good(event.register(Set(patient, [old], [folder]).into(folder.id, old.id)))
     replacing = Set(patient, [new], links=[link(RPLC, new.id, old.id)])
     good(event.register(replacing))

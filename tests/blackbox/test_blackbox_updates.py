@@ -9,7 +9,18 @@ import pytest
 from tests.blackbox import meta, wire
 from tests.blackbox.event import Event, good, refused
 from tests.blackbox.meta import (
-    APND, APPROVED, DEPRECATED, HAS_MEMBER, RPLC, SUBMIT_ASSOCIATION, UPDATE_STATUS, Entry, Folder, Set, link, slot,
+    APND,
+    APPROVED,
+    DEPRECATED,
+    HAS_MEMBER,
+    RPLC,
+    SUBMIT_ASSOCIATION,
+    UPDATE_STATUS,
+    Entry,
+    Folder,
+    Set,
+    link,
+    slot,
 )
 
 VERSION, UPDATE, OPERATION = "XDSMetadataVersionError", "XDSMetadataUpdateError", "XDSMetadataUpdateOperationError"
@@ -20,7 +31,9 @@ def patient(event: Event) -> str:
     return event.patient()
 
 
-def update(event: Event, new: Entry | Folder, previous: str | None = "1", *more: str, action: str = wire.UPDATE) -> wire.Reply:
+def update(
+    event: Event, new: Entry | Folder, previous: str | None = "1", *more: str, action: str = wire.UPDATE
+) -> wire.Reply:
     """A new version of one object."""
     slots = ([slot("PreviousVersion", previous)] if previous is not None else []) + list(more)
     submission = Set(new.patient, [new] if isinstance(new, Entry) else [], [new] if isinstance(new, Folder) else [])
@@ -28,7 +41,9 @@ def update(event: Event, new: Entry | Folder, previous: str | None = "1", *more:
     return event.registry.call(action, submission.xml())
 
 
-def change(event: Event, patient: str, target: str, old: str | None, new: str | None, source: str = "SubmissionSet01") -> wire.Reply:
+def change(
+    event: Event, patient: str, target: str, old: str | None, new: str | None, source: str = "SubmissionSet01"
+) -> wire.Reply:
     """UpdateAvailabilityStatus."""
     slots = [slot(name, value) for name, value in (("OriginalStatus", old), ("NewStatus", new)) if value is not None]
     return event.registry.call(wire.UPDATE, Set(patient, links=[link(UPDATE_STATUS, source, target, *slots)]).xml())
@@ -37,13 +52,18 @@ def change(event: Event, patient: str, target: str, old: str | None, new: str | 
 def versions(event: Event, lid: str) -> dict[str, str]:
     """version -> status of a logical document"""
     reply = good(event.ask("GetDocuments", XDSDocumentEntryLogicalID=f"('{lid}')", MetadataLevel="2"))
-    return {e.find("rim:VersionInfo", wire.NS).get("versionName"): e.get("status").rpartition(":")[2]
-            for e in reply.objects("ExtrinsicObject")}
+    return {
+        e.find("rim:VersionInfo", wire.NS).get("versionName"): e.get("status").rpartition(":")[2]
+        for e in reply.objects("ExtrinsicObject")
+    }
 
 
 @pytest.mark.parametrize("action", [wire.UPDATE, wire.RMU])
 def test_a_new_version(event: Event, patient: str, action: str) -> None:
-    """Metadata Update, Restricted Update: version 2 Approved, version 1 Deprecated, level 1 shows the newest. Rule: R-140"""
+    """Metadata Update, Restricted Update: version 2 Approved, version 1 Deprecated, level 1 shows the newest.
+
+    Rule: R-140
+    """
     entry = event.stored(patient)
     good(update(event, entry.as_version(entry.id, title="Corrected"), action=action))
     assert versions(event, entry.id) == {"1": "Deprecated", "2": "Approved"}
@@ -71,7 +91,10 @@ def test_versions_that_do_not_fit(event: Event, patient: str, action: str) -> No
 def test_an_incomplete_version_is_refused(event: Event, patient: str, action: str) -> None:
     """Metadata Update: the complete attribute set: XDSRegistryMetadataError. Rule: R-144"""
     entry = event.stored(patient)
-    refused(update(event, entry.as_version(entry.id, drop=frozenset({"classCode"})), action=action), "XDSRegistryMetadataError")
+    refused(
+        update(event, entry.as_version(entry.id, drop=frozenset({"classCode"})), action=action),
+        "XDSRegistryMetadataError",
+    )
 
 
 @pytest.mark.parametrize("value", ["maybe", "YES"])
@@ -86,7 +109,7 @@ def test_propagation_of_folder_membership(event: Event, patient: str, propagatio
     """Metadata Update: folders hold the new version unless propagation is no."""
     entry, folder = Entry(patient, id=meta.new_uuid()), Folder(patient, id=meta.new_uuid())
     good(event.register(Set(patient, [entry], [folder]).into(folder.id, entry.id)))
-    new = entry.as_version(entry.id, id=meta.new_uuid()) if False else entry.as_version(entry.id)
+    new = entry.as_version(entry.id)
     new.id = meta.new_uuid()
     good(update(event, new, "1", *([slot("AssociationPropagation", propagation)] if propagation else [])))
     found = event.ask("GetFoldersForDocument", XDSDocumentEntryEntryUUID=f"'{new.id}'").ids
@@ -133,12 +156,17 @@ def test_identifiers_do_not_change(event: Event, patient: str) -> None:
 
 @pytest.mark.parametrize(
     ("changes", "code"),
-    [({"slots": {"repositoryUniqueId": "1.2.3.4"}}, "UnmodifiableMetadataError"),
-     ({"slots": {"sourcePatientId": "ELSE^^^&1.2.3&ISO"}}, "UnmodifiableMetadataError"),
-     ({"slots": {"documentAvailability": "urn:ihe:iti:2010:DocumentAvailability:Offline"}}, "UnmodifiableMetadataError"),
-     ({"kind": meta.ONDEMAND}, "UnmodifiableMetadataError"),
-     ({"status": DEPRECATED}, "UnmodifiableMetadataError"),
-     ({"patient": "OTHER"}, "XDSPatientIDReconciliationError")],
+    [
+        ({"slots": {"repositoryUniqueId": "1.2.3.4"}}, "UnmodifiableMetadataError"),
+        ({"slots": {"sourcePatientId": "ELSE^^^&1.2.3&ISO"}}, "UnmodifiableMetadataError"),
+        (
+            {"slots": {"documentAvailability": "urn:ihe:iti:2010:DocumentAvailability:Offline"}},
+            "UnmodifiableMetadataError",
+        ),
+        ({"kind": meta.ONDEMAND}, "UnmodifiableMetadataError"),
+        ({"status": DEPRECATED}, "UnmodifiableMetadataError"),
+        ({"patient": "OTHER"}, "XDSPatientIDReconciliationError"),
+    ],
 )
 def test_what_a_restricted_update_may_not_touch(event: Event, patient: str, changes: dict[str, Any], code: str) -> None:
     """Restricted Update supplement: UnmodifiableMetadataError, XDSPatientIDReconciliationError. Rule: R-151, R-152"""
@@ -154,14 +182,18 @@ def test_a_restricted_update_knows_documents_only(event: Event, patient: str) ->
     folder, entry = Folder(patient, id=meta.new_uuid()), event.stored(patient)
     good(event.register(Set(patient, folders=[folder])))
     refused(update(event, folder.but(id="f2", lid=folder.id), action=wire.RMU), "XDSObjectTypeError")
-    status = link(UPDATE_STATUS, "SubmissionSet01", entry.id, slot("OriginalStatus", APPROVED), slot("NewStatus", DEPRECATED))
+    status = link(
+        UPDATE_STATUS, "SubmissionSet01", entry.id, slot("OriginalStatus", APPROVED), slot("NewStatus", DEPRECATED)
+    )
     refused(event.registry.call(wire.RMU, Set(patient, links=[status]).xml()))
-    refused(update(event, entry.as_version(entry.id), "1", slot("AssociationPropagation", "no"), action=wire.RMU),
-            "XDSMetadataAnnotationError")
+    refused(
+        update(event, entry.as_version(entry.id), "1", slot("AssociationPropagation", "no"), action=wire.RMU),
+        "XDSMetadataAnnotationError",
+    )
     assert event.status_of(entry.id) == "Approved"
 
 
-# -- status -------------------------------------------------------------------------------------------------------------
+# -- status ----------------------------------------
 
 
 def test_status_there_and_back(event: Event, patient: str) -> None:
@@ -175,8 +207,14 @@ def test_status_there_and_back(event: Event, patient: str) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(None, DEPRECATED), (APPROVED, None), (APPROVED, APPROVED), (DEPRECATED, APPROVED), (APPROVED, "urn:x:Gone"),
-     ("urn:x:Gone", DEPRECATED)],
+    [
+        (None, DEPRECATED),
+        (APPROVED, None),
+        (APPROVED, APPROVED),
+        (DEPRECATED, APPROVED),
+        (APPROVED, "urn:x:Gone"),
+        ("urn:x:Gone", DEPRECATED),
+    ],
 )
 def test_a_status_change_that_does_not_fit(event: Event, patient: str, old: str | None, new: str | None) -> None:
     """Metadata Update: XDSMetadataUpdateOperationError. Rule: R-146"""
@@ -199,13 +237,21 @@ def test_a_folder_membership_is_taken_back(event: Event, patient: str) -> None:
     """Metadata Update: an association can be Deprecated; level 1 hides it."""
     entry, folder = Entry(patient, id=meta.new_uuid()), Folder(patient, id=meta.new_uuid())
     name = meta.new_uuid()
-    good(event.register(Set(patient, [entry], [folder], links=[
-        link(HAS_MEMBER, folder.id, entry.id, id=name), link(HAS_MEMBER, "SubmissionSet01", name)])))
+    good(
+        event.register(
+            Set(
+                patient,
+                [entry],
+                [folder],
+                links=[link(HAS_MEMBER, folder.id, entry.id, id=name), link(HAS_MEMBER, "SubmissionSet01", name)],
+            )
+        )
+    )
     good(change(event, patient, name, APPROVED, DEPRECATED))
     assert good(event.ask("GetFoldersForDocument", XDSDocumentEntryEntryUUID=f"'{entry.id}'")).ids == []
 
 
-# -- associations -------------------------------------------------------------------------------------------------------
+# -- associations ----------------------------------------
 
 
 def tie(event: Event, patient: str, kind: str, source: str, target: str) -> wire.Reply:
@@ -254,7 +300,7 @@ def test_a_failing_update_changes_nothing(event: Event, patient: str) -> None:
     assert versions(event, one.id) == {"1": "Approved"}
 
 
-# -- ITI-62 -------------------------------------------------------------------------------------------------------------
+# -- ITI-62 ----------------------------------------
 
 
 def whole(event: Event, patient: str) -> tuple[Entry, Set, list[str]]:
@@ -276,11 +322,16 @@ def test_a_whole_submission_is_removed_in_any_order(event: Event, patient: str) 
 
 
 def test_what_cannot_be_removed(event: Event, patient: str) -> None:
-    """Remove Metadata: UnresolvedReferenceException, ReferencesExistException, XDSUnreferencedObjectException. Rule: R-154, R-155, R-156"""
+    """Remove Metadata: UnresolvedReferenceException, ReferencesExistException, XDSUnreferencedObjectException.
+
+    Rule: R-154, R-155, R-156
+    """
     entry, submission, ties = whole(event, patient)
     refused(event.registry.call(wire.REMOVE, meta.remove(meta.new_uuid())), "UnresolvedReferenceException")
-    refused(event.registry.call(wire.REMOVE, meta.remove(entry.id, submission.id, *ties, meta.new_uuid())),
-            "UnresolvedReferenceException")
+    refused(
+        event.registry.call(wire.REMOVE, meta.remove(entry.id, submission.id, *ties, meta.new_uuid())),
+        "UnresolvedReferenceException",
+    )
     refused(event.registry.call(wire.REMOVE, meta.remove(submission.id)), "ReferencesExistException")
     refused(event.registry.call(wire.REMOVE, meta.remove(entry.id)), "ReferencesExistException")
     refused(event.registry.call(wire.REMOVE, meta.remove(submission.id, *ties)), "XDSUnreferencedObjectException")
@@ -311,7 +362,7 @@ def test_a_removal_by_query_or_of_nothing(event: Event) -> None:
         refused(reply, "XDSInvalidRequestException", "XDSRegistryMetadataError")
 
 
-# -- ITI-61 -------------------------------------------------------------------------------------------------------------
+# -- ITI-61 ----------------------------------------
 
 
 def on_demand(event: Event, submission: Set) -> wire.Reply:

@@ -218,7 +218,13 @@ class Peer:
         return http.client.HTTPSConnection(self.host, self.port, timeout=30, context=self.context)
 
     def post(
-        self, body: bytes, kind: str = SIMPLE, *, path: str = "", method: str = "POST", headers: dict[str, str] | None = None
+        self,
+        body: bytes,
+        kind: str = SIMPLE,
+        *,
+        path: str = "",
+        method: str = "POST",
+        headers: dict[str, str] | None = None,
     ) -> Reply:
         """One exchange; the connection is kept while the service keeps it."""
         for attempt in (1, 2):
