@@ -398,7 +398,7 @@ def test_an_on_demand_entry_that_is_refused(event: Event, patient: str, name: st
 
 
 def test_an_on_demand_entry_shares_no_id_with_a_stable_one(event: Event, patient: str) -> None:
-    """ITI TF-2 3.61.4.1.3: the uniqueId of a stable entry is taken. Rule: R-088, R-133"""
+    """ITI TF-2 3.61.4.1.3: the uniqueId of a stable entry is taken. Rule: R-088"""
     stable = event.stored(patient)
     reply = on_demand(event, Set(patient, [Entry(patient, kind=meta.ONDEMAND, unique=stable.unique)]))
     refused(reply, "XDSDuplicateUniqueIdInRegistry", "XDSRegistryMetadataError")

@@ -233,7 +233,8 @@ class Peer:
                 connection.request(method, path or self.path, body, {"Content-Type": kind} | (headers or {}))
                 answer = connection.getresponse()
                 raw = answer.read()
-            except (http.client.RemoteDisconnected, BrokenPipeError, ConnectionResetError):
+            except (http.client.HTTPException, OSError):  # a kept connection may have been ended meanwhile
+                connection.close()
                 self._connection = None
                 if attempt == 2:
                     raise
