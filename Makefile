@@ -11,10 +11,12 @@ override export DATA := $(value DATA)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo serve test test-slow bench interop-node lint docs wheel clean lock
+.PHONY: help install demo serve test test-slow blackbox bench interop-node lint docs wheel clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+install: .venv/.ready ## the carnet command in .venv/bin
 
 demo: .venv/.ready ## one patient's document deposited, found and retrieved; CDA=file.xml to use yours
 	@$(BIN)/carnet demo $${CDA:+--cda "$$CDA"}
@@ -23,11 +25,14 @@ serve: .venv/.ready ## registry and repository, data in DATA (default: data)
 	@$(BIN)/carnet init --if-missing --data "$$DATA"
 	@exec $(BIN)/carnet serve all --data "$$DATA"
 
-test: lint ## lint, then every test but the slow ones
-	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS)
+test: lint ## lint, then every test but the slow and the black-box ones
+	$(BIN)/python -m pytest -m "not slow and not blackbox" -n $(WORKERS)
 
 test-slow: .venv/.ready ## large documents, soak and kill campaigns
 	$(BIN)/python -m pytest -m slow
+
+blackbox: .venv/.ready ## a stranger's conformance kit against the served processes
+	$(BIN)/python -m pytest -m blackbox tests/blackbox
 
 bench: .venv/.ready ## measure this machine
 	@$(BIN)/carnet bench

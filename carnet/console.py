@@ -21,6 +21,7 @@ from carnet.settings import Settings
 from conformance.client import Client
 from guard.credentials.cards import Card, CardError
 from guard.credentials.rule import Required
+from xds.model.datatypes import Cx
 
 DATA = click.option(
     "--data",
@@ -47,6 +48,18 @@ class Misuse(click.ClickException):
     """The command was given something it cannot work with."""
 
     exit_code = 2
+
+
+def a_cx(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """The patient of an argument, as typed; one that is no CX finds nothing for ever, so it is told at once."""
+    try:
+        Cx.parse(value)
+    except ValueError as error:
+        raise Misuse(
+            f"{value!r} is no patient identifier (CX): {error}; write \"number^^^&OID&ISO\" in quotes, "
+            "with ^type behind it where the domain has types"
+        ) from error
+    return value
 
 
 class Unreachable(click.ClickException):

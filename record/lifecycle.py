@@ -262,7 +262,10 @@ def checked_identifier(
     authority = parts[3].split("&") if len(parts) > 3 else []
     oid = authority[1].strip() if len(authority) > 1 else ""
     if not number or number != number.strip() or not oid or not patient_id.isprintable() or len(patient_id) > 256:
-        raise RecordRefused(RecordProblem.INVALID_IDENTIFIER, "write it as identifier^^^&OID of its authority&ISO^type")
+        raise RecordRefused(
+            RecordProblem.INVALID_IDENTIFIER,
+            "write it as identifier^^^&OID of its authority&ISO, with ^type behind it where the domain has types",
+        )
     if authorities and oid not in authorities:
         raise RecordRefused(RecordProblem.FOREIGN_AUTHORITY, f"use one of {', '.join(sorted(authorities))}")
     if not check_key:

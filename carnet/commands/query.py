@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from carnet.console import DATA, JSON, Misuse, Refused, Unreachable, card_options, client_of, emit, table
+from carnet.console import DATA, JSON, Misuse, Refused, Unreachable, a_cx, card_options, client_of, emit, table
 from conformance.client import MULTI_PATIENT_QUERY, STORED_QUERY, Found
 from registry import iti18_stored_query, iti51_multi_patient_query
 from xds.check.query_params import Kind, quote, quote_list
@@ -21,7 +21,7 @@ STATUSES = {"approved": [APPROVED], "deprecated": [DEPRECATED], "any": [APPROVED
 
 
 @click.command("query")
-@click.argument("patient")
+@click.argument("patient", callback=a_cx)
 @card_options
 @click.option("--type", "name", type=click.Choice(sorted(QUERIES)), default="FindDocuments", show_default=True)
 @click.option("--status", type=click.Choice(list(STATUSES)), default="approved", show_default=True)

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from carnet.commands.query import call
-from carnet.console import DATA, JSON, Refused, card_options, client_of, emit, table
+from carnet.console import DATA, JSON, Refused, a_cx, card_options, client_of, emit, table
 from conformance.client import Client, Found
 from conformance.files import FileSink, Saved
 from conformance.source import GET_DOCUMENTS
@@ -22,7 +22,7 @@ SUFFIX = {"text/xml": ".xml", "application/xslt+xml": ".xml", "application/pdf":
 
 
 @click.command("retrieve")
-@click.argument("patient")
+@click.argument("patient", callback=a_cx)
 @click.argument("unique_ids", nargs=-1, required=True)
 @card_options
 @click.option(

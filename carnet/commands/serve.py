@@ -106,29 +106,38 @@ def endpoints(settings: Settings) -> str:
         for name, section in (("repository", settings.repository), ("registry", settings.registry))
         if section.http_port
     )
+    section = settings.registry
+    if section.mllp_port:
+        how = "mutual TLS" if section.mllp_tls else "without TLS"
+        plain += f"  identities  {section.host}:{section.mllp_port}   (ITI-8, MLLP, {how})\n"
     authority = min(domain.assigning_authorities, default="1.2.3")
     french = domain.credentials.profile == "vihf"
     patient = "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" if french else f"T-1001^^^&{authority}&ISO"
     add = f'carnet patient open "{patient}" --consent' if french else f'carnet patient add "{patient}"'
     allow = f'\n  carnet patient allow "{patient}" 899700000018' if french else ""
-    more = f"--card {data}/anne.p12" + (" --structure 10B0000001" if french else "")
+    credentials = acceptance.credential_rule(settings, domain).required
+    issue = more = ""
+    if credentials is not Required.OFF:
+        issue = "  carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 " \
+                f"--out {data}/anne.p12\n"
+        more = f" --card {data}/anne.p12" + (" --structure 10B0000001" if french else "")
     direct = acceptance.takes_direct_registration(settings, domain)
-    sources = "ITI-42, ITI-61" if direct else "ITI-42, ITI-61 from repositories"
-    override = "" if french else f" --patient '{patient}' --override fixtures/cda/connectathon.toml"
+    sources = "ITI-42, 61" if direct else "ITI-42, 61 from repositories"
+    fixtures = os.path.relpath(Path(__file__).resolve().parents[2] / "fixtures" / "cda")
+    override = "" if french else f" --patient '{patient}' --override {fixtures}/connectathon.toml"
     here = os.path.relpath(Path(sys.executable).parent)
     path = "" if shutil.which("carnet") else f'  export PATH="$PWD/{here}:$PATH"\n'
     return f"""
-Carnet serves the affinity domain {domain.name!r}, credentials {acceptance.credential_rule(settings, domain).required}:
-  repository  {settings.repository_url}/services/repository   (ITI-41, ITI-43; ?wsdl)
-  registry    {settings.registry_url}/services/registry     (ITI-18; {sources}; ?wsdl)
+Carnet serves the affinity domain {domain.name!r}, credentials {credentials}:
+  repository  {settings.repository_url}/services/repository   (ITI-41, 43, 86; ?wsdl)
+  registry    {settings.registry_url}/services/registry     (ITI-18, 44, 51, 57, 62, 92; {sources}; ?wsdl)
 {plain}  operator    {"   ".join(admin_addresses(settings).values())}   (/livez /readyz /metrics)
 
-A deposit, in another terminal (test card, fictive patient):
+A deposit, in another terminal (fictive patient{", test card" if issue else ""}):
 {path}  export CARNET_DATA={data} CARNET_PIN=0000
-  carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out {data}/anne.p12
-  {add}{allow}
-  carnet send fixtures/cda/cr-bio-v1.xml{override} {more}
-  carnet query "{patient}" {more}
+{issue}  {add}{allow}
+  carnet send {fixtures}/cr-bio-v1.xml{override}{more}
+  carnet query "{patient}"{more}
 """
 
 

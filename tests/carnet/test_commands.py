@@ -453,3 +453,11 @@ def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2 and done.stdout == "" and "carnet init" in done.stderr
     assert CliRunner().invoke(main, ["nothing"]).exit_code == 2
+
+
+@pytest.mark.parametrize("verb", ["query", "retrieve"])
+@pytest.mark.parametrize("patient", ["279059999900134", "279^^^&not-an-oid&ISO", "279^^^"])
+def test_a_patient_who_is_no_identifier_is_misuse(verb: str, patient: str) -> None:
+    """What the shell made of an unquoted & is told, not answered with nothing found."""
+    result = CliRunner().invoke(main, [verb, patient, *(["1.2.3"] if verb == "retrieve" else [])])
+    assert result.exit_code == 2 and patient in result.output and "in quotes" in result.output

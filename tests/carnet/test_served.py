@@ -13,7 +13,7 @@ import pytest
 from carnet import acceptance, wiring
 from carnet import settings as settings_module
 from carnet.assertions import Desk
-from carnet.commands import init
+from carnet.commands import init, serve
 from carnet.settings import load, write_served
 from carnet.supervisor import free_ports, ready_process
 from guard.credentials.rule import Required
@@ -131,3 +131,16 @@ def test_one_line_for_a_tester(tmp_path: Path) -> None:
         server.send_signal(signal.SIGTERM)
         out, _ = server.communicate(timeout=60)
     assert b"carnet patient add" in out and b"credentials assertion" in out
+
+
+def test_the_banner_names_every_door_and_asks_for_no_card_it_does_not_need(tmp_path: Path) -> None:
+    """Transactions, the identity feed and plain ports; card commands only where a card is looked at."""
+    data = installation(tmp_path, '[registry]\nmllp_port = 2575\nmllp_tls = false\nhttp_port = 8082\n'
+                                  '[domain]\nname = "connectathon"\ncredentials = "off"\n')
+    said = serve.endpoints(load(data))
+    for words in ("ITI-41, 43, 86", "18, 44, 51, 57, 62, 92", ":2575   (ITI-8, MLLP, without TLS)", ":8082/"):
+        assert words in said
+    assert "card" not in said
+    installation(tmp_path, '[domain]\nname = "connectathon"\ncredentials = "assertion"\n')
+    said = serve.endpoints(load(data))
+    assert "carnet card issue" in said and "ITI-8" not in said
