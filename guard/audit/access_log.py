@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, tzinfo
+from typing import Any
 
 from guard.audit.particulars import NONE, Particulars, process_id
 from guard.audit.store import AccessLine
@@ -209,7 +210,7 @@ def _line(
     )
 
 
-def _caller_fields(caller: Caller | None) -> Mapping[str, str]:
+def _caller_fields(caller: Caller | None) -> Mapping[str, Any]:
     if caller is None:
         return {}
     return {
@@ -222,6 +223,7 @@ def _caller_fields(caller: Caller | None) -> Mapping[str, str]:
         "purpose": clean(caller.purpose),
         "purpose_reason": clean(caller.purpose_reason),
         "assertion_id": clean(caller.assertion_id),
+        "is_secret": caller.secret_connection,
     }
 
 
