@@ -25,6 +25,7 @@ from carnet.acceptance import credential_rule, takes_direct_registration, trust_
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
+from carnet.log_keeper import LogKeeper
 from carnet.mllp import PatientFeed
 from carnet.providers import providers_of
 from carnet.records import described_records, describer, record_services, validate
@@ -32,9 +33,10 @@ from carnet.replies import deliveries_of
 from carnet.retention import retain_for_ever
 from carnet.settings import Settings
 from carnet.syslog import Header, SyslogChannel
-from guard.audit import access_log, atna
+from guard.audit import access_log, atna, emergencies
 from guard.audit.particulars import Particulars, particulars, process_id, subject
 from guard.credentials.assertion import Verifier
+from guard.credentials.attributes import claimed_purpose
 from guard.credentials.caller import Caller
 from guard.policy.decision import Policy
 from registry import iti44_patient_feed_v3
@@ -196,20 +198,26 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         deliveries=deliveries_of(settings, node_files(settings, REGISTRY_NODE), meter),
         peer_of=peer_of,
         observe=meter.observe,
+        blocks=emergency_notice,
     )
     sender = audit_sender(settings, REGISTRY_NODE, actor.database, meter)
+    keeper = LogKeeper(
+        settings, REGISTRY_NODE, actor.database, watches=True, tell=meter.emergency_alert, failed=meter.log_failure
+    )
 
     def background() -> None:
+        threading.Thread(target=keeper.run, name="log", daemon=True).start()
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         retain_for_ever(settings, actor.database)
 
+    meter.watch_notices(lambda: _notices(actor.database))
     return Service(
         app,
         meter,
         ready=lambda: _reads(actor.database),
         background=background,
         began=lambda: _note(actor.database, REGISTRY_NODE, started=True),
-        ended=lambda: _end(actor.database, REGISTRY_NODE, sender),
+        ended=lambda: _end(actor.database, REGISTRY_NODE, sender, keeper),
         feed=feed,
     )
 
@@ -299,11 +307,15 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         deliveries=deliveries_of(settings, node_files(settings, REPOSITORY_NODE), meter),
         peer_of=peer_of,
         observe=meter.observe,
+        blocks=emergency_notice,
     )
     sender = audit_sender(settings, REPOSITORY_NODE, actor.database, meter, under_way=actor.under_way)
 
+    keeper = LogKeeper(settings, REPOSITORY_NODE, actor.database, failed=meter.log_failure)
+
     def background() -> None:
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
+        threading.Thread(target=keeper.run, name="log", daemon=True).start()
         _sweep_for_ever(settings, actor)
 
     return Service(
@@ -312,7 +324,7 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         ready=lambda: _reads(actor.database),
         background=background,
         began=lambda: _note(actor.database, REPOSITORY_NODE, started=True),
-        ended=lambda: _end(actor.database, REPOSITORY_NODE, sender),
+        ended=lambda: _end(actor.database, REPOSITORY_NODE, sender, keeper),
     )
 
 
@@ -388,12 +400,30 @@ def _note(database: AuditDatabase, name: str, *, started: bool) -> None:
         unit.audit.append(access_log.service_act(name, started=started))
 
 
-def _end(database: AuditDatabase, name: str, sender: AuditSender) -> None:
+def _notices(database: AuditDatabase) -> int:
+    with database.read() as unit:
+        waiting: int = unit.emergencies.waiting()
+    return waiting
+
+
+def _end(database: AuditDatabase, name: str, sender: AuditSender, keeper: LogKeeper) -> None:
     try:
         _note(database, name, started=False)
     except Exception as error:
         log.error("the end of the service is not in its log: %s", type(error).__name__)
+    keeper.stop()
     sender.stop(LAST_WORDS)
+
+
+def emergency_notice(exchange: Exchange) -> bytes:
+    """See ``guard.audit.emergencies.notice``. A caller that another of our services has accepted is not verified anew:
+    his assertion says the purpose, and it was accepted as it is."""
+    caller: Caller | None = exchange.known_caller
+    if caller is not None:
+        return emergencies.notice(caller.purpose, exchange.trace_id)
+    if exchange.is_vouched and exchange.security is not None:
+        return emergencies.notice(claimed_purpose(exchange.security), exchange.trace_id)
+    return b""
 
 
 # -- shared --------------------------------------------------------------------------------------------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 

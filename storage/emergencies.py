@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Table, and_, bindparam, func, select, update
 
+from guard.audit.emergencies import ALERT
 from guard.audit.store import AccessLine
 from storage.audit import FIELDS, Key, line_of
 from storage.transaction import Transaction
@@ -82,6 +83,16 @@ class SqlEmergencies:
             caller=line.caller_id, end=key.number,
         )
         return [row[0] for row in rows]
+
+    def alerts(self) -> list[tuple[str, str, str]]:
+        """(trace id of the access, pattern, words) of every alert."""
+        columns = self._log.c
+        rows = self._sql.rows(
+            "alerts",
+            lambda: select(columns.trace_id, columns.event, columns.detail)
+            .where(columns.patient_key == 0, columns.action == ALERT).order_by(columns.number),
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
 
     def waiting(self) -> int:
         """Accesses whose patient was not told yet."""

@@ -30,6 +30,7 @@ MASK, UNMASK, REVEAL, ARCHIVE, DELETE, UPDATE, REMOVE = (
     "mask", "unmask", "reveal", "archive", "delete", "update", "remove"
 )
 RECORD_OPENED, RECORD_CLOSED, RECORD_REOPENED = "record opened", "record closed", "record reopened"
+LOG_READ, TRACES_DESTROYED = "log read", "traces destroyed"
 STARTED, STOPPED = "service started", "service stopped"
 IDENTITY_ADDED, IDENTITY_REVISED = "identity added", "identity revised"
 IDENTITY_SUBSUMED, IDENTITY_SURVIVES = "identity subsumed", "identity survives a merge"
@@ -136,6 +137,15 @@ def record_act(
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=patient_key,
         patient_id=patient_id, peer=peer, detail=detail, particulars=particulars,
+    )
+
+
+def retention_act(by: Caller, *, trace_id: str, lines: int, at: datetime | None = None) -> AccessLine:
+    """So many lines were destroyed because they are kept no longer. It names no record: the count must fit what is
+    left of them in the chain."""
+    return AccessLine(
+        at=stamp(at) if at else now(), trace_id=trace_id, event="retention", action=TRACES_DESTROYED, outcome=SUCCESS,
+        detail=f"{lines} lines", **_caller_fields(by),
     )
 
 

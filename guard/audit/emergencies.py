@@ -1,8 +1,8 @@
 """Accesses by emergency: which lines are one, what is unusual about them, and how that is told.
 
-Break-glass and the emergency call centre open a record without the patient's authorisation. The patient is told of each,
-and the operator of what does not look like practice: one professional at many records, a structure he never worked
-in, a structure far from all of those.
+Break-glass and the emergency call centre open a record without the patient's authorisation. The patient is told of
+each, and the operator of what does not look like practice: one professional at many records, a structure he never
+worked in, a structure far from all of those.
 
 Clause: CSP L1111-17 I; DMP R526 (modes), EX_0.3-1050
 """
@@ -15,6 +15,7 @@ from enum import StrEnum
 
 from guard.audit.particulars import NONE
 from guard.audit.store import AccessLine
+from xds.namespaces import EMERGENCY
 
 PURPOSES = frozenset({"bris_de_glace", "centre_15"})
 ALERT = "emergency alert"
@@ -75,6 +76,27 @@ def department(structure_id: str) -> str:
         return ""
     place = structure_id[1:3]
     return structure_id[1:4] if place in ("97", "98") else place
+
+
+def notice(purpose: str, trace_id: str) -> bytes:
+    """Header block of the answer to an access for this purpose, b"" when it is no emergency: software keeps the mode
+    plain to see for whoever works in it.
+
+    Nothing has to understand it. Clause: DMP EX_0.3-1050
+    """
+    if purpose not in PURPOSES:
+        return b""
+    words = "".join(f'<e:Text xml:lang="{language}">{text}</e:Text>' for language, text in _NOTICE.items())
+    return (
+        f'<e:EmergencyAccess xmlns:e="{EMERGENCY}" purpose="{purpose}" traceId="{trace_id}">{words}'
+        "</e:EmergencyAccess>"
+    ).encode()
+
+
+_NOTICE = {
+    "fr": "Accès en urgence : il est inscrit au journal que lit le patient, qui en est averti, et il est contrôlé.",
+    "en": "Access by emergency: it is in the log the patient reads, the patient is told, and it is reviewed.",
+}
 
 
 def alert(line: AccessLine, pattern: Pattern, told: str, at: str) -> AccessLine:
