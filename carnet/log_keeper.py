@@ -24,8 +24,11 @@ from guard.audit import access_log, chain, emergencies
 from guard.audit.chain import Anchor, Flaw
 from guard.audit.checkpoint import Checkpoint, NotGenuine, sign, verified
 from guard.audit.emergencies import Thresholds
+from guard.credentials.attributes import claimed_purpose
+from guard.credentials.caller import Caller
 from guard.credentials.cards import PrivateKey
 from storage.audit_chain import StoredCheckpoint
+from xds.wire.exchange import Exchange
 
 log = logging.getLogger("carnet.log")
 
@@ -170,6 +173,24 @@ def watch(database: LogDatabase, rules: Thresholds, tell: Callable[[str], None] 
         log.warning("unusual access by emergency: %s", pattern_name)
         tell(pattern_name)
     return len(waiting)
+
+
+def emergency_notice(exchange: Exchange) -> bytes:
+    """See ``guard.audit.emergencies.notice``. A caller that another of our services has accepted is not verified anew:
+    his assertion says the purpose, and it was accepted as it is."""
+    caller: Caller | None = exchange.known_caller
+    if caller is not None:
+        return emergencies.notice(caller.purpose, exchange.trace_id)
+    if exchange.is_vouched and exchange.security is not None:
+        return emergencies.notice(claimed_purpose(exchange.security), exchange.trace_id)
+    return b""
+
+
+def notices_waiting(database: LogDatabase) -> int:
+    """Accesses by emergency whose patient was not told yet."""
+    with database.read() as unit:
+        waiting: int = unit.emergencies.waiting()
+    return waiting
 
 
 class LogKeeper:

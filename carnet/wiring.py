@@ -25,7 +25,7 @@ from carnet.acceptance import credential_rule, takes_direct_registration, trust_
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
-from carnet.log_keeper import LogKeeper
+from carnet.log_keeper import LogKeeper, emergency_notice, notices_waiting
 from carnet.mllp import PatientFeed
 from carnet.providers import providers_of
 from carnet.records import described_records, describer, record_services, validate
@@ -33,10 +33,9 @@ from carnet.replies import deliveries_of
 from carnet.retention import retain_for_ever
 from carnet.settings import Settings
 from carnet.syslog import Header, SyslogChannel
-from guard.audit import access_log, atna, emergencies
+from guard.audit import access_log, atna
 from guard.audit.particulars import Particulars, particulars, process_id, subject
 from guard.credentials.assertion import Verifier
-from guard.credentials.attributes import claimed_purpose
 from guard.credentials.caller import Caller
 from guard.policy.decision import Policy
 from registry import iti44_patient_feed_v3
@@ -210,7 +209,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         retain_for_ever(settings, actor.database)
 
-    meter.watch_notices(lambda: _notices(actor.database))
+    meter.watch_notices(lambda: notices_waiting(actor.database))
     return Service(
         app,
         meter,
@@ -400,12 +399,6 @@ def _note(database: AuditDatabase, name: str, *, started: bool) -> None:
         unit.audit.append(access_log.service_act(name, started=started))
 
 
-def _notices(database: AuditDatabase) -> int:
-    with database.read() as unit:
-        waiting: int = unit.emergencies.waiting()
-    return waiting
-
-
 def _end(database: AuditDatabase, name: str, sender: AuditSender, keeper: LogKeeper) -> None:
     try:
         _note(database, name, started=False)
@@ -413,17 +406,6 @@ def _end(database: AuditDatabase, name: str, sender: AuditSender, keeper: LogKee
         log.error("the end of the service is not in its log: %s", type(error).__name__)
     keeper.stop()
     sender.stop(LAST_WORDS)
-
-
-def emergency_notice(exchange: Exchange) -> bytes:
-    """See ``guard.audit.emergencies.notice``. A caller that another of our services has accepted is not verified anew:
-    his assertion says the purpose, and it was accepted as it is."""
-    caller: Caller | None = exchange.known_caller
-    if caller is not None:
-        return emergencies.notice(caller.purpose, exchange.trace_id)
-    if exchange.is_vouched and exchange.security is not None:
-        return emergencies.notice(claimed_purpose(exchange.security), exchange.trace_id)
-    return b""
 
 
 # -- shared --------------------------------------------------------------------------------------------

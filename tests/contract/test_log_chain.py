@@ -47,7 +47,7 @@ def sql(database: SqlRegistryDatabase, statement: str, **values: Any) -> None:
 def test_lines_of_every_unit_hang_together(registry: SqlRegistryDatabase, repository: SqlRepositoryDatabase) -> None:
     """Several lines a unit, several patients, both databases: no flaw, and nothing outside of the chain.
 
-    Rule: L-01
+    Rule: J-01
     """
     for database in (registry, repository):
         for n in range(5):
@@ -61,7 +61,7 @@ def test_lines_of_every_unit_hang_together(registry: SqlRegistryDatabase, reposi
 
 
 def test_a_unit_that_fails_leaves_no_gap(registry: SqlRegistryDatabase) -> None:
-    """Its lines are not there, and the chain goes on from the line before. Rule: L-01"""
+    """Its lines are not there, and the chain goes on from the line before. Rule: J-01"""
     write(registry, 2)
     with pytest.raises(RuntimeError), registry.write() as unit:
         unit.audit.append(make.line(patient_key=PATIENT))
@@ -74,13 +74,13 @@ def test_a_unit_that_fails_leaves_no_gap(registry: SqlRegistryDatabase) -> None:
 
 
 def test_a_line_needs_a_unit_that_writes(registry: SqlRegistryDatabase) -> None:
-    """A line that would never be written is refused at once. Rule: L-05"""
+    """A line that would never be written is refused at once. Rule: J-05"""
     with registry.read() as unit, pytest.raises(RuntimeError):
         unit.audit.append(make.line())
 
 
 def test_the_chain_holds_under_concurrent_writers(registry: SqlRegistryDatabase) -> None:
-    """Eight writers, some of them of several lanes at once and in different orders. Rule: L-01"""
+    """Eight writers, some of them of several lanes at once and in different orders. Rule: J-01"""
     failed: list[BaseException] = []
 
     def work(start: int) -> None:
@@ -147,7 +147,7 @@ SPOILS: dict[str, tuple[str, Callable[[list[Flaw]], bool]]] = {
 
 @pytest.mark.parametrize("what", SPOILS)
 def test_what_was_done_to_the_log_is_found(registry: SqlRegistryDatabase, what: str) -> None:
-    """The flaw names the line, and no other line is accused. Rule: L-02"""
+    """The flaw names the line, and no other line is accused. Rule: J-02"""
     statement, expected = SPOILS[what]
     write(registry, 5)
     assert flaws(registry) == []
@@ -157,7 +157,7 @@ def test_what_was_done_to_the_log_is_found(registry: SqlRegistryDatabase, what: 
 
 
 def test_a_truncation_that_moves_the_end_is_found_by_a_checkpoint(registry: SqlRegistryDatabase) -> None:
-    """So is a chain that was computed anew. Rule: L-03"""
+    """So is a chain that was computed anew. Rule: J-03"""
     write(registry, 5)
     with registry.read() as unit:
         anchors = [Anchor(head, "then") for head in unit.chain.heads()]
@@ -174,7 +174,7 @@ def test_a_truncation_that_moves_the_end_is_found_by_a_checkpoint(registry: SqlR
 
 
 def test_lines_older_than_the_chain_are_counted(registry: SqlRegistryDatabase) -> None:
-    """A line that pretends to be old is found by their number. Rule: L-02"""
+    """A line that pretends to be old is found by their number. Rule: J-02"""
     write(registry, 2)
     sql(registry, f"UPDATE access_log SET sequence = 0, hash = '' WHERE {place(2)}")
     with registry.read() as unit:
@@ -183,7 +183,7 @@ def test_lines_older_than_the_chain_are_counted(registry: SqlRegistryDatabase) -
 
 
 def test_a_destroyed_trace_leaves_its_hash(registry: SqlRegistryDatabase, repository: SqlRepositoryDatabase) -> None:
-    """Lines, messages and rows beside them go; the chain holds; nothing of their content stays. Rule: L-04"""
+    """Lines, messages and rows beside them go; the chain holds; nothing of their content stays. Rule: J-04"""
     for database in (registry, repository):
         write(database, 3, purpose="bris_de_glace", caller_name="SECRET-NAME")
         write(database, 2, patient_key=PATIENT * 2)
@@ -206,7 +206,7 @@ def test_a_destroyed_trace_leaves_its_hash(registry: SqlRegistryDatabase, reposi
 
 
 def test_an_old_line_can_be_destroyed_too(registry: SqlRegistryDatabase) -> None:
-    """The number of lines older than the chain follows. Rule: L-04"""
+    """The number of lines older than the chain follows. Rule: J-04"""
     write(registry, 1)
     sql(registry, f"UPDATE access_log SET sequence = 0, hash = '' WHERE {place(1)}")
     sql(registry, "UPDATE access_log_head SET sequence = 0, unchained = 1, hash = :g", g=chain.GENESIS)
@@ -239,7 +239,7 @@ def test_a_line_differs_by_every_field() -> None:
 
 
 def test_accesses_by_emergency_are_noted(registry: SqlRegistryDatabase) -> None:
-    """In the transaction of their line, and of nothing else. Rule: E-03"""
+    """In the transaction of their line, and of nothing else. Rule: U-03"""
     urgent = make.line(patient_key=1, purpose="bris_de_glace", caller_id="A", structure_id="S")
     with pytest.raises(RuntimeError), registry.write() as unit:
         unit.audit.append(urgent)

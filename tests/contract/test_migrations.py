@@ -108,7 +108,7 @@ def test_a_failed_revision_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 def test_an_old_log_keeps_its_lines_outside_of_the_chain(tmp_path: Path, which: str) -> None:
     """The chain begins with the migration, knows how many lines are older, and finds one that was removed or added.
 
-    Rule: L-06
+    Rule: J-06
     """
     import sqlite3
     from contextlib import closing
