@@ -44,6 +44,7 @@ class Case:
         self.update = updates_of(self)
         self.next = frames.valid_submission(self.desk.domain, patient_id=self.desk.patient_id)
         self.direct = self.desk.submission()
+        self.doomed = [made.entry_uuid for made in self.desk.new().objects()]
         self.restricted = updates_of(self)
         self.feed = Feed(world)
         self.unknown = self.feed.new_id()
@@ -84,7 +85,7 @@ ASKED: dict[str, Callable[[Case], Any]] = {
     "retrieve decision": Case.read,
     "ITI-57": lambda case: (case.desk.send(case.update).status, []),
     "ITI-92": lambda case: (case.desk.send(case.restricted, restricted=True).status, []),
-    "ITI-62": lambda case: (case.world.client().remove_metadata([case.entry.entry_uuid]).status, []),
+    "ITI-62": lambda case: (case.world.client().remove_metadata(case.doomed).status, []),
     "ITI-86": Case.remove_bytes,
     "ITI-42": lambda case: (case.world.register(case.direct).status, []),
     "ITI-44": lambda case: (sent(case.world, v3(ADD, case.unknown))[0], []),
