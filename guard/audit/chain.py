@@ -96,10 +96,10 @@ class Anchor(NamedTuple):
 def flaws(links: Iterable[Link], heads: Iterable[Head], anchors: Iterable[Anchor] = ()) -> Iterator[Flaw]:
     """What is wrong with a chain. ``links`` come in the order of lane and sequence; memory is flat in their number."""
     ends = {head.lane: head for head in heads}
-    signed: dict[int, dict[int, Anchor]] = {}
+    signed: dict[int, Signed] = {}
     for anchor in anchors:
         if anchor.head.sequence:
-            signed.setdefault(anchor.head.lane, {})[anchor.head.sequence] = anchor
+            signed.setdefault(anchor.head.lane, {}).setdefault(anchor.head.sequence, []).append(anchor)
     seen = set()
     for lane, group in groupby(links, key=itemgetter(0)):
         seen.add(lane)
@@ -108,7 +108,11 @@ def flaws(links: Iterable[Link], heads: Iterable[Head], anchors: Iterable[Anchor
         yield from _flaws_of_lane(lane, (), ends.get(lane, Head(lane, 0, GENESIS)), signed.get(lane, {}))
 
 
-def _flaws_of_lane(lane: int, links: Iterable[Link], end: Head, signed: Mapping[int, Anchor]) -> Iterator[Flaw]:
+Signed = dict[int, list[Anchor]]
+"""Place -> what checkpoints say of it; two that disagree were signed before and after the log was put back."""
+
+
+def _flaws_of_lane(lane: int, links: Iterable[Link], end: Head, signed: Mapping[int, list[Anchor]]) -> Iterator[Flaw]:
     sequence, before = 0, GENESIS
     for place, group in groupby(links, key=itemgetter(1)):
         candidates = list(group)
@@ -123,8 +127,8 @@ def _flaws_of_lane(lane: int, links: Iterable[Link], end: Head, signed: Mapping[
         elif not fitting:
             yield _of(line, CHANGED, "its hash does not follow from its content and the line before")
         sequence, before = place, line.hash
-        anchor = signed.get(place)
-        if anchor is not None and anchor.head.hash != before:
+        anchor = next((one for one in signed.get(place, ()) if one.head.hash != before), None)
+        if anchor is not None:
             yield _of(line, REWRITTEN, f"the checkpoint signed at {anchor.at} has another hash here: this line or one "
                       "before it was written anew")
     if end.sequence > sequence:
@@ -135,7 +139,7 @@ def _flaws_of_lane(lane: int, links: Iterable[Link], end: Head, signed: Mapping[
     latest = max(signed, default=0)
     if latest > max(sequence, end.sequence):
         yield Flaw(kind=TRUNCATED, lane=lane, first=sequence + 1, last=latest,
-                   told=f"the checkpoint signed at {signed[latest].at} knows more lines than there are")
+                   told=f"the checkpoint signed at {signed[latest][0].at} knows more lines than there are")
 
 
 def _of(line: Link, kind: str, told: str) -> Flaw:

@@ -18,6 +18,7 @@ from record import lifecycle
 from storage.audit import SqlAuditStore
 from tests.direct import content
 from tests.feed import Feed, adt, cx, v3
+from tests.on_demand_kit import offer_of, register
 from tests.registry.test_iti44_feed import ADD, sent
 from tests.updating import Shelf, titled
 from tests.world import GET_DOCUMENTS, OPERATOR, World, contents
@@ -44,6 +45,7 @@ class Case:
         self.update = updates_of(self)
         self.next = frames.valid_submission(self.desk.domain, patient_id=self.desk.patient_id)
         self.direct = self.desk.submission()
+        self.offer = offer_of(world, self.desk.patient_id)
         self.doomed = [made.entry_uuid for made in self.desk.new().objects()]
         self.restricted = updates_of(self)
         self.feed = Feed(world)
@@ -88,6 +90,7 @@ ASKED: dict[str, Callable[[Case], Any]] = {
     "ITI-62": lambda case: (case.world.client().remove_metadata(case.doomed).status, []),
     "ITI-86": Case.remove_bytes,
     "ITI-42": lambda case: (case.world.register(case.direct).status, []),
+    "ITI-61": lambda case: (RESPONSE_SUCCESS if register(case.world, case.offer).is_success else "refused", []),
     "ITI-44": lambda case: (sent(case.world, v3(ADD, case.unknown))[0], []),
     "ITI-8": lambda case: (case.feed.send(adt("A04", cx(case.unknown))).code, []),
 }

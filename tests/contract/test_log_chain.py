@@ -171,6 +171,9 @@ def test_a_truncation_that_moves_the_end_is_found_by_a_checkpoint(registry: SqlR
     write(registry, 1, detail="in its place")
     assert flaws(registry) == []
     assert [(f.kind, f.first) for f in flaws(registry, anchors)] == [(chain.REWRITTEN, 5)]
+    with registry.read() as unit:
+        again = [Anchor(head, "now") for head in unit.chain.heads()]
+    assert [(f.kind, f.first) for f in flaws(registry, [*anchors, *again])] == [(chain.REWRITTEN, 5)]
 
 
 def test_lines_older_than_the_chain_are_counted(registry: SqlRegistryDatabase) -> None:
