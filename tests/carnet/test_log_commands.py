@@ -7,6 +7,7 @@ import re
 import sqlite3
 import threading
 import time
+import urllib.request
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import closing
@@ -389,3 +390,26 @@ def _checkpoints(database: SqlRegistryDatabase) -> list[Any]:
 def _unwatched(database: SqlRegistryDatabase) -> int:
     with database.read() as unit:
         return len(unit.emergencies.to_watch(1))
+
+
+def test_running_services_sign_and_watch(live: World) -> None:
+    """Processes of their own write checkpoints outside, raise alerts and count them; their log is whole.
+
+    Rule: J-03, U-05
+    """
+    patient_id = live.patient()
+    look(urgent(live, structure_id=FAR_AWAY), patient_id)
+    files = [log_keeper.checkpoint_file(live.settings, name) for name in ("registry", "repository")]
+    deadline, measures = time.monotonic() + 60, ""
+    while time.monotonic() < deadline and not (
+        'pattern="new_structure"' in measures and all(file.is_file() for file in files)
+    ):
+        time.sleep(0.2)
+        with urllib.request.urlopen(f"http://127.0.0.1:{live.settings.registry.admin_port}/metrics") as answer:
+            measures = answer.read().decode()
+    assert 'carnet_emergency_alerts_total{pattern="new_structure"}' in measures
+    assert "carnet_emergency_notices_waiting" in measures and "carnet_log_failures_total 0.0" in measures
+    assert all(file.is_file() for file in files)
+    (listed,) = [line for line in run(live, "log", "emergencies").splitlines() if line.startswith(patient_id)]
+    assert "[! new_structure: " in listed and "[patient not told yet]" in listed
+    run(live, "log", "verify")
