@@ -453,3 +453,13 @@ def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 2 and done.stdout == "" and "carnet init" in done.stderr
     assert CliRunner().invoke(main, ["nothing"]).exit_code == 2
+
+
+def test_an_emergency_is_given_in_words(desk: Desk) -> None:
+    """Without a reason it is refused; with one the patient reads it. Rule: U-01"""
+    words = ("query", CAMILLE, *desk.by("anne"), "--purpose", "bris_de_glace")
+    desk.run(*words, expect=1)
+    desk.run(*words, "--reason", "patient sans connaissance")
+    assert "« patient sans connaissance »" in desk.run("log", CAMILLE, "--lang", "fr").stdout
+    shown = desk.run("card", "assert", "--card", desk.card("anne"), "--purpose", "bris_de_glace", "--reason", "essai")
+    assert "Mode_Acces_Raison" in shown.stdout
