@@ -18,8 +18,9 @@ from guard.audit.store import AccessLine, AuditStore
 from guard.credentials.caller import Caller
 from guard.policy.facts import RecordStatus
 from record.facts import facts_for
-from record.lifecycle import RETENTION_YEARS, RecordUnit
-from record.store import Record
+from record.lifecycle import RecordUnit
+from  import RETENTION_YEARS
+from record.store import Record, RecordStore
 
 
 class TraceRefused(Exception):
@@ -42,9 +43,9 @@ class KeepingUnit(Protocol):
     def chain(self) -> TraceKeeper: ...
 
 
-def professional(record: Record, caller: Caller) -> Reader:
+def professional(records: RecordStore, record: Record, caller: Caller) -> Reader:
     """As whom a professional reads this record's log. Raises TraceRefused for one whom the patient has barred."""
-    facts = facts_for(record, caller)
+    facts = facts_for(records, record, caller)
     if facts.is_blocked:
         raise TraceRefused("the patient has barred this professional")
     return Reader(ReaderKind.ATTENDING if facts.is_attending else ReaderKind.PROFESSIONAL, caller.identifier)

@@ -110,7 +110,7 @@ def of_patient(settings: Settings, patient_id: str, reader: str = "") -> list[Ac
                     eyes = Reader(ReaderKind(reader))
                 case _:
                     by = Caller(identifier=reader, mode=Mode.NODE)
-                    eyes = traces.professional(record, by)
+                    eyes = traces.professional(unit.record, record, by)
             return traces.read(unit, record, eyes, by=by)
     except traces.TraceRefused as error:
         raise Refused(str(error)) from error
