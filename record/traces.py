@@ -19,8 +19,10 @@ from guard.credentials.caller import Caller
 from guard.policy.facts import RecordStatus
 from record.facts import facts_for
 from record.lifecycle import RecordUnit
-from  import RETENTION_YEARS
 from record.store import Record, RecordStore
+
+RETENTION_YEARS = 10
+"""Traces are kept this long after the closing. Clause: DMP EX_AIR-100"""
 
 
 class TraceRefused(Exception):
