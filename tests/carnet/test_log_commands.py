@@ -33,10 +33,10 @@ from guard.audit.checkpoint import Checkpoint, NotGenuine, verified
 from guard.audit.emergencies import Thresholds
 from guard.credentials import vihf
 from guard.credentials.caller import Caller, Mode
-from record import lifecycle, traces
+from record import traces
 from storage import SqlRegistryDatabase
 from tests.feed import Feed
-from tests.world import COLLEAGUE, FIND_DOCUMENTS, OPERATOR, STRUCTURE, Memory, World
+from tests.world import COLLEAGUE, FIND_DOCUMENTS, STRUCTURE, Memory, World
 from xds.check.query_params import quote, quote_list
 from xds.ebxml import write
 from xds.namespaces import APPROVED, EMERGENCY
@@ -178,8 +178,12 @@ def test_traces_are_destroyed_ten_years_after_the_closing(world: World, registry
     patient_id = world.patient()
     assert world.deposit(frames.valid_submission("dmp", patient_id=patient_id)).is_success
     closed = datetime.now(UTC).replace(year=datetime.now(UTC).year - 10) + timedelta(days=1)
+    world.close(patient_id)
     with registry.write() as unit:
-        record = lifecycle.close_record(unit, patient_id, by=OPERATOR, reason="essai", at=closed)
+        found = unit.record.find(patient_id)
+        assert found is not None
+        record = replace(found, closed_at=closed.isoformat())
+        unit.record.update(record)
     assert not traces.retention_ended(record, datetime.now(UTC))
     assert traces.retention_ended(record, datetime.now(UTC) + timedelta(days=2))
     assert "0 lines" in run(world, "log", "expire")
