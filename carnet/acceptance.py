@@ -36,6 +36,7 @@ def credential_rule(settings: Settings, domain: AffinityDomain) -> CredentialRul
         issuers=frozenset(chosen.issuers) or asked.issuers,
         authn_classes=asked.authn_classes,
         purposes=frozenset(chosen.purposes or asked.purposes),
+        reasons=frozenset(chosen.reasons),
         roles=frozenset(chosen.roles or asked.roles),
         sectors=frozenset(asked.sectors),
         replay=Replay(chosen.replay),

@@ -53,6 +53,12 @@ class Meter:
         self._failures = Counter(
             "carnet_audit_failures", "Attempts to hand audit messages over that failed", registry=self.collected
         )
+        self._alerts = Counter(
+            "carnet_emergency_alerts", "Unusual accesses by emergency", ["pattern"], registry=self.collected
+        )
+        self._log_failures = Counter(
+            "carnet_log_failures", "Checkpoints and looks at the log that failed", registry=self.collected
+        )
         self._replies = Counter(
             "carnet_replies",
             "Answers sent to another address, delivered or lost",
@@ -66,6 +72,26 @@ class Meter:
         self._oldest.set(oldest)
         self._sent.inc(sent)
         self._failures.inc(failed)
+
+    def emergency_alert(self, pattern: str) -> None:
+        """One access by emergency that does not look like practice."""
+        self._alerts.labels(pattern).inc()
+
+    def log_failure(self) -> None:
+        """The log was not signed or not looked at when it was time to."""
+        self._log_failures.inc()
+
+    def watch_notices(self, waiting: Callable[[], int]) -> None:
+        """Tell how many accesses by emergency the patients were not told of yet; -1 when it cannot be known."""
+        gauge = Gauge("carnet_emergency_notices_waiting", "Patients not told yet", registry=self.collected)
+
+        def count() -> float:
+            try:
+                return float(waiting())
+            except Exception:
+                return -1.0
+
+        gauge.set_function(count)
 
     def watch_codes(self, source: DomainSource) -> None:
         """Tell whether the code-set file on disk is the one in force: 1, or 0 for a file that cannot be used."""

@@ -51,7 +51,9 @@ class Desk:
             purposes=_labelled(chosen.purposes, asked.purposes),
         )
 
-    def signing(self, card: Card | None, *, structure_id: str = "", purpose: str = "") -> Callable[[str], bytes]:
+    def signing(
+        self, card: Card | None, *, structure_id: str = "", purpose: str = "", reason: str = ""
+    ) -> Callable[[str], bytes]:
         """From the CX of a patient to the bytes to send: b"" where no assertion is asked for.
 
         Raises ValueError for a purpose that is none of the domain's.
@@ -63,19 +65,23 @@ class Desk:
         self.purpose(purpose)
         pair = card.signature
         return lambda patient: vihf.sign(
-            self.build(card, patient_id=patient, structure_id=structure_id, purpose=purpose), pair
+            self.build(card, patient_id=patient, structure_id=structure_id, purpose=purpose, reason=reason), pair
         )
 
     def build(
-        self, card: Card, *, patient_id: str = "", structure_id: str = "", purpose: str = "", role: str = ""
+        self, card: Card, *, patient_id: str = "", structure_id: str = "", purpose: str = "", role: str = "",
+        reason: str = "",
     ) -> etree._Element:
-        """The assertion without its signature. Raises ValueError for an unknown purpose, NoSignatureKey."""
+        """The assertion without its signature. ``reason`` is why, for an access by emergency (VIHF).
+
+        Raises ValueError for an unknown purpose, NoSignatureKey."""
         issuer = distinguished_name.write(card.signature.certificate.subject)
         if self.is_vihf:
             given = (_code(role, {}),) if role else default_roles(card)
             return vihf.build(
                 vihf.for_card(
-                    card, structure_id=structure_id, patient_id=patient_id, purpose=self.purpose(purpose), roles=given
+                    card, structure_id=structure_id, patient_id=patient_id, purpose=self.purpose(purpose),
+                    purpose_reason=reason, roles=given,
                 ),
                 issuer,
             )

@@ -35,6 +35,15 @@ PURPOSE = (
     "Purpose of use: normal (default), bris_de_glace or centre_15; with plain XUA a code^^system, default the first "
     "the domain accepts."
 )
+REASON_KEY = "carnet.reason"
+REASON = click.option(
+    "--reason",
+    default="",
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.__setitem__(REASON_KEY, value),
+    help="Why, in words: must be given with --purpose bris_de_glace and centre_15. The patient reads it.",
+)
+"""For every command that signs: they find it with ``reason_given``."""
 JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
 
 
@@ -76,6 +85,12 @@ def settings_of(data: Path, *, as_served: bool = True, **flags: Any) -> Settings
         raise Misuse(str(error)) from error
     except ValueError as error:
         raise Misuse(f"{data / settings_module.FILE_NAME}, or CARNET__ in the environment: {error}") from error
+
+
+def reason_given() -> str:
+    """What was said with ``--reason`` in the command that runs."""
+    context = click.get_current_context(silent=True)
+    return str(context.meta.get(REASON_KEY, "")) if context is not None else ""
 
 
 def emit(as_json: bool, value: Any, text: str) -> None:
@@ -121,6 +136,7 @@ def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 default="",
                 help=PURPOSE,
             ),
+            REASON,
             click.option("--repository-url", default="", help="Base address of the repository; default: of --data."),
             click.option("--registry-url", default="", help="Base address of the registry; default: of --data."),
             click.option(
@@ -181,7 +197,7 @@ def client_of(
         raise Misuse("no card: use --card, or set CARNET_CARD")
     card = None if card_file is None else open_card(card_file, pin_file)
     try:
-        sign = desk.signing(card, structure_id=structure_id, purpose=purpose)
+        sign = desk.signing(card, structure_id=structure_id, purpose=purpose, reason=reason_given())
     except ValueError as error:
         raise Misuse(str(error)) from error
     return Client(

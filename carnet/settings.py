@@ -126,6 +126,10 @@ class Credentials(Section):
     purposes: list[str] = Field(
         default_factory=list, description="accepted purposes of use, code^^system; empty: the domain's"
     )
+    reasons: list[str] = Field(
+        default_factory=lambda: ["bris_de_glace", "centre_15"],
+        description="purposes of use (code) that a VIHF must give a reason for (Mode_Acces_Raison)",
+    )
 
 
 class Audit(Section):
@@ -142,6 +146,22 @@ class Audit(Section):
     source_id: str = Field("carnet", description="AuditSourceID, before -registry or -repository", min_length=1)
     site: str = Field("", description="AuditEnterpriseSiteID; empty: none")
     retention: int = Field(30, description="days a message is kept: once sent, or when none is ever sent", ge=1)
+    checkpoints: str = Field("", description="folder of signed checkpoints of the log, best on another machine's disk; "
+                             "empty: checkpoints under the data folder")  # fmt: skip
+    checkpoint_every: float = Field(3600.0, description="pause between signed checkpoints of the log, seconds", gt=0)
+
+
+class Emergencies(Section):
+    """Accesses by emergency: what raises an alert, and who tells the patient."""
+
+    records: int = Field(5, description="records one professional opens within the window that raise an alert; 0: none",
+                         ge=0)  # fmt: skip
+    window: int = Field(3600, description="the window, seconds", ge=1)
+    new_structure: bool = Field(True, description="alert when the professional never acted for this structure before")
+    far: bool = Field(True, description="alert when none of his structures is in the same French department")
+    watch_every: float = Field(5.0, description="pause between looks at new accesses, seconds", gt=0)
+    notifier: str = Field("", description="program that tells a patient, given one JSON object on its input; or "
+                          "module:function; used by `carnet notify --deliver`")  # fmt: skip
 
 
 class Replies(Section):
@@ -188,6 +208,7 @@ class Settings(BaseSettings):
     record: RecordRules = RecordRules()
     credentials: Credentials = Credentials()
     audit: Audit = Audit()
+    emergencies: Emergencies = Emergencies()
     replies: Replies = Replies()
     limits: LimitSettings = LimitSettings()
 
@@ -222,6 +243,10 @@ class Settings(BaseSettings):
     @property
     def repository_url(self) -> str:
         return f"https://{self.repository.host}:{self.repository.port}"
+
+    @property
+    def checkpoints(self) -> Path:
+        return Path(self.audit.checkpoints) if self.audit.checkpoints else self.data / "checkpoints"
 
     @property
     def pki(self) -> Path:

@@ -11,7 +11,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,15 +25,16 @@ from carnet.acceptance import credential_rule, takes_direct_registration, trust_
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
+from carnet.log_keeper import LogKeeper, emergency_notice, notices_waiting
 from carnet.mllp import PatientFeed
 from carnet.providers import providers_of
 from carnet.records import described_records, describer, record_services, validate
+from carnet.refusals import fault_logger, refusal_logger
 from carnet.replies import deliveries_of
 from carnet.retention import retain_for_ever
 from carnet.settings import Settings
 from carnet.syslog import Header, SyslogChannel
 from guard.audit import access_log, atna
-from guard.audit.particulars import Particulars, particulars, process_id, subject
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
 from guard.policy.decision import Policy
@@ -46,10 +47,10 @@ from repository.sweep import sweep
 from xds import domain as domains
 from xds.domain_source import DomainSource
 from xds.ebxml import schema
-from xds.errors import Actor, Finding
+from xds.errors import Actor
 from xds.limits import Limits
 from xds.wire.client import LocalTransport, SoapClient
-from xds.wire.exchange import Exchange, Peer, Transaction
+from xds.wire.exchange import Exchange, Peer
 from xds.wire.faults import FAILED_AUTHENTICATION, SoapFault, security_fault
 from xds.wire.service import SoapService
 
@@ -196,20 +197,26 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         deliveries=deliveries_of(settings, node_files(settings, REGISTRY_NODE), meter),
         peer_of=peer_of,
         observe=meter.observe,
+        blocks=emergency_notice,
     )
     sender = audit_sender(settings, REGISTRY_NODE, actor.database, meter)
+    keeper = LogKeeper(
+        settings, REGISTRY_NODE, actor.database, watches=True, tell=meter.emergency_alert, failed=meter.log_failure
+    )
 
     def background() -> None:
+        threading.Thread(target=keeper.run, name="log", daemon=True).start()
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         retain_for_ever(settings, actor.database)
 
+    meter.watch_notices(lambda: notices_waiting(actor.database))
     return Service(
         app,
         meter,
         ready=lambda: _reads(actor.database),
         background=background,
         began=lambda: _note(actor.database, REGISTRY_NODE, started=True),
-        ended=lambda: _end(actor.database, REGISTRY_NODE, sender),
+        ended=lambda: _end(actor.database, REGISTRY_NODE, sender, keeper),
         feed=feed,
     )
 
@@ -299,11 +306,15 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         deliveries=deliveries_of(settings, node_files(settings, REPOSITORY_NODE), meter),
         peer_of=peer_of,
         observe=meter.observe,
+        blocks=emergency_notice,
     )
     sender = audit_sender(settings, REPOSITORY_NODE, actor.database, meter, under_way=actor.under_way)
 
+    keeper = LogKeeper(settings, REPOSITORY_NODE, actor.database, failed=meter.log_failure)
+
     def background() -> None:
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
+        threading.Thread(target=keeper.run, name="log", daemon=True).start()
         _sweep_for_ever(settings, actor)
 
     return Service(
@@ -312,7 +323,7 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         ready=lambda: _reads(actor.database),
         background=background,
         began=lambda: _note(actor.database, REPOSITORY_NODE, started=True),
-        ended=lambda: _end(actor.database, REPOSITORY_NODE, sender),
+        ended=lambda: _end(actor.database, REPOSITORY_NODE, sender, keeper),
     )
 
 
@@ -388,11 +399,12 @@ def _note(database: AuditDatabase, name: str, *, started: bool) -> None:
         unit.audit.append(access_log.service_act(name, started=started))
 
 
-def _end(database: AuditDatabase, name: str, sender: AuditSender) -> None:
+def _end(database: AuditDatabase, name: str, sender: AuditSender, keeper: LogKeeper) -> None:
     try:
         _note(database, name, started=False)
     except Exception as error:
         log.error("the end of the service is not in its log: %s", type(error).__name__)
+    keeper.stop()
     sender.stop(LAST_WORDS)
 
 
@@ -407,87 +419,3 @@ def _reads(database: Any) -> str:
     except Exception as error:
         return type(error).__name__
     return ""
-
-
-def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Peer, SoapFault, Exchange | None], None]:
-    """Write the access-log line of a refused credential; other faults are not accesses."""
-
-    def on_fault(trace_id: str, peer: Peer, fault: SoapFault, exchange: Exchange | None) -> None:
-        log.info("fault %s %s %s: %s", trace_id, fault.code[1], fault.subcode and fault.subcode[1], fault.detail)
-        if fault.is_security and (exchange is None or exchange.known_caller is None):
-            line = access_log.login_refused(
-                trace_id=trace_id,
-                event=actor_name,
-                peer=peer.address,
-                reason=fault.detail,
-                clause=_step(fault.step),
-                particulars=_of_login(fault, peer, exchange),
-            )
-            with database.write() as unit:
-                unit.audit.append(line)
-        elif exchange is not None and exchange.known_caller is not None:
-            refused(database, exchange, actor_name, fault.detail, "ITI TF-2 Appendix V 3.2")
-
-    return on_fault
-
-
-def refusal_logger(database: AuditDatabase) -> Callable[[Exchange, Transaction, Sequence[Finding]], None]:
-    """Write the access-log line of a request its transaction never saw, or failed on."""
-
-    def on_refused(exchange: Exchange, transaction: Transaction, findings: Sequence[Finding]) -> None:
-        refused(database, exchange, transaction.name, str(findings[0].code), findings[0].clause)
-
-    return on_refused
-
-
-def refused(database: AuditDatabase, exchange: Exchange, event: str, reason: str, clause: str) -> None:
-    """One line: a known caller's request came to nothing. It names the patient of the assertion only."""
-    line = access_log.refusal(
-        exchange.caller,
-        trace_id=exchange.trace_id,
-        event=event,
-        action=event,
-        patient_key=None,
-        patient_id=exchange.caller.patient_id,
-        reason=reason,
-        clause=clause,
-        peer=exchange.peer.address,
-        particulars=particulars(exchange),
-    )
-    with database.write() as unit:
-        unit.audit.append(line)
-
-
-def _step(step: str) -> str:
-    """The clause of a step of the verification procedure."""
-    return f"ITI TF-2 3.40.4.1.3, step {step}" if len(step) == 1 else "ITI TF-2 3.19"
-
-
-def _of_login(fault: SoapFault, peer: Peer, exchange: Exchange | None) -> Particulars:
-    """A credential that is refused is a failed login; a node that is refused is told of as such."""
-    row = "login" if len(fault.step) == 1 else "node authentication"
-    endpoint = exchange.endpoint if exchange is not None else ""
-    return Particulars(row=row, endpoint=endpoint, client=subject(peer.certificate), process=process_id())
-
-
-def handshake_logger(open_database: Callable[[], Any], actor_name: str) -> Callable[[str, str], None]:
-    """Write the access-log line of a failed TLS handshake; the database is opened at the first one."""
-    opened: list[Any] = []
-    lock = threading.Lock()
-
-    def on_failure(address: str, reason: str) -> None:
-        with lock:
-            if not opened:
-                opened.append(open_database())
-        line = access_log.login_refused(
-            trace_id="",
-            event=actor_name,
-            peer=address,
-            reason=f"TLS: {reason}",
-            clause="ITI TF-2 3.19",
-            particulars=Particulars(row="node authentication", process=process_id()),
-        )
-        with opened[0].write() as unit:
-            unit.audit.append(line)
-
-    return on_failure

@@ -79,6 +79,8 @@ class Client:
     ca_file: Path = Path()
     structure_id: str = ""
     purpose: Code = vihf.NORMAL
+    purpose_reason: str = ""
+    is_secret_connection: bool = False
     roles: tuple[Code, ...] = ()
     sign: Callable[[str], bytes] | None = None
     """The signed assertion for a CX, b"" to send none; None: the VIHF of the card."""
@@ -124,7 +126,8 @@ class Client:
         if self.card is None:
             raise ValueError("without a card there is nobody to sign")
         content = vihf.for_card(
-            self.card, structure_id=self.structure_id, patient_id=patient_id, purpose=self.purpose, roles=self.roles
+            self.card, structure_id=self.structure_id, patient_id=patient_id, purpose=self.purpose,
+            purpose_reason=self.purpose_reason, roles=self.roles, is_secret_connection=self.is_secret_connection,
         )
         return vihf.issue(content, self.card.signature)
 

@@ -1,4 +1,9 @@
-"""The access log in SQL: lines are added and read, nothing else. The outbox of audit messages beside it."""
+"""The access log in SQL: lines are added and read, nothing else. The outbox of audit messages beside it.
+
+Lines wait in memory until the transaction is about to end. Only then the end of their lane is locked, their hashes are
+computed and they are written: the one lock that every writer wants is held for no longer than the commit takes, and no
+writer that holds it waits for another lock.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +16,14 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Table, and_, bindparam, delete, func, or_, select, tuple_, update
 
+from guard.audit import chain
+from guard.audit.emergencies import is_emergency
 from guard.audit.particulars import Particulars
 from guard.audit.store import AccessLine
 from storage.tables import PASSED, SENT, WAITING
 from storage.transaction import Transaction
 
-_FIELDS = tuple(field.name for field in fields(AccessLine) if field.name != "particulars")
+FIELDS = tuple(field.name for field in fields(AccessLine) if field.name != "particulars")
 FORGET_AT_ONCE = 500
 """Rows removed from an outbox in one transaction."""
 
@@ -40,47 +47,108 @@ _numbers = LineNumbers()
 class SqlAuditStore:
     """``guard.audit.store.AuditStore`` within one transaction."""
 
-    def __init__(self, transaction: Transaction, table: Table, outbox: Table) -> None:
+    def __init__(
+        self, transaction: Transaction, table: Table, outbox: Table, heads: Table, emergencies: Table | None = None
+    ) -> None:
         self._sql = transaction
         self._table = table
         self._outbox = outbox
+        self._heads = heads
+        self._emergencies = emergencies
+        self._waiting: list[tuple[int, AccessLine, int]] = []
 
     def append(self, line: AccessLine, *, replaces: int = 0) -> int:
-        values = {name: getattr(line, name) for name in _FIELDS}
-        values["patient_key"] = line.patient_key or 0
-        values["documents"] = json.dumps(line.documents) if line.documents else ""
+        if not self._sql.is_writing:
+            raise RuntimeError("a line of the access log in a unit that only reads")
+        if not self._waiting:
+            self._sql.before_commit(self._write)
         number = _numbers.next()
-        self._sql.change("append line", self._table.insert, number=number, **values)
-        self._sql.change(
-            "append to outbox", self._outbox.insert, patient_key=values["patient_key"], number=number,
-            trace_id=line.trace_id, particulars=line.particulars.as_json(), state=WAITING,
-        )
-        if replaces:
-            self._sql.change(
-                "pass message", lambda: _marking(self._outbox), patient=values["patient_key"], line=replaces,
-                trace=line.trace_id, new_state=PASSED,
-            )
+        self._waiting.append((number, line, replaces))
         return number
 
+    def _write(self) -> None:
+        """Lanes are locked in one order, so that no two writers wait for each other."""
+        waiting, self._waiting = self._waiting, []
+        lanes: dict[int, list[tuple[int, AccessLine, int]]] = {}
+        for item in waiting:
+            lanes.setdefault((item[1].patient_key or 0) % self._sql.flavour.log_lanes, []).append(item)
+        for lane in sorted(lanes):
+            sequence, before = self._end_of(lane)
+            for number, line, replaces in lanes[lane]:
+                sequence += 1
+                before = chain.link(before, sequence, chain.digest(line, number))
+                self._insert(number, line, replaces, lane=lane, sequence=sequence, hash=before)
+            self._sql.change(
+                "move end", lambda: update(self._heads).where(self._heads.c.lane == bindparam("which"))
+                .values(sequence=bindparam("new_sequence"), hash=bindparam("new_hash")),
+                which=lane, new_sequence=sequence, new_hash=before,
+            )
+
+    def _end_of(self, lane: int) -> tuple[int, str]:
+        """The newest line of a lane, which stays the newest until this transaction ends."""
+        columns = self._heads.c
+
+        def build() -> Any:
+            found = select(columns.sequence, columns.hash).where(columns.lane == bindparam("which"))
+            return found.with_for_update() if self._sql.flavour.has_row_locks else found
+
+        row = self._sql.first("end of lane", build, which=lane)
+        if row is None:
+            self._sql.change(
+                "begin lane", lambda: self._sql.flavour.insert_if_free(self._heads),
+                lane=lane, sequence=0, hash=chain.GENESIS, unchained=0,
+            )
+            row = self._sql.first("end of lane", build, which=lane)
+        return (row[0], row[1]) if row else (0, chain.GENESIS)
+
+    def _insert(self, number: int, line: AccessLine, replaces: int, **place: Any) -> None:
+        values = {name: getattr(line, name) for name in FIELDS} | place
+        patient_key = values["patient_key"] = line.patient_key or 0
+        values["documents"] = json.dumps(line.documents) if line.documents else ""
+        values["is_secret"] = int(line.is_secret)
+        self._sql.change("append line", self._table.insert, number=number, **values)
+        self._sql.change(
+            "append to outbox", self._outbox.insert, patient_key=patient_key, number=number,
+            trace_id=line.trace_id, particulars=line.particulars.as_json(), state=WAITING,
+        )
+        if self._emergencies is not None and is_emergency(line):
+            self._sql.change(
+                "append emergency", self._emergencies.insert, patient_key=patient_key, number=number,
+                trace_id=line.trace_id, caller_id=line.caller_id, structure_id=line.structure_id, notified_at=0,
+                watched=0,
+            )
+        if replaces:
+            self._sql.change(
+                "pass message", lambda: _marking(self._outbox), patient=patient_key, line=replaces,
+                trace=line.trace_id, new_state=PASSED,
+            )
+
     def read_for_patient(self, patient_key: int) -> Iterator[AccessLine]:
+        self._write_waiting()
         columns = self._table.c
         rows = self._sql.stream(
             "lines of patient",
-            lambda: select(*(columns[name] for name in _FIELDS))
+            lambda: select(*(columns[name] for name in FIELDS))
             .where(columns.patient_key == bindparam("patient")).order_by(columns.number),
             patient=patient_key,
         )
-        return (_line(row) for row in rows)
+        return (line_of(row) for row in rows)
+
+    def _write_waiting(self) -> None:
+        """A unit sees its own lines."""
+        if self._waiting:
+            self._write()
 
     def read_latest(self, limit: int) -> Iterator[AccessLine]:
+        self._write_waiting()
         columns = self._table.c
         rows = self._sql.rows(
             "latest lines",
-            lambda: select(*(columns[name] for name in _FIELDS))
+            lambda: select(*(columns[name] for name in FIELDS))
             .order_by(columns.number.desc()).limit(bindparam("most")),
             most=max(limit, 0),
         )
-        return (_line(row) for row in reversed(rows))
+        return (line_of(row) for row in reversed(rows))
 
 
 class Key(NamedTuple):
@@ -178,7 +246,7 @@ class SqlOutbox:
             line.c.patient_key == columns.patient_key, line.c.number == columns.number,
             line.c.trace_id == columns.trace_id,
         )
-        return select(columns.number, columns.particulars, *(line.c[name] for name in _FIELDS)).select_from(
+        return select(columns.number, columns.particulars, *(line.c[name] for name in FIELDS)).select_from(
             self._outbox.join(line, same)
         )
 
@@ -193,13 +261,15 @@ def _marking(outbox: Table) -> Any:
 
 def _keyed(row: tuple[Any, ...]) -> tuple[Key, AccessLine]:
     number, particulars, *rest = row
-    line = _line(tuple(rest), Particulars.from_json(particulars))
+    line = line_of(tuple(rest), Particulars.from_json(particulars))
     return Key(line.patient_key or 0, number, line.trace_id), line
 
 
-def _line(row: tuple[Any, ...], particulars: Particulars | None = None) -> AccessLine:
-    values = dict(zip(_FIELDS, row, strict=True))
+def line_of(row: tuple[Any, ...], particulars: Particulars | None = None) -> AccessLine:
+    """From the columns ``FIELDS`` of a row."""
+    values = dict(zip(FIELDS, row, strict=True))
     values["patient_key"] = values["patient_key"] or None
+    values["is_secret"] = bool(values["is_secret"])
     values["documents"] = tuple(json.loads(values["documents"])) if values["documents"] else ()
     if particulars is not None:
         values["particulars"] = particulars

@@ -7,11 +7,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from storage.audit import SqlAuditStore, SqlOutbox
+from storage.audit_chain import SqlChain
+from storage.emergencies import SqlEmergencies
 from storage.engines import connect
 from storage.record import SqlRecordStore
 from storage.registry import SqlRegistryStore
 from storage.repository_index import SqlDocumentIndex
-from storage.tables import access_log, audit_outbox, repository_access_log, repository_audit_outbox
+from storage.tables import (
+    access_log,
+    access_log_chain,
+    audit_outbox,
+    emergency_access,
+    repository_access_log,
+    repository_access_log_chain,
+    repository_audit_outbox,
+)
 from storage.transaction import Transaction
 
 
@@ -21,6 +31,8 @@ class SqlRegistryUnit:
     record: SqlRecordStore
     audit: SqlAuditStore
     outbox: SqlOutbox
+    chain: SqlChain
+    emergencies: SqlEmergencies
 
 
 @dataclass(slots=True)
@@ -28,6 +40,7 @@ class SqlRepositoryUnit:
     documents: SqlDocumentIndex
     audit: SqlAuditStore
     outbox: SqlOutbox
+    chain: SqlChain
 
 
 class SqlRegistryDatabase:
@@ -85,12 +98,16 @@ class SqlRepositoryDatabase:
 def _registry_unit(transaction: Transaction) -> SqlRegistryUnit:
     return SqlRegistryUnit(
         SqlRegistryStore(transaction), SqlRecordStore(transaction),
-        SqlAuditStore(transaction, access_log, audit_outbox), SqlOutbox(transaction, access_log, audit_outbox),
+        SqlAuditStore(transaction, access_log, audit_outbox, access_log_chain[0], emergency_access),
+        SqlOutbox(transaction, access_log, audit_outbox),
+        SqlChain(transaction, access_log, access_log_chain, (audit_outbox, emergency_access)),
+        SqlEmergencies(transaction, access_log, emergency_access),
     )
 
 
 def _repository_unit(transaction: Transaction) -> SqlRepositoryUnit:
-    tables = repository_access_log, repository_audit_outbox
+    log, outbox, chain = repository_access_log, repository_audit_outbox, repository_access_log_chain
     return SqlRepositoryUnit(
-        SqlDocumentIndex(transaction), SqlAuditStore(transaction, *tables), SqlOutbox(transaction, *tables)
+        SqlDocumentIndex(transaction), SqlAuditStore(transaction, log, outbox, chain[0]),
+        SqlOutbox(transaction, log, outbox), SqlChain(transaction, log, chain, (outbox,)),
     )

@@ -165,7 +165,9 @@ class SqliteEngine(Engine):
             connection = self._writer.driver_connection
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                yield Transaction(connection, self, is_writing=True)
+                transaction = Transaction(connection, self, is_writing=True)
+                yield transaction
+                transaction.settle()
                 connection.commit()
             except BaseException as error:
                 self._undo(connection)
@@ -179,7 +181,9 @@ class SqliteEngine(Engine):
             for pragma in ("journal_mode=OFF", "synchronous=OFF", "cache_size=-1000000", "locking_mode=EXCLUSIVE"):
                 connection.execute(f"PRAGMA {pragma}").close()
             connection.execute("BEGIN IMMEDIATE")
-            yield Transaction(connection, self, is_writing=True)
+            transaction = Transaction(connection, self, is_writing=True)
+            yield transaction
+            transaction.settle()
             connection.commit()
             connection.execute("PRAGMA journal_mode=WAL").close()
         finally:
@@ -229,6 +233,7 @@ class SqliteEngine(Engine):
 
     begin_schema_change = ("BEGIN IMMEDIATE",)
     has_row_locks = False
+    log_lanes = 1
 
     def hold(self, transaction: Transaction, identifiers: Collection[str]) -> None:
         """Writers are serial here."""
@@ -305,7 +310,9 @@ class PostgresqlEngine(Engine):
         connection: Any = pooled.driver_connection
         try:
             connection.execute(begin)
-            yield Transaction(connection, self, is_writing="READ ONLY" not in begin)
+            transaction = Transaction(connection, self, is_writing="READ ONLY" not in begin)
+            yield transaction
+            transaction.settle()
             connection.execute("COMMIT")
         except BaseException as error:
             try:
@@ -323,6 +330,7 @@ class PostgresqlEngine(Engine):
 
     begin_schema_change = ("BEGIN", f"SELECT pg_advisory_xact_lock({LOCK_SPACE})")
     has_row_locks = True
+    log_lanes = 16
 
     def hold(self, transaction: Transaction, identifiers: Collection[str]) -> None:
         """Two writers of different patients may bring the same uniqueId; the second waits here for the first.

@@ -206,10 +206,46 @@ def _access_log(name: str, metadata: MetaData) -> Table:
         *_text("at", "trace_id", "event", "action", "outcome", "patient_id", "caller_id", "caller_name", "role",
                "structure_id", "structure_name", "mode", "purpose", "purpose_reason", "documents", "detail",
                "reason", "clause", "peer", "assertion_id"),
+        Column("is_secret", Integer, nullable=False, server_default="0"),
+        Column("lane", Integer, nullable=False, server_default="0"),
+        Column("sequence", BigInteger, nullable=False, server_default="0"),
+        Column("hash", TEXT, nullable=False, server_default=text("''")),
         PrimaryKeyConstraint("patient_key", "number", "trace_id", name=f"pk_{name}"),
     )
     Index(f"ix_{name}_number", table.c.number)
+    Index(f"ix_{name}_chain", table.c.lane, table.c.sequence)
     return table
+
+
+def _chain(name: str, metadata: MetaData) -> tuple[Table, Table, Table]:
+    """The ends of the lanes of a log, what is left of destroyed lines, and signed checkpoints.
+
+    ``unchained`` is the number of lines that are older than the chain; they have ``sequence`` 0 and no hash.
+    ``trace_id`` of a destroyed line is that of the act that destroyed it. None of this carries a patient.
+    """
+    heads = Table(
+        f"{name}_head", metadata,
+        Column("lane", Integer, nullable=False),
+        Column("sequence", BigInteger, nullable=False),
+        *_text("hash"),
+        Column("unchained", BigInteger, nullable=False),
+        PrimaryKeyConstraint("lane", name=f"pk_{name}_head"),
+    )
+    destroyed = Table(
+        f"{name}_destroyed", metadata,
+        Column("lane", Integer, nullable=False),
+        Column("sequence", BigInteger, nullable=False),
+        Column("number", BigInteger, nullable=False),
+        *_text("digest", "hash", "trace_id"),
+        PrimaryKeyConstraint("lane", "sequence", name=f"pk_{name}_destroyed"),
+    )
+    checkpoints = Table(
+        f"{name}_checkpoint", metadata,
+        Column("number", BigInteger, nullable=False),
+        *_text("body", "signature", "certificate"),
+        PrimaryKeyConstraint("number", name=f"pk_{name}_checkpoint"),
+    )
+    return heads, destroyed, checkpoints
 
 
 def _outbox(name: str, metadata: MetaData) -> Table:
@@ -240,6 +276,26 @@ access_log = _access_log("access_log", registry_metadata)
 repository_access_log = _access_log("repository_access_log", repository_metadata)
 audit_outbox = _outbox("audit_outbox", registry_metadata)
 repository_audit_outbox = _outbox("repository_audit_outbox", repository_metadata)
+
+access_log_chain = _chain("access_log", registry_metadata)
+repository_access_log_chain = _chain("repository_access_log", repository_metadata)
+Index("ix_access_log_caller", access_log.c.caller_id, access_log.c.structure_id)
+
+emergency_access = Table(
+    "emergency_access", registry_metadata,
+    _patient_key(),
+    Column("number", BigInteger, nullable=False),
+    *_text("trace_id", "caller_id", "structure_id"),
+    Column("notified_at", BigInteger, nullable=False),
+    Column("watched", Integer, nullable=False),
+    PrimaryKeyConstraint("patient_key", "number", "trace_id", name="pk_emergency_access"),
+)
+"""One row a line of the access log of the same key that is an access by emergency: the patient is to be told of it,
+and it is looked at for abuse. ``notified_at`` is in nanoseconds since the epoch, 0 while he was not told."""
+Index("ix_emergency_access_caller", emergency_access.c.caller_id, emergency_access.c.number)
+Index("ix_emergency_access_number", emergency_access.c.number)
+Index("ix_emergency_access_notified", emergency_access.c.notified_at, emergency_access.c.number)
+Index("ix_emergency_access_watched", emergency_access.c.watched, emergency_access.c.number)
 
 held_document = Table(
     "held_document", repository_metadata,

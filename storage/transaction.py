@@ -26,6 +26,8 @@ class Flavour(Protocol):
 
     has_row_locks: bool
     """False where writers are serial anyway."""
+    log_lanes: int
+    """Chains of one access log: as many writers of it may end at once."""
 
     def hold(self, transaction: Transaction, identifiers: Collection[str]) -> None:
         """In a write unit, let no other writer decide about these identifiers before this one ends."""
@@ -71,12 +73,22 @@ class Transaction:
     a unique key is taken, TimeoutError when the database is busy, OSError when the disk is full or failing.
     """
 
-    __slots__ = ("_connection", "flavour", "is_writing")
+    __slots__ = ("_connection", "_last_acts", "flavour", "is_writing")
 
     def __init__(self, connection: Any, flavour: Flavour, *, is_writing: bool = False) -> None:
         self._connection = connection
         self.flavour = flavour
         self.is_writing = is_writing
+        self._last_acts: list[Callable[[], None]] = []
+
+    def before_commit(self, act: Callable[[], None]) -> None:
+        """Do this last: what holds a lock that many writers want is done when nothing else remains to be done."""
+        self._last_acts.append(act)
+
+    def settle(self) -> None:
+        """Do what was put off; the engine calls this just before the commit."""
+        while self._last_acts:
+            self._last_acts.pop(0)()
 
     def rows(self, key: Hashable, build: Build, /, **values: Any) -> list[tuple[Any, ...]]:
         cursor = self._execute(key, build, values)

@@ -46,6 +46,8 @@ ROLES = {
     "laboratory": (Code("AUTOMATE", "1.2.250.1.213.1.1.4.6", "Automate"),),
     "staff": (Code("SECRETARIAT_MEDICAL", "1.2.250.1.213.1.1.4.6", "Secrétariat médical"),),
 }
+REASONED = ("bris_de_glace", "centre_15")
+"""Purposes that need a reason; clients give one unless told otherwise."""
 _numbers = itertools.count(1)
 
 
@@ -121,6 +123,8 @@ class World:
         if not changes and who in self._clients:
             return self._clients[who]
         card = self.cards[who]
+        if getattr(changes.get("purpose"), "code", "") in REASONED:
+            changes = {"purpose_reason": "essai"} | changes
         values: dict[str, Any] = {"card": card, "structure_id": STRUCTURE, "roles": ROLES.get(who, ())}
         desk = Desk.of(self.settings)
         if not desk.is_vihf:

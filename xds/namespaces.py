@@ -25,6 +25,8 @@ DS = "http://www.w3.org/2000/09/xmldsig#"
 XSI = "http://www.w3.org/2001/XMLSchema-instance"
 HL7 = "urn:hl7-org:v3"
 INTERNAL = "urn:carnet:internal:2026"
+EMERGENCY = "urn:carnet:emergency:2026"
+"""Header block of answers to an access by emergency."""
 """Ours: what a repository asks its registry."""
 
 RESPONSE_SUCCESS = "urn:oasis:names:tc:ebxml-regrep:ResponseStatusType:Success"

@@ -12,7 +12,19 @@ from typing import Any
 import click
 
 from carnet.assertions import Desk
-from carnet.console import DATA, JSON, PURPOSE, Misuse, Refused, emit, first_line, open_card, settings_of
+from carnet.console import (
+    DATA,
+    JSON,
+    PURPOSE,
+    REASON,
+    Misuse,
+    Refused,
+    emit,
+    first_line,
+    open_card,
+    reason_given,
+    settings_of,
+)
 from carnet.settings import FILE_NAME
 from conformance.tester_assertions import SPOILS
 from conformance.tester_assertions import issue as issue_assertion
@@ -208,6 +220,7 @@ def show(card_file: Path, pin_file: Path | None, as_json: bool) -> None:
 @click.option("--patient", default="", help="CX of the patient the assertion names.")
 @click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE", help="Struct_IdNat (VIHF).")
 @click.option("--purpose", default="", help=PURPOSE)
+@REASON
 @click.option("--role", default="", help="Role, code^^system; default: that of the card, or the domain's first.")
 @click.option("--spoil", type=click.Choice(list(SPOILS)), help="Make a bad one: every service must refuse it.")
 @click.option("--with-authz-consent", "consent", is_flag=True, help="Add the attributes of a patient's consent.")
@@ -234,7 +247,7 @@ def make_assertion(
     card = open_card(card_file, pin_file)
     try:
         root = Desk.of(settings).build(
-            card, patient_id=patient, structure_id=structure_id, purpose=purpose, role=role
+            card, patient_id=patient, structure_id=structure_id, purpose=purpose, role=role, reason=reason_given()
         )
         click.echo(issue_assertion(root, card.signature, spoil=spoil or "", consent=consent))
     except CardError as error:

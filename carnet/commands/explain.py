@@ -76,7 +76,7 @@ def command(
 def caller_of(settings: Settings, card: Card, patient: str, structure_id: str, purpose: str) -> Caller:
     """Whom the services would see: an assertion of this card, verified as they verify it. Raises Refused."""
     try:
-        sign = Desk.of(settings).signing(card, structure_id=structure_id, purpose=purpose)
+        sign = Desk.of(settings).signing(card, structure_id=structure_id, purpose=purpose, reason="carnet explain")
     except ValueError as error:
         raise Misuse(str(error)) from error
     signed = sign(patient)

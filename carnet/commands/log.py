@@ -2,53 +2,90 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections.abc import Iterator
-from operator import attrgetter
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
 import storage
-from carnet.console import DATA, JSON, Misuse, settings_of
+from carnet import log_keeper
+from carnet.commands.patient import operator
+from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
 from carnet.settings import Settings
-from carnet.wiring import audit_node
+from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE, audit_node
 from guard.audit.access_log import as_json as line_as_json
-from guard.audit.access_log import in_words
+from guard.audit.access_log import in_words, stamp
 from guard.audit.atna import Message, grouped
 from guard.audit.atna import messages as atna_messages
+from guard.audit.chain import Flaw
+from guard.audit.readers import Reader, ReaderKind
 from guard.audit.store import AccessLine
+from guard.credentials.caller import Caller, Mode
+from record import traces
 
 
-@click.command("log")
+class _LogGroup(click.Group):
+    """``carnet log PATIENT`` is short for ``carnet log show PATIENT``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] not in ("--help", "-h"):
+            args = ["show", *args]
+        return super().parse_args(ctx, args)
+
+
+@click.group("log", cls=_LogGroup)
+def command() -> None:
+    """The access log: of one record, its proof, and accesses by emergency. `carnet log PATIENT` shows a record's.
+
+    \b
+    Examples:
+      carnet log "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --lang fr
+      carnet log verify
+      carnet log emergencies --since 2026-01-01
+    """
+
+
+@command.command("show")
 @click.argument("patient", required=False)
 @click.option("--all", "everything", is_flag=True, help="The newest lines of both services, refused logins included.")
 @click.option("--last", default=50, show_default=True, help="How many lines with --all.")
 @click.option("--atna", is_flag=True, help="The audit messages of the lines (XML), as far back as they are kept.")
-@click.option("--language", type=click.Choice(["fr", "en"]), default="en", show_default=True)
+@click.option(
+    "--lang", "--language", "language", type=click.Choice(["fr", "en"]), default="en", show_default=True
+)
+@click.option(
+    "--as", "reader", default="",
+    help="patient, representative (without secret connections), or the PS_IdNat of a professional: what he may see. "
+    "Default: the operator, who sees all.",
+)
 @DATA
 @JSON
-def command(
-    patient: str | None, everything: bool, last: int, atna: bool, language: str, data: Path, as_json: bool
+def show(
+    patient: str | None, everything: bool, last: int, atna: bool, language: str, reader: str, data: Path, as_json: bool
 ) -> None:
     """The access log of a patient's record: who, as what, when, what and why, in plain words.
 
     \b
     Examples:
       carnet log "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH"
+      carnet log "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --as representative --lang fr
       carnet log --all --last 10
       carnet log --all --atna
     """
     if bool(patient) == everything:
         raise Misuse("give a PATIENT, or --all")
+    if reader and (atna or everything):
+        raise Misuse("--as goes with the lines of one PATIENT")
     settings = settings_of(data)
     if atna:
         for message in messages(settings, patient or "", last):
             click.echo(json.dumps({"at": message.at, "message": message.xml}) if as_json else message.xml)
         return
-    lines = latest(settings, last) if everything else of_patient(settings, patient or "")
+    lines = latest(settings, last) if everything else of_patient(settings, patient or "", reader)
     for line in lines:
         if as_json:
             click.echo(json.dumps(json.loads(line_as_json(line)), ensure_ascii=False))
@@ -57,19 +94,174 @@ def command(
             click.echo(in_words(line, language) + cause)
 
 
-def of_patient(settings: Settings, patient_id: str) -> Iterator[AccessLine]:
-    """Lines of one record, oldest first: the registry keeps them, retrieves included. Those written for an identifier
-    that was merged into this one are among them."""
+def of_patient(settings: Settings, patient_id: str, reader: str = "") -> list[AccessLine]:
+    """Lines of one record that this reader may see, oldest first: the registry keeps them, retrieves included."""
     database = storage.open_registry(settings.registry_database)
     try:
-        with database.read() as unit:
+        with database.write() as unit:
             record = unit.record.find(patient_id)
             if record is None:
                 raise Misuse("there is no record for this patient")
-            keys = [record.patient_key, *(one.patient_key for one in unit.record.merged_into(record.patient_key))]
-            yield from heapq.merge(*map(unit.audit.read_for_patient, keys), key=attrgetter("at"))
+            by = operator()
+            match reader:
+                case "":
+                    eyes = Reader(ReaderKind.OPERATOR)
+                case "patient" | "representative":
+                    eyes = Reader(ReaderKind(reader))
+                case _:
+                    by = Caller(identifier=reader, mode=Mode.NODE)
+                    eyes = traces.professional(unit.record, record, by)
+            return traces.read(unit, record, eyes, by=by)
+    except traces.TraceRefused as error:
+        raise Refused(str(error)) from error
     finally:
         database.close()
+
+
+@command.command("verify")
+@click.option(
+    "--checkpoints", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder with copies of the checkpoint files (registry.jsonl, repository.jsonl); default: the services' own.",
+)
+@DATA
+@JSON
+def verify(checkpoints: Path | None, data: Path, as_json: bool) -> None:
+    """Is the log whole? Finds lines that were changed, removed, inserted or cut off, and says which. Status 1 if any.
+
+    \b
+    Examples:
+      carnet log verify
+      carnet log verify --checkpoints /mnt/witness --json
+    """
+    settings = settings_of(data)
+    found = []
+    for name, database in opened(settings):
+        file = log_keeper.checkpoint_file(settings, name)
+        try:
+            found.append(log_keeper.verify(settings, name, database, checkpoints / file.name if checkpoints else None))
+        finally:
+            database.close()
+    for one in found:
+        if as_json:
+            continue
+        click.echo(
+            f"{one.log}: {one.lines} lines in the chain, {one.destroyed} destroyed, {one.checkpoints} checkpoints"
+            + (f" (the newest of {one.last_checkpoint})" if one.last_checkpoint else "")
+            + (f"; {one.older} older lines, from before the chain, are not protected" if one.older else "")
+        )
+        for flaw in one.flaws:
+            click.echo(f"  {_flaw_in_words(flaw)}")
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found]))
+    if any(one.flaws for one in found):
+        raise SystemExit(1)
+
+
+def _flaw_in_words(flaw: Flaw) -> str:
+    places = f"line {flaw.first}" if flaw.first == flaw.last else f"lines {flaw.first} to {flaw.last}"
+    where = f"{places} of lane {flaw.lane}" if flaw.lane >= 0 and flaw.first else ""
+    known = ", ".join(filter(None, (flaw.at, flaw.trace_id and f"trace {flaw.trace_id}")))
+    told = (f"{flaw.kind.upper()}:", where, known and f"({known})", flaw.told and f"- {flaw.told}")
+    return " ".join(filter(None, told))
+
+
+@command.command("checkpoint")
+@DATA
+@JSON
+def checkpoint(data: Path, as_json: bool) -> None:
+    """Sign the present end of both logs, as the services do every so often.
+
+    \b
+    Example:
+      carnet log checkpoint
+    """
+    settings = settings_of(data)
+    made = []
+    for name, database in opened(settings):
+        try:
+            if log_keeper.make_checkpoint(settings, name, database) is not None:
+                made.append(str(log_keeper.checkpoint_file(settings, name)))
+        finally:
+            database.close()
+    emit(as_json, {"written": made}, "\n".join(made) or "nothing new to sign")
+
+
+@command.command("emergencies")
+@click.option(
+    "--since", type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]), default=None,
+    help="UTC; default: the last 30 days.",
+)
+@click.option("--lang", "language", type=click.Choice(["fr", "en"]), default="en", show_default=True)
+@DATA
+@JSON
+def list_emergencies(since: datetime | None, language: str, data: Path, as_json: bool) -> None:
+    """Accesses by emergency, for control after the fact: each with its alerts and when the patient was told.
+
+    \b
+    Examples:
+      carnet log emergencies
+      carnet log emergencies --since 2026-01-31 --json
+    """
+    begin = since.replace(tzinfo=UTC) if since else datetime.now(UTC) - timedelta(days=30)
+    database = storage.open_registry(settings_of(data).registry_database)
+    try:
+        with database.read() as unit:
+            rows = unit.emergencies.since(int(begin.timestamp()) * 10**9)
+            alerts: dict[str, list[str]] = {}
+            for trace_id, event, detail in unit.emergencies.alerts():
+                alerts.setdefault(trace_id, []).append(f"{event}: {detail}")
+    finally:
+        database.close()
+    for _, line, told_at in rows:
+        unusual = alerts.get(line.trace_id, [])
+        told = stamp(datetime.fromtimestamp(told_at / 1e9, UTC)) if told_at else ""
+        if as_json:
+            click.echo(json.dumps(json.loads(line_as_json(line)) | {"alerts": unusual, "notified_at": told}))
+        else:
+            click.echo(
+                f"{line.patient_id}: {in_words(line, language)}"
+                + "".join(f" [! {one}]" for one in unusual) + (f" [told {told}]" if told else " [patient not told yet]")
+            )
+
+
+@command.command("expire")
+@DATA
+@JSON
+def expire(data: Path, as_json: bool) -> None:
+    """Destroy the traces of records that were closed more than ten years ago. Their hashes stay, the chain holds.
+
+    \b
+    Example:
+      carnet log expire
+    """
+    settings, moment = settings_of(data), datetime.now(UTC)
+    registry = storage.open_registry(settings.registry_database)
+    repository = storage.open_repository(settings.repository_database)
+    records = lines = 0
+    try:
+        with registry.read() as unit:
+            ended = [
+                [one, *unit.record.merged_into(one.patient_key)]
+                for one in unit.record.all() if traces.retention_ended(one, moment)
+            ]
+        for group in ended:
+            keys, names = [one.patient_key for one in group], [one.patient_id for one in group]
+            gone = 0
+            with repository.write() as there:
+                gone += traces.destroy(there, (), names, by=operator())
+            with registry.write() as unit:
+                gone += traces.destroy(unit, keys, names, by=operator())
+            records, lines = records + bool(gone), lines + gone
+    finally:
+        registry.close()
+        repository.close()
+    emit(as_json, {"records": records, "lines": lines}, f"{lines} lines of {records} records destroyed")
+
+
+def opened(settings: Settings) -> Iterator[tuple[str, Any]]:
+    """Name and database of each service; whoever asks closes them."""
+    yield REGISTRY_NODE, storage.open_registry(settings.registry_database)
+    yield REPOSITORY_NODE, storage.open_repository(settings.repository_database)
 
 
 def latest(settings: Settings, last: int) -> list[AccessLine]:

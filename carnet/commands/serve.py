@@ -17,6 +17,7 @@ from carnet import acceptance, admin, plain_door, wiring
 from carnet.commands.init import upgrade
 from carnet.console import DATA, Misuse, settings_of
 from carnet.mllp import MllpListener, MllpServer, PatientFeed
+from carnet.refusals import handshake_logger
 from carnet.server import Listener, Server, demanding, tls_context
 from carnet.settings import Settings, write_served
 from carnet.supervisor import Supervisor, die_with_parent
@@ -178,7 +179,7 @@ def serve_one(settings: Settings, name: str) -> None:
         client_anchors=anchors,
         idle=settings.limits.body_idle,
         rate=settings.limits.body_rate,
-        on_handshake_failure=wiring.handshake_logger(lambda: opener(url), name),
+        on_handshake_failure=handshake_logger(lambda: opener(url), name),
     )
     def ended() -> None:
         for one in built:

@@ -14,6 +14,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime, tzinfo
+from typing import Any
 
 from guard.audit.particulars import NONE, Particulars, process_id
 from guard.audit.store import AccessLine
@@ -29,6 +30,7 @@ MASK, UNMASK, REVEAL, ARCHIVE, DELETE, UPDATE, REMOVE = (
     "mask", "unmask", "reveal", "archive", "delete", "update", "remove"
 )
 RECORD_OPENED, RECORD_CLOSED, RECORD_REOPENED = "record opened", "record closed", "record reopened"
+LOG_READ, TRACES_DESTROYED = "log read", "traces destroyed"
 STARTED, STOPPED = "service started", "service stopped"
 IDENTITY_ADDED, IDENTITY_REVISED = "identity added", "identity revised"
 IDENTITY_SUBSUMED, IDENTITY_SURVIVES = "identity subsumed", "identity survives a merge"
@@ -138,6 +140,15 @@ def record_act(
     )
 
 
+def retention_act(by: Caller, *, trace_id: str, lines: int, at: datetime | None = None) -> AccessLine:
+    """So many lines were destroyed because they are kept no longer. It names no record: the count must fit what is
+    left of them in the chain."""
+    return AccessLine(
+        at=stamp(at) if at else now(), trace_id=trace_id, event="retention", action=TRACES_DESTROYED, outcome=SUCCESS,
+        detail=f"{lines} lines", **_caller_fields(by),
+    )
+
+
 def service_act(service: str, *, started: bool, at: str = "") -> AccessLine:
     """Our own service began or ended to serve. ``service`` is its name, ``registry`` or ``repository``."""
     return AccessLine(
@@ -209,7 +220,7 @@ def _line(
     )
 
 
-def _caller_fields(caller: Caller | None) -> Mapping[str, str]:
+def _caller_fields(caller: Caller | None) -> Mapping[str, Any]:
     if caller is None:
         return {}
     return {
@@ -222,6 +233,7 @@ def _caller_fields(caller: Caller | None) -> Mapping[str, str]:
         "purpose": clean(caller.purpose),
         "purpose_reason": clean(caller.purpose_reason),
         "assertion_id": clean(caller.assertion_id),
+        "is_secret": caller.secret_connection,
     }
 
 

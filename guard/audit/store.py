@@ -43,12 +43,18 @@ class AccessLine:
     peer: str = ""
     """network address of the peer, and the subject of its certificate"""
     assertion_id: str = ""
+    is_secret: bool = False
+    """Under a secret connection: hidden from the patient's legal representatives, not from himself"""
     particulars: Particulars = field(default=NONE, repr=False, compare=False)
     """For the audit message alone: kept beside the log, for a time, and in no answer, sentence or copy of the line"""
 
 
 class AuditStore(Protocol):
-    """Append-only. ``append`` takes part in the transaction of the unit it belongs to."""
+    """Append-only. ``append`` takes part in the transaction of the unit it belongs to.
+
+    Lines are chained (``guard.audit.chain``) and written when the unit ends: what keeps a line from being written
+    is raised there, and nothing of the unit is then stored.
+    """
 
     def append(self, line: AccessLine, *, replaces: int = 0) -> int:
         """Keep the line, and its audit message for sending; returns the number of the line.

@@ -62,6 +62,9 @@ FRENCH = Words(
         "record opened": "a ouvert le dossier",
         "record closed": "a fermé le dossier {detail}",
         "record reopened": "a rouvert le dossier",
+        "log read": "a consulté le journal des accès",
+        "traces destroyed": "a détruit des traces au terme de leur conservation {detail}",
+        "emergency alert": "a fait un accès en urgence inhabituel {detail}",
         "service started": "a démarré",
         "service stopped": "s'est arrêté",
         "identity added": "a fait connaître l'identifiant",
@@ -110,7 +113,7 @@ FRENCH = Words(
     },
     purposes={
         "bris_de_glace": "en urgence (bris de glace) {reason}",
-        "centre_15": "pour un centre de régulation (SAMU - Centre 15)",
+        "centre_15": "pour un centre de régulation (SAMU - Centre 15) {reason}",
     },
     because={
         "record-open": "car le dossier n'est pas ouvert",
@@ -161,6 +164,9 @@ ENGLISH = Words(
         "record opened": "opened the record",
         "record closed": "closed the record {detail}",
         "record reopened": "reopened the record",
+        "log read": "read the access log",
+        "traces destroyed": "destroyed traces at the end of their keeping {detail}",
+        "emergency alert": "made an unusual access by emergency {detail}",
         "service started": "started",
         "service stopped": "stopped",
         "identity added": "made the identifier known",
@@ -209,7 +215,7 @@ ENGLISH = Words(
     },
     purposes={
         "bris_de_glace": "in an emergency (break-glass) {reason}",
-        "centre_15": "for an emergency call centre (SAMU - Centre 15)",
+        "centre_15": "for an emergency call centre (SAMU - Centre 15) {reason}",
     },
     because={
         "record-open": "because the record is not open",

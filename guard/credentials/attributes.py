@@ -81,6 +81,13 @@ def read(root: etree._Element, rule: CredentialRule) -> Attributes:
     )
 
 
+def claimed_purpose(security: etree._Element) -> str:
+    """Code of the first purpose of use in a security header, "" when there is none. Nothing is verified here: for an
+    assertion that another of our services has just accepted."""
+    found = next((e for name in _PURPOSE_ELEMENTS for e in security.iter(f"{{{HL7}}}{name}")), None)
+    return "" if found is None else found.get("code", "")
+
+
 ORGANIZATION = "urn:oasis:names:tc:xspa:1.0:subject:organization"
 ORGANIZATION_ID = "urn:oasis:names:tc:xspa:1.0:subject:organization-id"
 
@@ -112,6 +119,8 @@ def _french(
         raise _refused("Ressource_URN is missing or another service's")
     if not roles or not purposes:
         raise _refused("role or purpose of use is missing")
+    if purposes[0].code in rule.reasons and not _single(values, vihf.PURPOSE_REASON).strip():
+        raise _refused(f"{vihf.PURPOSE_REASON} is missing: an access by emergency says why")
     if rule.homologations and _single(values, vihf.HOMOLOGATION) not in rule.homologations:
         raise _refused("homologation number is not known")
     match = _SECTOR.fullmatch(_single(values, vihf.SECTOR))

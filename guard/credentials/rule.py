@@ -56,6 +56,8 @@ class CredentialRule:
     authn_classes: frozenset[str] = frozenset()
     purposes: frozenset[str] = frozenset()
     """``code^^system``"""
+    reasons: frozenset[str] = frozenset({"bris_de_glace", "centre_15"})
+    """Codes of purposes of use that an assertion of the French profile must give a reason for"""
     roles: frozenset[str] = frozenset()
     """``code^^system``"""
     sectors: frozenset[str] = frozenset()

@@ -461,3 +461,13 @@ def test_a_patient_who_is_no_identifier_is_misuse(verb: str, patient: str) -> No
     """What the shell made of an unquoted & is told, not answered with nothing found."""
     result = CliRunner().invoke(main, [verb, patient, *(["1.2.3"] if verb == "retrieve" else [])])
     assert result.exit_code == 2 and patient in result.output and "in quotes" in result.output
+
+
+def test_an_emergency_is_given_in_words(desk: Desk) -> None:
+    """Without a reason it is refused; with one the patient reads it. Rule: U-01"""
+    words = ("query", CAMILLE, *desk.by("anne"), "--purpose", "bris_de_glace")
+    desk.run(*words, expect=1)
+    desk.run(*words, "--reason", "patient sans connaissance")
+    assert "« patient sans connaissance »" in desk.run("log", CAMILLE, "--lang", "fr").stdout
+    shown = desk.run("card", "assert", "--card", desk.card("anne"), "--purpose", "bris_de_glace", "--reason", "essai")
+    assert "Mode_Acces_Raison" in shown.stdout

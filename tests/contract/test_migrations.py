@@ -10,8 +10,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 import storage
+from guard.audit import chain
 from storage import tables
 from storage.engines import connect
+from tests.contract import store_objects as make
 
 
 def differences(url: str, which: str, metadata: Any) -> list[Any]:
@@ -38,8 +40,8 @@ def test_the_migrated_repository_is_what_the_tables_say(repository_url: str) -> 
 
 
 def test_every_key_of_patient_data_begins_with_the_patient(registry_url: str) -> None:
-    """So that the schema spreads over a cluster; only the locator is spread by identifier."""
-    for table in tables.registry_metadata.sorted_tables:
+    """So that the schema spreads over a cluster; only the locator is spread by identifier, the chain by nothing."""
+    for table in set(tables.registry_metadata.sorted_tables) - set(tables.access_log_chain):
         keys = [list(table.primary_key), *(list(index.columns) for index in table.indexes if index.unique)]
         assert all(key[0].name == ("identifier" if table.name == "locator" else "patient_key") for key in keys)
 
@@ -100,3 +102,46 @@ def test_a_failed_revision_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.undo()
     storage.upgrade_registry(f"sqlite:///{path}")
     storage.open_registry(f"sqlite:///{path}").close()
+
+
+@pytest.mark.parametrize("which", ["registry", "repository"])
+def test_an_old_log_keeps_its_lines_outside_of_the_chain(tmp_path: Path, which: str) -> None:
+    """The chain begins with the migration, knows how many lines are older, and finds one that was removed or added.
+
+    Rule: J-06
+    """
+    import sqlite3
+    from contextlib import closing
+
+    from alembic import command
+    from alembic.config import Config
+
+    from storage.schema import _folder
+
+    url, log = f"sqlite:///{tmp_path}/x.db", "access_log" if which == "registry" else "repository_access_log"
+    engine = connect(url)
+    with engine.sqlalchemy.connect() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(_folder(which)))  # type: ignore[arg-type]
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0003")
+        connection.commit()
+    engine.close()
+    with closing(sqlite3.connect(tmp_path / "x.db")) as database, database:
+        names = [row[1] for row in database.execute(f"PRAGMA table_info({log})")]
+        for n in range(3):
+            values = [n + 1 if name == "number" else 0 if name == "patient_key" else "" for name in names]
+            database.execute(f"INSERT INTO {log} VALUES ({', '.join('?' * len(names))})", values)
+    (storage.upgrade_registry if which == "registry" else storage.upgrade_repository)(url)
+    opened: Any = (storage.open_registry if which == "registry" else storage.open_repository)(url)
+    with opened.write() as unit:
+        unit.audit.append(make.line())
+    with opened.read() as unit:
+        assert unit.chain.unchained() == (3, 3)
+        assert list(chain.flaws(unit.chain.links(), unit.chain.heads())) == []
+        assert len(list(unit.audit.read_latest(9))) == 4
+    with closing(sqlite3.connect(tmp_path / "x.db")) as database, database:
+        database.execute(f"DELETE FROM {log} WHERE number = 2")
+    with opened.read() as unit:
+        assert unit.chain.unchained() == (3, 2)
+    opened.close()

@@ -12,7 +12,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.direct import the
+from tests.direct import LOGS, the
 from tests.updating import Shelf, codes, graph
 from tests.world import World
 from xds.model import Submission
@@ -41,7 +41,7 @@ def traces(desk: Shelf, identifiers: list[str]) -> list[str]:
     with closing(sqlite3.connect(desk.world.settings.registry_database.removeprefix("sqlite:///"))) as database:
         tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         return [
-            name for name in tables if name != "access_log"
+            name for name in tables if name not in LOGS
             for row in database.execute(f"SELECT * FROM {name}")
             if any(word in map(str, row) for word in words)
         ]

@@ -382,7 +382,10 @@ def test_a_secret_connection_deposits_secret_documents_only(here: World) -> None
 
 @pytest.mark.parametrize("purpose", ["bris_de_glace", "centre_15"])
 def test_an_emergency_the_patient_objected_to_is_refused(here: World, purpose: str) -> None:
-    """It looks like an empty record; in the normal way the same caller reads; the log says the patient objected."""
+    """It looks like an empty record; in the normal way the same caller reads; the log says the patient objected.
+
+    Rule: U-04
+    """
     patient_id = here.patient(objected_purposes=frozenset({purpose}))
     made = deposit(here, submission(patient_id))
     desk, unique_id = Desk(here, patient_id), made.entries[0].unique_id

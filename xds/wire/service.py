@@ -77,6 +77,7 @@ class SoapService:
     ``on_refused``    told of a refusal that no transaction has seen: schema errors, unexpected failures
     ``is_ours``       tells our own services, which may carry on a trace and speak for their own caller
     ``strict_mtom``   refuse an MTOM transaction that arrives without MTOM (M-14)
+    ``blocks``        further header blocks of an answer that is no fault, serialised; b"" for none
     ``deliveries``    sends answers to other addresses; None when they only ever go back on the same connection
 
     Faults are sent as plain application/soap+xml, also to a multipart request: every stack met reads that.
@@ -91,7 +92,7 @@ class SoapService:
         observe: Observe | None = None, describe: Describe | None = None, strict_mtom: bool = True,
         title: str = "SOAP service", is_ours: Callable[[Peer], bool] | None = None,
         on_refused: OnRefused | None = None, admit: Callable[[Peer], None] | None = None,
-        deliveries: Deliveries | None = None,
+        deliveries: Deliveries | None = None, blocks: Callable[[Exchange], bytes] | None = None,
     ) -> None:
         served = tuple(transactions)
         self._by_path: dict[str, dict[str, Transaction]] = {
@@ -112,6 +113,7 @@ class SoapService:
         self._on_refused = on_refused
         self._admit = admit
         self._deliveries = deliveries
+        self._blocks = blocks
 
     @property
     def paths(self) -> frozenset[str]:
@@ -350,7 +352,10 @@ class _Post:
         transaction, message = self._transaction, self._message
         assert transaction is not None and message is not None
         action, to = transaction.response_action, self._addressing.reply_to
-        pieces = write_envelope(response_headers(action, self._addressing.message_id, to), reply.body)
+        head = response_headers(action, self._addressing.message_id, to)
+        if self._service._blocks is not None and self._exchange is not None:
+            head += self._service._blocks(self._exchange)
+        pieces = write_envelope(head, reply.body)
         mtom = bool(reply.parts) or (transaction.mtom and message.packaging is not Packaging.SIMPLE)
         if to is not None and to.address != WSA_ANONYMOUS:
             return self._accept(start_response, to, action, pieces, mtom, reply.parts)

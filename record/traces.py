@@ -1,0 +1,99 @@
+"""The traces of a record: read by whom they concern, destroyed when the law no longer keeps them.
+
+Clause: arrêté du 26/10/2023 (the holder reads every access); DMP EX_AIR-100; CSP L1111-18
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Collection
+from datetime import UTC, datetime
+from operator import attrgetter
+from typing import Protocol
+from uuid import uuid4
+
+from guard.audit import access_log
+from guard.audit.readers import Reader, ReaderKind, visible
+from guard.audit.store import AccessLine, AuditStore
+from guard.credentials.caller import Caller
+from guard.policy.facts import RecordStatus
+from record.facts import facts_for
+from record.lifecycle import RecordUnit
+from record.store import Record, RecordStore
+
+RETENTION_YEARS = 10
+"""Traces are kept this long after the closing. Clause: DMP EX_AIR-100"""
+
+
+class TraceRefused(Exception):
+    """The traces are not shown, or not destroyed. Names no patient."""
+
+
+class TraceKeeper(Protocol):
+    """Takes lines out of the log and leaves their hashes."""
+
+    def destroy(self, patient_keys: Collection[int], patient_ids: Collection[str], trace_id: str) -> int: ...
+
+
+class KeepingUnit(Protocol):
+    """The part of either service's write unit that a destruction needs."""
+
+    @property
+    def audit(self) -> AuditStore: ...
+
+    @property
+    def chain(self) -> TraceKeeper: ...
+
+
+def professional(records: RecordStore, record: Record, caller: Caller) -> Reader:
+    """As whom a professional reads this record's log. Raises TraceRefused for one whom the patient has barred."""
+    facts = facts_for(records, record, caller)
+    if facts.is_blocked:
+        raise TraceRefused("the patient has barred this professional")
+    return Reader(ReaderKind.ATTENDING if facts.is_attending else ReaderKind.PROFESSIONAL, caller.identifier)
+
+
+def read(
+    unit: RecordUnit, record: Record, reader: Reader, *, by: Caller, trace_id: str = "", peer: str = "",
+    at: datetime | None = None,
+) -> list[AccessLine]:
+    """The lines this reader may see, oldest first; the look is a line itself, in the same unit.
+
+    Lines written for an identifier that was merged into this record are among them.
+    """
+    moment = at or datetime.now(UTC)
+    keys = [record.patient_key, *(one.patient_key for one in unit.record.merged_into(record.patient_key))]
+    lines = heapq.merge(*map(unit.audit.read_for_patient, keys), key=attrgetter("at"))
+    shown = visible(lines, reader, moment)
+    unit.audit.append(access_log.record_act(
+        by, trace_id=trace_id or uuid4().hex, event="log", action=access_log.LOG_READ, patient_key=record.patient_key,
+        patient_id=record.patient_id, detail=f"{reader.kind}, {len(shown)} lines", peer=peer,
+        at=access_log.stamp(moment),
+    ))
+    return shown
+
+
+def retention_ended(record: Record, moment: datetime) -> bool:
+    """Whether the traces of this record are kept no longer: ten years after its closing. ``moment`` is aware."""
+    if record.status is not RecordStatus.CLOSED or not record.closed_at:
+        return False
+    closed = datetime.fromisoformat(record.closed_at.replace("Z", "+00:00"))
+    year = closed.year + RETENTION_YEARS
+    is_leap_day = closed.month == 2 and closed.day == 29
+    return moment >= (closed.replace(year=year, month=3, day=1) if is_leap_day else closed.replace(year=year))
+
+
+def destroy(
+    unit: KeepingUnit, patient_keys: Collection[int], patient_ids: Collection[str], *, by: Caller, trace_id: str = "",
+    at: datetime | None = None,
+) -> int:
+    """Destroy every line of these patients, and say so in one line that names none of them; returns how many went.
+
+    The caller has seen to it that they are kept no longer (``retention_ended``). ``patient_ids`` are all the
+    identifiers they were known by. May be repeated.
+    """
+    trace_id = trace_id or uuid4().hex
+    gone = unit.chain.destroy(patient_keys, patient_ids, trace_id)
+    if gone:
+        unit.audit.append(access_log.retention_act(by, trace_id=trace_id, lines=gone, at=at))
+    return gone
