@@ -8,12 +8,12 @@ Clause: CSP L1111-14 and following; DMP TD1.3b, TD1.6
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 from guard.audit.store import AccessLine
 from guard.credentials.caller import Caller
 from guard.policy.facts import Action
+from record import traces
 from record.actor import (
     Actor,
     RecordProblem,
@@ -132,17 +132,20 @@ def show_masked_in_emergency(unit: RecordUnit, patient_id: str, *, by: Actor | C
     return record
 
 
-def read_log(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> Iterator[AccessLine]:
-    """Every line of the record, those of identifiers merged into it too, oldest first; of a closed record as well.
+def read_log(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> list[AccessLine]:
+    """The lines this actor may see, those of identifiers merged into the record too, oldest first; of a closed record
+    as well.
 
-    Reading it is itself a line, the last one. Raises RecordRefused. Clause: arrêté du 26/10/2023
+    Reading it is itself a line, for the next reader. Raises RecordRefused. Clause: arrêté du 26/10/2023
     """
     actor = as_actor(by)
     record = locked(unit, patient_id)
-    require(actor, Action.READ_LOG, facts_for(unit.record, record, actor.caller, actor.at))
-    log(unit, actor, record, LOG_READ)
-    for one in (*unit.record.merged_into(record.patient_key), record):
-        yield from unit.audit.read_for_patient(one.patient_key)
+    facts = facts_for(unit.record, record, actor.caller, actor.at)
+    require(actor, Action.READ_LOG, facts)
+    eyes = traces.reader_of(actor.caller, facts)
+    return traces.read(
+        unit, record, eyes, by=actor.caller, event=actor.event, trace_id=actor.trace_id, peer=actor.peer, at=actor.at
+    )
 
 
 def _set_objection(

@@ -36,12 +36,11 @@ ASKED, DESTROYED, DESTRUCTION_COMPLETE = "destruction asked", "record destroyed"
 
 @dataclass(slots=True)
 class Retained:
-    """What one run of the job did. ``traces_due`` are patient_keys whose access log has been kept long enough."""
+    """What one run of the job did. The traces of the destroyed are due too: ``record.traces`` destroys those."""
 
     opened: list[Record] = field(default_factory=list)
     destroyed: list[Destruction] = field(default_factory=list)
     completed: list[Destruction] = field(default_factory=list)
-    traces_due: list[int] = field(default_factory=list)
 
 
 def ask_destruction(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> str:
@@ -90,7 +89,6 @@ def retain(unit: RecordUnit, *, by: Actor | Caller) -> Retained:
         record = unit.record.get(found.patient_key)
         if record is not None and record.status is RecordStatus.CLOSED:
             done.destroyed.append(_destroy(unit, actor, record))
-            done.traces_due.append(record.patient_key)
     done.completed = settle(unit, by=actor)
     return done
 

@@ -15,14 +15,12 @@ from uuid import uuid4
 from guard.audit import access_log
 from guard.audit.readers import Reader, ReaderKind, visible
 from guard.audit.store import AccessLine, AuditStore
-from guard.credentials.caller import Caller
-from guard.policy.facts import RecordStatus
+from guard.credentials.caller import Caller, Mode
+from guard.policy.facts import RecordFacts, RecordStatus
+from record import lifecycle
+from record.actor import RecordUnit, Rules
 from record.facts import facts_for
-from record.lifecycle import RecordUnit
 from record.store import Record, RecordStore
-
-RETENTION_YEARS = 10
-"""Traces are kept this long after the closing. Clause: DMP EX_AIR-100"""
 
 
 class TraceRefused(Exception):
@@ -45,6 +43,18 @@ class KeepingUnit(Protocol):
     def chain(self) -> TraceKeeper: ...
 
 
+def reader_of(caller: Caller, facts: RecordFacts) -> Reader:
+    """With whose eyes a caller reads the log of a record he may read."""
+    match caller.mode:
+        case Mode.PATIENT:
+            return Reader(ReaderKind.PATIENT)
+        case Mode.REPRESENTATIVE:
+            return Reader(ReaderKind.REPRESENTATIVE)
+        case Mode.NODE:
+            return Reader(ReaderKind.OPERATOR)
+    return Reader(ReaderKind.ATTENDING if facts.is_attending else ReaderKind.PROFESSIONAL, caller.identifier)
+
+
 def professional(records: RecordStore, record: Record, caller: Caller) -> Reader:
     """As whom a professional reads this record's log. Raises TraceRefused for one whom the patient has barred."""
     facts = facts_for(records, record, caller)
@@ -54,8 +64,8 @@ def professional(records: RecordStore, record: Record, caller: Caller) -> Reader
 
 
 def read(
-    unit: RecordUnit, record: Record, reader: Reader, *, by: Caller, trace_id: str = "", peer: str = "",
-    at: datetime | None = None,
+    unit: RecordUnit, record: Record, reader: Reader, *, by: Caller, event: str = "log", trace_id: str = "",
+    peer: str = "", at: datetime | None = None,
 ) -> list[AccessLine]:
     """The lines this reader may see, oldest first; the look is a line itself, in the same unit.
 
@@ -66,21 +76,20 @@ def read(
     lines = heapq.merge(*map(unit.audit.read_for_patient, keys), key=attrgetter("at"))
     shown = visible(lines, reader, moment)
     unit.audit.append(access_log.record_act(
-        by, trace_id=trace_id or uuid4().hex, event="log", action=access_log.LOG_READ, patient_key=record.patient_key,
+        by, trace_id=trace_id or uuid4().hex, event=event, action=access_log.LOG_READ, patient_key=record.patient_key,
         patient_id=record.patient_id, detail=f"{reader.kind}, {len(shown)} lines", peer=peer,
         at=access_log.stamp(moment),
     ))
     return shown
 
 
-def retention_ended(record: Record, moment: datetime) -> bool:
-    """Whether the traces of this record are kept no longer: ten years after its closing. ``moment`` is aware."""
-    if record.status is not RecordStatus.CLOSED or not record.closed_at:
-        return False
-    closed = datetime.fromisoformat(record.closed_at.replace("Z", "+00:00"))
-    year = closed.year + RETENTION_YEARS
-    is_leap_day = closed.month == 2 and closed.day == 29
-    return moment >= (closed.replace(year=year, month=3, day=1) if is_leap_day else closed.replace(year=year))
+def retention_ended(record: Record, moment: datetime, rules: Rules) -> bool:
+    """Whether the traces of this record are kept no longer: as long after its closing as the record itself.
+
+    ``moment`` is aware. What is left of a destroyed record remembers when it was closed. Clause: DMP EX_AIR-100
+    """
+    ended = record.status in (RecordStatus.CLOSED, RecordStatus.DESTROYED) and record.closed_at
+    return bool(ended) and lifecycle.retention_ended(record.closed_at, moment, rules)
 
 
 def destroy(

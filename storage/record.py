@@ -273,8 +273,8 @@ class SqlRecordStore(SqlCircle):
             self._sql.change(
                 "delete identifiers", partial(_delete_of, record_identifier), old_patient=one.patient_key
             )
-            self.update(Record(patient_key=one.patient_key, patient_id=one.patient_id, opened_at="", closed_at=at,
-                               status=RecordStatus.DESTROYED))
+            self.update(Record(patient_key=one.patient_key, patient_id=one.patient_id, opened_at="",
+                               closed_at=old.closed_at or at, status=RecordStatus.DESTROYED))
         still = {(o.unique_id, o.hash.lower()) for o in registry.by_unique_id({one.unique_id for one in held})}
         gone = sorted((one for one in held if (one.unique_id, one.sha1) not in still), key=repr)
         self._sql.change_many(

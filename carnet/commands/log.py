@@ -15,6 +15,7 @@ import storage
 from carnet import log_keeper
 from carnet.commands.patient import operator
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
+from carnet.retention import rules_of
 from carnet.settings import Settings
 from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE, audit_node
 from guard.audit.access_log import as_json as line_as_json
@@ -228,13 +229,14 @@ def list_emergencies(since: datetime | None, language: str, data: Path, as_json:
 @DATA
 @JSON
 def expire(data: Path, as_json: bool) -> None:
-    """Destroy the traces of records that were closed more than ten years ago. Their hashes stay, the chain holds.
+    """Destroy the traces of records whose time of keeping has ended. Their hashes stay, the chain holds.
 
     \b
     Example:
       carnet log expire
     """
     settings, moment = settings_of(data), datetime.now(UTC)
+    rules = rules_of(settings)
     registry = storage.open_registry(settings.registry_database)
     repository = storage.open_repository(settings.repository_database)
     records = lines = 0
@@ -242,7 +244,7 @@ def expire(data: Path, as_json: bool) -> None:
         with registry.read() as unit:
             ended = [
                 [one, *unit.record.merged_into(one.patient_key)]
-                for one in unit.record.all() if traces.retention_ended(one, moment)
+                for one in unit.record.all() if traces.retention_ended(one, moment, rules)
             ]
         for group in ended:
             keys, names = [one.patient_key for one in group], [one.patient_id for one in group]

@@ -34,6 +34,7 @@ from guard.audit.emergencies import Thresholds
 from guard.credentials import vihf
 from guard.credentials.caller import Caller, Mode
 from record import traces
+from record.actor import Rules
 from storage import SqlRegistryDatabase
 from tests.feed import Feed
 from tests.world import COLLEAGUE, FIND_DOCUMENTS, STRUCTURE, Memory, World
@@ -184,8 +185,8 @@ def test_traces_are_destroyed_ten_years_after_the_closing(world: World, registry
         assert found is not None
         record = replace(found, closed_at=closed.isoformat())
         unit.record.update(record)
-    assert not traces.retention_ended(record, datetime.now(UTC))
-    assert traces.retention_ended(record, datetime.now(UTC) + timedelta(days=2))
+    assert not traces.retention_ended(record, datetime.now(UTC), Rules())
+    assert traces.retention_ended(record, datetime.now(UTC) + timedelta(days=2), Rules())
     assert "0 lines" in run(world, "log", "expire")
     with registry.write() as unit:
         record = replace(record, closed_at=(closed - timedelta(days=2)).isoformat())

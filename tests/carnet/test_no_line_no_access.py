@@ -95,8 +95,8 @@ ASKED: dict[str, Callable[[Case], Any]] = {
     "ITI-8": lambda case: (case.feed.send(adt("A04", cx(case.unknown))).code, []),
 }
 SUCCESS = {RESPONSE_SUCCESS, "AA", "CA"}
-SILENT = {"reconcile"}
-"""Verbs that are no access: our own repository asks what became of its deposit."""
+SILENT = {"reconcile", "erasures"}
+"""Verbs that are no access: our own repository asks what became of its deposit, and what it has to erase."""
 
 
 def test_every_transaction_is_here(plain: World) -> None:

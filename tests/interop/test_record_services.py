@@ -50,7 +50,7 @@ def pasted(live: World, tmp_path_factory: pytest.TempPathFactory) -> dict[str, e
         (folder / "message.xml").write_text(text, "utf-8")
         arguments = ["call", str(folder / "message.xml"), "--patient", "" if name == "TD0.5" else CX]
         if name == "TD0.5":
-            arguments += ["--purpose", "centre_15"]
+            arguments += ["--purpose", "centre_15", "--reason", "appel essai, patient sans carte"]
         environment = {
             "CARNET_CARD": str(folder / "anne.p12"), "CARNET_PIN": PIN, "CARNET_STRUCTURE": STRUCTURE,
             "CARNET_DATA": str(live.folder),
