@@ -183,6 +183,11 @@ class World:
             lines += unit.audit.read_latest(count)
         return sorted(lines, key=lambda line: line.at)
 
+    def registry_lines(self, count: int) -> list[AccessLine]:
+        """Newest lines of the registry, oldest of them first."""
+        with self._registry_database() as database, database.read() as unit:
+            return sorted(unit.audit.read_latest(count), key=lambda line: line.at)
+
     def _registry_database(self) -> Any:
         return _closing(storage.open_registry(self.settings.registry_database))
 

@@ -405,16 +405,16 @@ def test_running_services_sign_and_watch(live: World) -> None:
     patient_id = live.patient()
     look(urgent(live, structure_id=FAR_AWAY), patient_id)
     files = [log_keeper.checkpoint_file(live.settings, name) for name in ("registry", "repository")]
-    deadline, measures = time.monotonic() + 60, ""
+    deadline, measures, listed = time.monotonic() + 60, "", ""
     while time.monotonic() < deadline and not (
-        'pattern="new_structure"' in measures and all(file.is_file() for file in files)
+        "[! new_structure: " in listed and 'pattern="new_structure"' in measures and all(f.is_file() for f in files)
     ):
         time.sleep(0.2)
+        (listed,) = [line for line in run(live, "log", "emergencies").splitlines() if line.startswith(patient_id)]
         with urllib.request.urlopen(f"http://127.0.0.1:{live.settings.registry.admin_port}/metrics") as answer:
             measures = answer.read().decode()
     assert 'carnet_emergency_alerts_total{pattern="new_structure"}' in measures
     assert "carnet_emergency_notices_waiting" in measures and "carnet_log_failures_total 0.0" in measures
     assert all(file.is_file() for file in files)
-    (listed,) = [line for line in run(live, "log", "emergencies").splitlines() if line.startswith(patient_id)]
     assert "[! new_structure: " in listed and "[patient not told yet]" in listed
     run(live, "log", "verify")
