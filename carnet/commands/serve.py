@@ -112,6 +112,8 @@ def endpoints(settings: Settings) -> str:
         how = "mutual TLS" if section.mllp_tls else "without TLS"
         plain += f"  identities  {section.host}:{section.mllp_port}   (ITI-8, MLLP, {how})\n"
     authority = min(domain.assigning_authorities, default="1.2.3")
+    if domain.policy:
+        plain += f"  records     {settings.registry_url}/services/record       (TD0.2 to TD1.6; docs/dmp.md)\n"
     french = domain.credentials.profile == "vihf"
     patient = "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" if french else f"T-1001^^^&{authority}&ISO"
     add = f'carnet patient open "{patient}" --consent' if french else f'carnet patient add "{patient}"'
