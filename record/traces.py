@@ -43,6 +43,10 @@ class KeepingUnit(Protocol):
     def chain(self) -> TraceKeeper: ...
 
 
+def _as_professional(caller: Caller, facts: RecordFacts) -> Reader:
+    return Reader(ReaderKind.ATTENDING if facts.is_attending else ReaderKind.PROFESSIONAL, caller.identifier)
+
+
 def reader_of(caller: Caller, facts: RecordFacts) -> Reader:
     """With whose eyes a caller reads the log of a record he may read."""
     match caller.mode:
@@ -52,7 +56,7 @@ def reader_of(caller: Caller, facts: RecordFacts) -> Reader:
             return Reader(ReaderKind.REPRESENTATIVE)
         case Mode.NODE:
             return Reader(ReaderKind.OPERATOR)
-    return Reader(ReaderKind.ATTENDING if facts.is_attending else ReaderKind.PROFESSIONAL, caller.identifier)
+    return _as_professional(caller, facts)
 
 
 def professional(records: RecordStore, record: Record, caller: Caller) -> Reader:
@@ -60,7 +64,7 @@ def professional(records: RecordStore, record: Record, caller: Caller) -> Reader
     facts = facts_for(records, record, caller)
     if facts.is_blocked:
         raise TraceRefused("the patient has barred this professional")
-    return Reader(ReaderKind.ATTENDING if facts.is_attending else ReaderKind.PROFESSIONAL, caller.identifier)
+    return _as_professional(caller, facts)
 
 
 def read(

@@ -440,3 +440,19 @@ def _time_of(app, body):
     began = time.perf_counter()
     app(environ, lambda status, headers: None)
     return time.perf_counter() - began
+
+
+def test_no_answer_leaves_before_somebody_has_accepted_the_credential():
+    """Not the answer and not a refusal of a transaction that asks another service: unless that one has vouched.
+
+    Step: g
+    """
+    bench = Bench(asks_another=True)
+    bench.refused_caller = security_fault(FAILED_AUTHENTICATION, "nobody", "g")
+    assert b"FailedAuthentication" in bench.post(envelope()).body and len(bench.exchanges) == 1
+    for failure in (Refused([]), RuntimeError("unforeseen")):
+        bench.fail = failure
+        answer = bench.post(envelope()).body
+        assert b"FailedAuthentication" in answer and b"refused" not in answer
+    bench.fail, bench.vouched = None, True
+    assert b"<answer" in bench.post(envelope()).body

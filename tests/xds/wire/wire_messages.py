@@ -120,6 +120,7 @@ class Bench:
         self.refused_caller: Exception | None = None
         self.sink_failure: OSError | None = None
         self.sink_fail_at = "write"
+        self.asks_another, self.vouched = bool(options.pop("asks_another", False)), False
         self.schema_error = options.pop("schema_error", ErrorCode.XDSRegistryMetadataError)
         limits: Limits = options.pop("limits", DEFAULT)
         self.app = SoapService(
@@ -140,7 +141,7 @@ class Bench:
             Transaction(
                 name="QUERY", action=QUERY, response_action=QUERY + "Response", body=f"{{{NS}}}q", mtom=False,
                 handle=self._answer, refuse=self._refuse, schema_error=self.schema_error,
-                internal_error=ErrorCode.XDSRegistryError,
+                internal_error=ErrorCode.XDSRegistryError, asks_another=self.asks_another,
             ),
         ]
 
@@ -157,6 +158,7 @@ class Bench:
         self.exchanges.append(exchange)
         if self.fail is not None:
             raise self.fail
+        exchange.is_vouched = self.vouched
         return Reply([b'<answer xmlns="urn:test"/>'])
 
     def _echo(self, exchange: Exchange) -> Reply:
