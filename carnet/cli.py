@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import click
+
+from carnet.keys import KeyTrouble
+from carnet.secrecy import close_process, hide_pin
 
 OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain")
 CREDENTIALS = ("pki", "card")
@@ -20,6 +24,13 @@ GROUPS = {
 
 class Commands(click.Group):
     """Loads a verb's module when it is asked for, so that ``carnet --help`` is quick."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """A key of the installation that cannot be used is said in words, whichever verb needed it."""
+        try:
+            return super().invoke(ctx)
+        except KeyTrouble as error:
+            raise click.ClickException(str(error)) from None
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in GROUPS.values() for name in names]
@@ -52,4 +63,6 @@ def main() -> None:
       carnet init --data data
       carnet serve all --data data
     """
+    close_process()
+    hide_pin()
 

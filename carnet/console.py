@@ -6,8 +6,6 @@ Exit status: 0 done, 1 refused, 2 misuse, 3 a peer cannot be reached.
 from __future__ import annotations
 
 import json
-import os
-import ssl
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,11 +15,13 @@ import click
 
 from carnet import assertions
 from carnet import settings as settings_module
+from carnet.secrecy import environment_pin
 from carnet.settings import Settings
 from conformance.client import Client
 from guard.credentials.cards import Card, CardError
 from guard.credentials.rule import Required
 from xds.model.datatypes import Cx
+from xds.wire import tls
 
 DATA = click.option(
     "--data",
@@ -162,8 +162,8 @@ def open_card(file: Path, pin_file: Path | None) -> Card:
     """Open a card; the PIN comes from a file, CARNET_PIN or, on a terminal, a prompt. Never from an argument."""
     if pin_file is not None:
         pin = first_line(pin_file)
-    elif "CARNET_PIN" in os.environ:
-        pin = os.environ["CARNET_PIN"]
+    elif (given := environment_pin()) is not None:
+        pin = given
     elif sys.stdin.isatty():
         pin = click.prompt(f"PIN of {file.name}", hide_input=True)
     else:
@@ -205,6 +205,6 @@ def client_of(
         repository_url=repository_url,
         registry_url=registry_url,
         ca_file=ca,
-        tls=ssl.create_default_context(cafile=ca) if card is None else None,
+        tls=tls.calling(ca) if card is None else None,
         sign=sign,
     )

@@ -18,12 +18,14 @@ FILE_NAME = "carnet.toml"
 SERVED_NAME = "served.toml"
 """What ``carnet serve`` was told about the domain; the other commands of this installation follow it."""
 HTTP_PORT = "TCP port without TLS, loopback only and only with credentials off; 0: none"
+DATABASE = "SQLAlchemy URL; empty: SQLite under the data folder"
+"""May hold a password: it is in no text about the settings."""
 Choice = Annotated[bool | None, BeforeValidator(lambda given: None if given == "" else given)]
 """True, false, or empty for what the domain says."""
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Domain(Section):
@@ -42,7 +44,7 @@ class Registry(Section):
     port: int = Field(8442, description="TCP port of the services", ge=0, le=65535)
     admin_port: int = Field(9442, description="TCP port of /livez /readyz /metrics, loopback only; 0: none")
     threads: int = Field(16, description="requests served at once", ge=1, le=512)
-    database: str = Field("", description="SQLAlchemy URL; empty: SQLite under the data folder")
+    database: str = Field("", description=DATABASE, repr=False)
     max_results: int = Field(5000, description="objects in one LeafClass answer", ge=1)
     direct_registration: Choice = Field(
         None, description="accept ITI-42 from others than our repositories, true or false; empty: what the domain says"
@@ -78,7 +80,7 @@ class Repository(Section):
     admin_port: int = Field(9441, description="TCP port of /livez /readyz /metrics, loopback only; 0: none")
     threads: int = Field(16, description="requests served at once", ge=1, le=512)
     unique_id: str = Field("1.2.250.1.999.1.1", description="repositoryUniqueId, an OID of yours")
-    database: str = Field("", description="SQLAlchemy URL; empty: SQLite under the data folder")
+    database: str = Field("", description=DATABASE, repr=False)
     documents: str = Field("", description="folder of the documents; empty: under the data folder")
     registry_url: str = Field("", description="base address of the registry; empty: the one configured here")
     registry_timeout: float = Field(30.0, description="longest wait for the registry, seconds", gt=0)
@@ -198,6 +200,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         nested_model_default_partial_update=True,
     )
 

@@ -21,12 +21,15 @@ import record.td.app
 import registry.app
 import repository.app
 import storage
+from carnet import node
 from carnet.acceptance import credential_rule, takes_direct_registration, trust_of
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
+from carnet.keys import Following
 from carnet.log_keeper import LogKeeper, emergency_notice, notices_waiting
 from carnet.mllp import PatientFeed
+from carnet.node import Calendar
 from carnet.providers import providers_of
 from carnet.records import described_records, describer, record_services, validate
 from carnet.refusals import fault_logger, refusal_logger
@@ -194,7 +197,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         describe=described_records(settings.registry_url, describer(Actor.REGISTRY, settings.registry_url)),
         title="Carnet document registry",
         is_ours=partial(_is_node, verifier),
-        deliveries=deliveries_of(settings, node_files(settings, REGISTRY_NODE), meter),
+        deliveries=deliveries_of(settings, node.pair_files(settings, REGISTRY_NODE), meter),
         peer_of=peer_of,
         observe=meter.observe,
         blocks=emergency_notice,
@@ -204,9 +207,12 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         settings, REGISTRY_NODE, actor.database, watches=True, tell=meter.emergency_alert, failed=meter.log_failure
     )
 
+    meter.watch_keys(settings, REGISTRY_NODE)
+
     def background() -> None:
         threading.Thread(target=keeper.run, name="log", daemon=True).start()
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
+        threading.Thread(target=Calendar(settings, REGISTRY_NODE).run, name="calendar", daemon=True).start()
         retain_for_ever(settings, actor.database)
 
     meter.watch_notices(lambda: notices_waiting(actor.database))
@@ -235,31 +241,27 @@ def _is_node(verifier: Verifier, peer: Peer) -> bool:
 def link_of(settings: Settings, local: SoapService | None = None) -> SoapRegistryLink:
     """Over HTTPS with the repository's own certificate, or straight into a registry of this process."""
     if local is not None:
-        certificate = ssl.PEM_cert_to_DER_cert(_first_certificate(settings.pki / "servers" / f"{REPOSITORY_NODE}.pem"))
+        own = node.pair_files(settings, REPOSITORY_NODE).certificate
+        certificate = ssl.PEM_cert_to_DER_cert(_first_certificate(own))
         peer = Peer(address="local", certificate=certificate)
         return SoapRegistryLink(
             LocalTransport(local, peer, "https://localhost/services/registry"),
             LocalTransport(local, peer, "https://localhost/internal/registry"),
         )
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.pki / "trust" / "ca.pem")
-    context.load_cert_chain(*node_files(settings, REPOSITORY_NODE))
+    tls = node.client_tls(
+        "link to the registry", node.pair_files(settings, REPOSITORY_NODE), settings.pki / "trust" / "ca.pem"
+    )
     base, timeout = settings.registry_url, settings.repository.registry_timeout
     limits = limits_of(settings)
     return SoapRegistryLink(
-        SoapClient(f"{base}/services/registry", context, timeout=timeout, limits=limits),
-        SoapClient(f"{base}/internal/registry", context, timeout=timeout, limits=limits),
+        SoapClient(f"{base}/services/registry", tls, timeout=timeout, limits=limits),
+        SoapClient(f"{base}/internal/registry", tls, timeout=timeout, limits=limits),
     )
 
 
 def _first_certificate(file: Path) -> str:
     end = "-----END CERTIFICATE-----"
     return file.read_text("ascii").split(end, 1)[0] + end
-
-
-def node_files(settings: Settings, name: str) -> tuple[Path, Path]:
-    """Certificate and key of one of our servers."""
-    folder = settings.pki / "servers"
-    return folder / f"{name}.pem", folder / f"{name}.key"
 
 
 def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -> RepositoryActor:
@@ -303,18 +305,19 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         on_refused=refusal_logger(actor.database),
         describe=describer(Actor.REPOSITORY, settings.repository_url),
         title="Carnet document repository",
-        deliveries=deliveries_of(settings, node_files(settings, REPOSITORY_NODE), meter),
+        deliveries=deliveries_of(settings, node.pair_files(settings, REPOSITORY_NODE), meter),
         peer_of=peer_of,
         observe=meter.observe,
         blocks=emergency_notice,
     )
     sender = audit_sender(settings, REPOSITORY_NODE, actor.database, meter, under_way=actor.under_way)
-
     keeper = LogKeeper(settings, REPOSITORY_NODE, actor.database, failed=meter.log_failure)
+    meter.watch_keys(settings, REPOSITORY_NODE)
 
     def background() -> None:
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         threading.Thread(target=keeper.run, name="log", daemon=True).start()
+        threading.Thread(target=Calendar(settings, REPOSITORY_NODE).run, name="calendar", daemon=True).start()
         _sweep_for_ever(settings, actor)
 
     return Service(
@@ -372,25 +375,23 @@ def audit_sender(
     )
     channel = None
     if chosen.syslog_host:
-        channel = SyslogChannel(chosen.syslog_host, chosen.syslog_port, syslog_context(settings, name))
+        channel = SyslogChannel(chosen.syslog_host, chosen.syslog_port, syslog_tls(settings, name))
     return AuditSender(database, outgoing, channel)
 
 
-def syslog_context(settings: Settings, name: str) -> ssl.SSLContext:
+def syslog_tls(settings: Settings, name: str) -> Following:
     """Mutual TLS with the receiver; ``anchors`` may hold its authority or its very certificate.
 
     Clause: ITI TF-2 3.19.6, 3.20.4.1.2
     """
     chosen = settings.audit
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM")
-    context.check_hostname = chosen.verify_host
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(chosen.anchors or settings.pki / "trust" / "ca.pem")
-    certificate, key = node_files(settings, name)
-    context.load_cert_chain(chosen.certificate or certificate, chosen.key or key)
-    return context
+
+    def finish(context: ssl.SSLContext) -> None:
+        context.check_hostname = chosen.verify_host
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+
+    anchors = chosen.anchors or settings.pki / "trust" / "ca.pem"
+    return node.client_tls("audit messages", node.audit_files(settings, name), anchors, finish)
 
 
 def _note(database: AuditDatabase, name: str, *, started: bool) -> None:

@@ -14,8 +14,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from carnet.bench.load import PIN_VARIABLE
-
 LIBRARIES = ("lxml", "signxml", "cryptography", "SQLAlchemy", "gunicorn")
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -27,10 +25,9 @@ class ChildFailed(Exception):
 class Child:
     """A Python module of ours in a process of its own; ends when its standard input is closed."""
 
-    def __init__(self, module: str, pin: str = ""):
+    def __init__(self, module: str):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, PIN_VARIABLE: pin},
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         self.pid = self._process.pid
         self._name = module
@@ -65,8 +62,8 @@ class Child:
 
 
 @contextmanager
-def child(module: str, pin: str = "") -> Iterator[Child]:
-    started = Child(module, pin)
+def child(module: str) -> Iterator[Child]:
+    started = Child(module)
     try:
         yield started
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from carnet.console import (
     reason_given,
     settings_of,
 )
+from carnet.secrecy import environment_pin
 from carnet.settings import FILE_NAME
 from conformance.tester_assertions import SPOILS
 from conformance.tester_assertions import issue as issue_assertion
@@ -71,8 +71,8 @@ def issue() -> None:
 def _new_pin(pin_file: Path | None) -> str:
     if pin_file is not None:
         pin = first_line(pin_file)
-    elif "CARNET_PIN" in os.environ:
-        pin = os.environ["CARNET_PIN"]
+    elif (given := environment_pin()) is not None:
+        pin = given
     elif sys.stdin.isatty():
         pin = str(click.prompt("PIN of the new card", hide_input=True, confirmation_prompt=True))
     else:

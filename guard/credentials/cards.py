@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import ssl
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -26,12 +24,14 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     pkcs12,
 )
 
 from guard.credentials import identity
 from guard.credentials.identity import Identity, Kind
+from xds.wire import tls
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
@@ -136,9 +136,7 @@ class Card:
 
         The server's name is checked. Build it once and reuse it: a new one costs a few milliseconds.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_verify_locations(cafile=str(ca_file))
+        context = tls.calling(ca_file)
         load_key_pair(context, self.authentication)
         return context
 
@@ -151,15 +149,16 @@ def signature_path(path: Path) -> Path:
 def load_key_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
     """Hand a key pair to a TLS context.
 
-    The ssl module reads keys from files only. The file lives in a private folder for that one call, and the key
-    in it is encrypted under a random password that exists in memory alone.
+    The ssl module reads keys from files only. This one is in memory alone, without a name and for the one call: no disk
+    ever holds it, and who is killed meanwhile leaves nothing behind.
     """
-    password = secrets.token_urlsafe(32).encode()
-    key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
-    with tempfile.TemporaryDirectory(prefix="carnet-") as folder:
-        file = Path(folder) / "pair.pem"
-        write_private(file, key + pem(pair.certificate, *pair.chain))
-        context.load_cert_chain(str(file), password=password)
+    key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    descriptor = os.memfd_create("carnet", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(key + pem(pair.certificate, *pair.chain))
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
 
 
 def pem(*certificates: x509.Certificate) -> bytes:

@@ -60,7 +60,7 @@ def test_a_refused_answer_fails_the_run(tmp_path: Path) -> None:
     """An answer that is no success is an error, never a fast request."""
     one = stage.prepare(tmp_path / "one", 1000, lambda _: None)
     bench = Bench(Plan(entries=(1000,), rounds=1, queries=1, warm=1, clients=1), [one], tmp_path, lambda _: None)
-    with stage.running(one, ("registry",)), processes.child("carnet.bench.load", stage.PIN) as load:
+    with stage.running(one, ("registry",)), processes.child("carnet.bench.load") as load:
         load.ask({"prepare": bench.order(one, "query", stage.DEPOSITED, 1, documents=stage.DOCUMENTS)})
         with pytest.raises(processes.ChildFailed, match="1 documents in place of 100"):
             load.ask({"run": {
