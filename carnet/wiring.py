@@ -55,6 +55,7 @@ from xds.limits import Limits
 from xds.wire.client import LocalTransport, SoapClient
 from xds.wire.exchange import Exchange, Peer
 from xds.wire.faults import FAILED_AUTHENTICATION, SoapFault, security_fault
+from xds.wire.pace import paced
 from xds.wire.service import SoapService
 
 log = logging.getLogger("carnet.wiring")
@@ -199,7 +200,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         is_ours=partial(_is_node, verifier),
         deliveries=deliveries_of(settings, node.pair_files(settings, REGISTRY_NODE), meter),
         peer_of=peer_of,
-        observe=meter.observe,
+        observe=paced(meter.observe),
         blocks=emergency_notice,
     )
     sender = audit_sender(settings, REGISTRY_NODE, actor.database, meter)
@@ -307,7 +308,7 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         title="Carnet document repository",
         deliveries=deliveries_of(settings, node.pair_files(settings, REPOSITORY_NODE), meter),
         peer_of=peer_of,
-        observe=meter.observe,
+        observe=paced(meter.observe),
         blocks=emergency_notice,
     )
     sender = audit_sender(settings, REPOSITORY_NODE, actor.database, meter, under_way=actor.under_way)

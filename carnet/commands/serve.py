@@ -59,7 +59,8 @@ def command(
     flags = {"domain": {k: v for k, v in chosen.items() if v}}
     settings = settings_of(data, as_served=False, **flags)
     try:
-        check(settings, SERVICES if what == "all" else (what,))
+        check(settings)
+        check_keys(settings, SERVICES if what == "all" else (what,))
     except (DomainError, TrustError, ValueError) as error:
         raise Misuse(str(error)) from error
     if supervised:
@@ -88,14 +89,17 @@ def command(
     sys.exit(supervisor.run())
 
 
-def check(settings: Settings, names: Sequence[str]) -> None:
-    """What would stop one of these services later is said now. Raises DomainError, TrustError, ValueError with the
-    remedy, among them KeyTrouble."""
+def check(settings: Settings) -> None:
+    """What would stop a service later is said now. Raises DomainError, TrustError, ValueError with the remedy."""
     domain = wiring.domain_of(settings)
     rule = acceptance.credential_rule(settings, domain)
     acceptance.trust_of(settings, domain)
     if (settings.registry.http_port or settings.repository.http_port) and rule.required is not Required.OFF:
         raise ValueError("registry.http_port and repository.http_port need `--credentials off`: HTTP carries none")
+
+
+def check_keys(settings: Settings, names: Sequence[str]) -> None:
+    """The keys of these services can be used, and by nobody else. Raises KeyTrouble with the remedy."""
     for name in names:
         if wrong := node.problem(settings, name):
             raise KeyTrouble(wrong)

@@ -26,6 +26,7 @@ import storage
 from carnet import log_keeper
 from carnet.cli import main
 from carnet.commands import notify
+from carnet.node import pair_files
 from conformance import frames
 from conformance.client import Client
 from guard.audit import chain
@@ -144,7 +145,7 @@ def test_a_checkpoint_is_believed_only_from_our_service(world: World, registry: 
     trusted = x509.load_pem_x509_certificates((world.settings.pki / "trust" / "ca.pem").read_bytes())
     assert verified(made, "registry", trusted)
     assert Checkpoint.from_line(made.as_line()) == made
-    other = log_keeper._signer(world.settings, "repository")[1]
+    other = pair_files(world.settings, "repository").read().certificate
     foreign = [c for c in trusted if "PERSONNES" in c.subject.rfc4514_string()]
     der = b64encode(other.public_bytes(Encoding.DER)).decode()
     for spoiled, name, authorities in (
