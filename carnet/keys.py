@@ -7,7 +7,7 @@ faster by the first. The first is also what the service shows where it connects 
 Whoever puts new files in their place needs no restart. Half of them is never served: certificate and key must fit,
 every block must be whole, and files younger than a moment are waited for. Until then the pair in memory serves on.
 
-Clause: ITI TF-2 3.19.6; RFC 9325
+Rule: K-02, K-03. Clause: ITI TF-2 3.19.6; RFC 9325
 """
 
 from __future__ import annotations

@@ -202,7 +202,7 @@ def _name(name: x509.Name) -> str:
 
 
 class Calendar:
-    """Says once a day, in the log, what ends within thirty days or has ended."""
+    """Says once a day, in the log, what ends within thirty days or has ended. Rule: K-04"""
 
     def __init__(self, settings: Settings, name: str, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self._settings, self._name, self._now = settings, name, now

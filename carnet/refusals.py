@@ -23,7 +23,8 @@ class AuditDatabase(Protocol):
 
 
 def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Peer, SoapFault, Exchange | None], None]:
-    """Write the access-log line of a refused credential; other faults are not accesses."""
+    """Write the access-log line of a refused credential, with the reason the caller is not told; other faults are not
+    accesses. Rule: K-06"""
 
     def on_fault(trace_id: str, peer: Peer, fault: SoapFault, exchange: Exchange | None) -> None:
         log.info("fault %s %s %s: %s", trace_id, fault.code[1], fault.subcode and fault.subcode[1], fault.detail)

@@ -1,4 +1,7 @@
-"""What a process of ours keeps to itself: no core file, no look into its memory, no PIN in its environment."""
+"""What a process of ours keeps to itself: no core file, no look into its memory, no PIN in its environment.
+
+Rule: K-08
+"""
 
 from __future__ import annotations
 

@@ -287,7 +287,7 @@ def _is_internal(name_id: str, structure_id: str) -> bool:
 
 
 def _check_peer(said: Attributes, signer: Accepted, peer: Accepted) -> None:
-    """The connection belongs to the person or the structure that signed."""
+    """The connection belongs to the person or the structure that signed. Rule: K-05"""
     if said.mode is Mode.DIRECT:
         same = peer.kind is Kind.PERSON and peer.identity.common_name == signer.identity.common_name
     else:

@@ -95,7 +95,7 @@ def hall(live: World, tmp_path_factory: pytest.TempPathFactory) -> Hall:
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_connection_must_be_of_the_one_who_signed(hall: Hall, mode: Mode) -> None:
-    """In direct mode the same person, in both indirect modes the same structure, whichever of its systems. Step: tls"""
+    """In direct mode the same person, in both indirect ones the same structure, any of its systems. Rule: K-05"""
     signer = "physician" if mode is Mode.DIRECT else "laboratory"
     message = hall.message(hall.signed(hall.cards[signer], mode))
     accepted = {who for who in [*hall.cards, "nobody"] if not is_refused(*ask(hall.connect(hall.tls_of(who)), message))}
@@ -132,7 +132,7 @@ def faults(hall: Hall) -> dict[str, Callable[[], bytes]]:
 
 
 def test_each_bad_card_gets_one_answer_and_the_log_all(hall: Hall) -> None:
-    """Expired, revoked, unknown and another's: the same bytes but for the trace id; the reason is in the log."""
+    """Expired, revoked, unknown and another's: the same bytes but for the trace id; the log has why. Rule: K-06"""
     answers, told = {}, {}
     for name, signed in faults(hall).items():
         status, body = ask(hall.connect(hall.kit.card.tls_context(hall.anchors)), hall.message(signed()))
@@ -166,7 +166,7 @@ def revoked_soon(attempt: Callable[[], bool], patience: float = 15.0) -> None:
 
 
 def test_an_open_connection_ends_with_the_card(hall: Hall) -> None:
-    """The certificate is judged again for each request, not for the handshake alone."""
+    """The certificate is judged again for each request, not for the handshake alone. Rule: K-05"""
     card = hall.pki.issue_person("899700000091", "PASSAGER", "Léa", specialties=("SM26",), key=KeyKind.EC)
     connection = hall.connect(card.tls_context(hall.anchors))
     message = hall.message(vihf.issue(vihf.for_card(card, structure_id=STRUCTURE), card.signature))
@@ -178,7 +178,7 @@ def test_an_open_connection_ends_with_the_card(hall: Hall) -> None:
 
 
 def test_a_resumed_session_ends_with_the_card(hall: Hall) -> None:
-    """TLS 1.2 by session number: no certificate crosses the wire, and its revocation bites all the same."""
+    """TLS 1.2 by session number: no certificate crosses the wire, and its revocation bites all the same. Rule: K-05"""
     card = hall.pki.issue_person("899700000075", "REPRISE", "Noé", specialties=("SM26",), key=KeyKind.EC)
     context = card.tls_context(hall.anchors)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
@@ -227,7 +227,7 @@ def s_client(port: int, *words: str, said: str = "", seconds: float = 20.0) -> s
 
 
 def test_the_openssl_command_sees_the_same(served_ports: dict[str, int]) -> None:
-    """Versions, suites, compression, tickets, early data, as an independent client finds them on the served ports."""
+    """Versions, suites, compression, tickets, early data, as a stranger's client finds them. Rule: K-01"""
     for port in served_ports.values():
         for words in (["-tls1"], ["-tls1_1"], ["-tls1_2", "-cipher", "DHE-RSA-AES256-GCM-SHA384"],
                       ["-tls1_2", "-cipher", "ECDHE-RSA-AES128-SHA256"],

@@ -54,7 +54,7 @@ def test_a_refusal_waits_for_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_every_refusal_of_a_kind_is_paced(here: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hidden and absent documents, revoked and unknown signers: each goes through the wait, a served one does not."""
+    """Hidden and absent documents, revoked and unknown signers: all go through the wait, a good one not. Rule: K-07"""
     waited: list[float] = []
     monkeypatch.setattr(registry.retrieve_decision, "even_out", waited.append)
     monkeypatch.setattr(xds.wire.pace, "even_out", waited.append)
@@ -96,7 +96,7 @@ def sampled(pair: Pair, *, samples: int = SAMPLES, seconds: float = SECONDS) -> 
 
 @pytest.mark.slow
 def test_times_do_not_tell_known_from_unknown(asked: list[Pair]) -> None:
-    """Over TLS, from outside: nobody guesses from the time of an answer whether there is such a thing."""
+    """Over TLS, from outside: nobody guesses from the time of an answer whether there is such a thing. Rule: K-07"""
     for pair in asked:
         known, unknown = sampled(pair)
         assert len(known) > 100, "too few to say anything"

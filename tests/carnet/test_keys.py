@@ -77,7 +77,7 @@ def patiently(check: Callable[[], bool], patience: float = 20.0) -> None:
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o660, 0o644, 0o601])
 def test_a_key_open_to_others_is_not_used(world: World, mode: int) -> None:
-    """Whatever group or others may do with it. The text says which file and how to close it."""
+    """Whatever group or others may do with it. The text says which file and how to close it. Rule: K-02"""
     files = pair_files(world.settings, "registry")
     files.key.chmod(mode)
     with pytest.raises(KeyTrouble, match=f"chmod 600 {files.key}"):
@@ -175,7 +175,7 @@ def test_a_key_under_a_password_is_told(world: World) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_half_a_pair_is_never_served(world: World, way: str, caplog: pytest.LogCaptureFixture) -> None:
-    """The former one is, and the reason is logged once, not for each connection."""
+    """The former one is, and the reason is logged once, not for each connection. Rule: K-03"""
     followed = listening_tls(world.settings, "registry", lambda context: context)
     followed._look = 0.0
     before = followed()
@@ -244,7 +244,7 @@ def test_a_stamp_tells_what_a_reader_would_see(tmp_path: Path) -> None:
 
 
 def test_new_anchors_count_without_a_restart(world: World, tmp_path: Path) -> None:
-    """An authority that was added lets its holders in; one that was taken away keeps them out."""
+    """An authority that was added lets its holders in; one that was taken away keeps them out. Rule: K-03"""
     trust = world.settings.pki / "trust"
     store = TrustStore.load(trust, reload_seconds=0.0)
     followed = server_tls(world.settings, "registry", store, lambda context: context)
@@ -357,7 +357,7 @@ def certificate_at(world: World, port: int) -> bytes:
 
 def test_running_services_take_new_keys_and_keep_their_connections(served: World) -> None:
     """New connections are served with them within seconds; who is connected goes on; deposits still reach the registry,
-    over a link that connects anew with the repository's new certificate."""
+    over a link that connects anew with the repository's new certificate. Rule: K-03"""
     client = served.client("physician")
     patient = served.patient()
     assert served.find(patient).outcome.is_success
@@ -378,7 +378,7 @@ def test_running_services_take_new_keys_and_keep_their_connections(served: World
 
 
 def test_everything_that_ends_is_measured(world: World) -> None:
-    """Server pairs with their chain, authorities, and the lists' next update; new files count at once."""
+    """Server pairs with their chain, authorities, and the lists' next update; new files count at once. Rule: K-04"""
     meter = Meter()
     meter.watch_keys(world.settings, "registry")
 
@@ -400,7 +400,7 @@ def test_everything_that_ends_is_measured(world: World) -> None:
 
 
 def test_an_end_is_told_thirty_days_ahead_and_once_a_day(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    """Not before, not at each look, again the next day, and as an error once it is over; a renewal ends it."""
+    """Not before, not at each look, again the next day, an error once it is over; a renewal ends it. Rule: K-04"""
     Pki.open(world.settings.pki).write_crls(days=60)
     ends = min(one.ends for one in endings(world.settings, "registry") if one.kind == "revocation list")
     now = [ends - timedelta(days=31)]

@@ -63,7 +63,7 @@ main(["probe"])
 
 
 def test_a_pin_leaves_the_environment_and_stays_known(tmp_path: Path) -> None:
-    """Of the process as /proc shows it, and of every child; the command still finds it, and nothing else is touched."""
+    """Of the process as /proc shows it, and of every child; the command still finds it; the rest stays. Rule: K-08"""
     told = probe(
         "print(open('/proc/self/environ').read())\n"
         "print(subprocess.run(['env'], capture_output=True, text=True).stdout)\n"
@@ -329,7 +329,7 @@ def holds(content: bytes, forms: list[bytes]) -> bool:
 
 
 def test_nothing_leaks_in_a_day(day: Day) -> None:
-    """Every output, log, argument, environment and file is searched for the PIN and each key in each of its forms."""
+    """Outputs, logs, arguments, environments and files are searched for PIN and keys, in each form. Rule: K-08"""
     places = {f"output {n}": text.encode() for n, text in enumerate(day.said)}
     places |= {f"arguments {n}": line for n, line in enumerate(day.command_lines)} | day.environments
     files = [file for file in day.folder.rglob("*") if file.is_file()]

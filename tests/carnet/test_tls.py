@@ -100,7 +100,7 @@ def possible(world: World) -> set[str]:
 
 @pytest.mark.parametrize("name", LISTENING)
 def test_a_listener_takes_the_four_suites_and_no_other(world: World, possible: set[str], name: str) -> None:
-    """Of TLS 1.2; a peer that offers one suite after the other is taken with four of them."""
+    """Of TLS 1.2; a peer that offers one suite after the other is taken with four of them. Rule: K-01"""
     mine = ours(world, name)
     taken = {s for s in possible if agreed(only(lambda: lax_client(world), ssl.TLSVersion.TLSv1_2, s), mine)}
     assert taken == FOUR
@@ -108,7 +108,7 @@ def test_a_listener_takes_the_four_suites_and_no_other(world: World, possible: s
 
 @pytest.mark.parametrize("name", CALLING)
 def test_a_client_offers_the_four_suites_and_no_other(world: World, possible: set[str], name: str) -> None:
-    """To a server that insists on one suite after the other."""
+    """To a server that insists on one suite after the other. Rule: K-01"""
     mine = ours(world, name)
     taken = {s for s in possible if agreed(mine, only(lambda: lax_server(world), ssl.TLSVersion.TLSv1_2, s))}
     assert taken == FOUR
@@ -116,7 +116,7 @@ def test_a_client_offers_the_four_suites_and_no_other(world: World, possible: se
 
 @pytest.mark.parametrize("version", list(versions()))
 def test_nothing_older_than_1_2(world: World, version: ssl.TLSVersion) -> None:
-    """1.2 and 1.3 are spoken on every context, 1.0 and 1.1 on none; the lax ones speak all."""
+    """1.2 and 1.3 are spoken on every context, 1.0 and 1.1 on none; the lax ones speak all. Rule: K-01"""
     assert agreed(only(lambda: lax_client(world), version), only(lambda: lax_server(world), version))
     is_spoken = version >= ssl.TLSVersion.TLSv1_2
     for name in LISTENING:

@@ -3,6 +3,8 @@
 What a caller may not learn (is there such a document, is this certificate known and revoked or not known) must not show
 in how long a refusal takes: to find and judge something takes longer than to find nothing. The work of a refusal is a
 fraction of one step, and so is what it differs by. The price is a thread held that long, for refusals alone.
+
+Rule: K-07
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ need an RSA certificate on the side that listens; 1.3 takes any.
 Without tickets a caller of 1.3 shows his certificate in every handshake. A session of 1.2 may be resumed from our own
 memory, which keeps the certificate: it is known, and judged again for every request, as on any other connection.
 
-Clause: DMP PDT-INF-579 (R579); ITI TF-2 3.19.6; RFC 9325
+Rule: K-01. Clause: DMP PDT-INF-579; ITI TF-2 3.19.6; RFC 9325
 """
 
 from __future__ import annotations
