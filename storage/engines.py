@@ -34,8 +34,8 @@ from sqlalchemy import (
 from sqlalchemy import Engine as SqlAlchemyEngine
 from sqlalchemy.dialects import postgresql, sqlite
 
+from storage.sqlite_writer import SqliteWriter
 from storage.transaction import Build, Statement, Transaction
-from storage.turnstile import Turnstile
 
 BUSY_SECONDS = 15
 """Longest wait for another process (SQLite) or for another transaction's lock (PostgreSQL)."""
@@ -128,8 +128,7 @@ class SqliteEngine(Engine):
         self._after_fork()
 
     def _after_fork(self) -> None:
-        self._turn = Turnstile()
-        self._writer: Any = None
+        self._writer = SqliteWriter(self._opened)
 
     @staticmethod
     def _configure(connection: Any, _: object) -> None:
@@ -158,20 +157,13 @@ class SqliteEngine(Engine):
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
         self._follow_fork()
-        with self._turn:
-            if self._writer is None:
-                self._writer = self._opened()
-                self._writer.driver_connection.execute("PRAGMA query_only=OFF")  # it may have been a reader's
-            connection = self._writer.driver_connection
-            try:
-                connection.execute("BEGIN IMMEDIATE")
+        try:
+            with self._writer.unit() as connection:
                 transaction = Transaction(connection, self, is_writing=True)
                 yield transaction
                 transaction.settle()
-                connection.commit()
-            except BaseException as error:
-                self._undo(connection)
-                raise self.translated(error) if isinstance(error, Exception) else error from None
+        except Exception as error:
+            raise self.translated(error) from None
 
     @contextmanager
     def bulk_writing(self) -> Iterator[Transaction]:
@@ -196,7 +188,7 @@ class SqliteEngine(Engine):
         Raises TimeoutError when a reader holds on to the log: to be repeated.
         """
         self._follow_fork()
-        with self._turn:
+        with self._writer.nobody():
             pooled = self._opened()
             connection = pooled.driver_connection
             try:
@@ -210,14 +202,6 @@ class SqliteEngine(Engine):
         if is_held:
             raise TimeoutError("a reader holds on to the log of the database")
 
-    def _undo(self, connection: Any) -> None:
-        """Roll back; a connection that cannot even do that is thrown away, its transaction with it."""
-        try:
-            connection.rollback()
-        except Exception:
-            self._writer.invalidate()
-            self._writer = None
-
     def _opened(self) -> Any:
         try:
             return self.sqlalchemy.raw_connection()
@@ -225,10 +209,7 @@ class SqliteEngine(Engine):
             raise self.translated(getattr(error, "orig", None) or error) from None
 
     def close(self) -> None:
-        with self._turn:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+        self._writer.close()
         super().close()
 
     begin_schema_change = ("BEGIN IMMEDIATE",)
