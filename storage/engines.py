@@ -10,6 +10,7 @@ import errno
 import json
 import os
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -107,7 +108,7 @@ class Engine(ABC):
         """A connection must not be shared with the parent process, nor closed here: it is left alone, new ones open."""
         if self._process != os.getpid():
             self._process = os.getpid()
-            self._of_parent.append((self.sqlalchemy.pool, getattr(self, "_writer", None)))
+            self._of_parent.append((self.sqlalchemy.pool, vars(self).get("_writer"), vars(self).get("_readers")))
             self.sqlalchemy.dispose(close=False)
             self._after_fork()
 
@@ -129,6 +130,8 @@ class SqliteEngine(Engine):
 
     def _after_fork(self) -> None:
         self._writer = SqliteWriter(self._opened)
+        self._readers: deque[Any] = deque()
+        """Idle ones: their own queue, because the pool's costs more than a look-up."""
 
     @staticmethod
     def _configure(connection: Any, _: object) -> None:
@@ -142,17 +145,22 @@ class SqliteEngine(Engine):
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         self._follow_fork()
-        pooled = self._opened()
+        try:
+            pooled = self._readers.pop()
+        except IndexError:
+            pooled = self._opened()
+            pooled.driver_connection.execute("PRAGMA query_only=ON")
         connection = pooled.driver_connection
         try:
-            connection.execute("PRAGMA query_only=ON")
             connection.execute("BEGIN")
             yield Transaction(connection, self)
         finally:
             try:
                 connection.rollback()
-            finally:
-                pooled.close()
+            except Exception:
+                pooled.invalidate()
+                raise
+            self._readers.append(pooled)
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
@@ -192,7 +200,7 @@ class SqliteEngine(Engine):
             pooled = self._opened()
             connection = pooled.driver_connection
             try:
-                for statement in ("PRAGMA query_only=OFF", "PRAGMA temp_store=FILE", "VACUUM"):
+                for statement in ("PRAGMA temp_store=FILE", "VACUUM"):
                     connection.execute(statement).close()
                 is_held = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             except Exception as error:
@@ -210,6 +218,8 @@ class SqliteEngine(Engine):
 
     def close(self) -> None:
         self._writer.close()
+        while self._readers:
+            self._readers.pop().invalidate()
         super().close()
 
     begin_schema_change = ("BEGIN IMMEDIATE",)

@@ -8,7 +8,7 @@ its own, and commits for all when its turn comes again. Nobody is told of succes
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
@@ -62,7 +62,6 @@ class SqliteWriter:
         """A unit that begins a transaction, and ends it for all that have joined."""
         if self._pooled is None:
             self._pooled = self._opened()
-            self._pooled.driver_connection.execute("PRAGMA query_only=OFF")  # it may have been a reader's
         connection = self._pooled.driver_connection
         try:
             connection.execute("BEGIN IMMEDIATE")
@@ -123,6 +122,5 @@ class SqliteWriter:
         """Close the connection. The writer may be used again."""
         with self.nobody():
             if self._pooled is not None:
-                with suppress(Exception):
-                    self._pooled.close()
+                self._pooled.invalidate()
                 self._pooled = None

@@ -1,4 +1,4 @@
-"""Commits shared by the writers of one process: each unit stands or falls alone, and none is told before the disk has it."""
+"""Commits shared by the writers of a process: each unit stands or falls alone; none is told before the disk has it."""
 
 from __future__ import annotations
 
@@ -36,10 +36,8 @@ class Pooled:
             path, isolation_level=None, check_same_thread=False, factory=Connection
         )
 
-    def close(self) -> None:
+    def invalidate(self) -> None:
         self.driver_connection.close()
-
-    invalidate = close
 
 
 class Crowd:
