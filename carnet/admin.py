@@ -26,6 +26,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from carnet import node
+from carnet.keys import Stamp
 from carnet.settings import Settings
 from xds.domain_source import DomainSource
 
@@ -107,7 +108,16 @@ class Meter:
         """Tell when each certificate and revocation list of a service ends, and whether its key files can be used."""
         self.collected.register(_Endings(settings, name))
         gauge = Gauge("carnet_keys_usable", "The key files on disk can be used", registry=self.collected)
-        gauge.set_function(lambda: float(not node.problem(settings, name)))
+        found: dict[Stamp, str] = {}
+
+        def usable() -> float:
+            stamp = node.stamp_of_pairs(settings, name)
+            if stamp not in found:  # to read an RSA key costs 40 ms
+                found.clear()
+                found[stamp] = node.problem(settings, name)
+            return float(not found[stamp])
+
+        gauge.set_function(usable)
 
     def replied(self, transaction: str, outcome: str) -> None:
         """One answer that was to be sent to another address."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from carnet.keys import Following, KeyTrouble, PairFiles, readable_by_others, server_context, stamp_of
+from carnet.keys import Following, KeyTrouble, PairFiles, Stamp, readable_by_others, server_context, stamp_of
 from carnet.settings import Settings
 from guard.credentials.cards import load_key_pair
 from guard.credentials.certificates import TrustStore
@@ -42,6 +42,12 @@ def all_pair_files(settings: Settings, name: str) -> list[PairFiles]:
     return [first, second] if second.certificate.exists() or second.key.exists() else [first]
 
 
+def stamp_of_pairs(settings: Settings, name: str, beside: Hashable = None) -> Stamp:
+    """The state of all files of a server's pairs, those included that may come."""
+    every = [pair_files(settings, name), pair_files(settings, f"{name}.rsa"), audit_files(settings, name)]
+    return stamp_of([file for files in every for file in (files.certificate, files.key)], beside)
+
+
 def audit_files(settings: Settings, name: str) -> PairFiles:
     """What is shown to the receiver of audit messages."""
     own, chosen = pair_files(settings, name), settings.audit
@@ -55,11 +61,6 @@ def server_tls(
 
     ``finish`` gets each context before it serves.
     """
-    watched = [
-        file for stem in (name, f"{name}.rsa") for files in [pair_files(settings, stem)]
-        for file in (files.certificate, files.key)
-    ]
-
     def anchors() -> str:
         trust.refresh()
         return trust.pem()
@@ -67,7 +68,7 @@ def server_tls(
     def make() -> ssl.SSLContext:
         return finish(server_context([files.read() for files in all_pair_files(settings, name)], anchors()))
 
-    return Following(f"{name}, listening", make, lambda: stamp_of(watched, anchors()))
+    return Following(f"{name}, listening", make, lambda: stamp_of_pairs(settings, name, anchors()))
 
 
 def client_tls(

@@ -157,7 +157,7 @@ def test_a_revoked_connection_gets_the_fault_of_a_refused_assertion(hall: Hall, 
 # -- every request ----------------------------------------------------------------------------------------------------
 
 
-def revoked_soon(attempt: Callable[[], bool], patience: float = 15.0) -> None:
+def revoked_soon(attempt: Callable[[], bool], patience: float = 60.0) -> None:
     """The lists are looked at every two seconds."""
     deadline = time.monotonic() + patience
     while not attempt():

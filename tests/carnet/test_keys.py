@@ -22,10 +22,13 @@ from prometheus_client import generate_latest
 from carnet import log_keeper, node, wiring
 from carnet.admin import Meter
 from carnet.cli import main
-from carnet.commands.serve import listening_tls
+from carnet.commands.serve import listen_mllp, listening_tls
 from carnet.keys import Following, KeyTrouble, PairFiles, Stamp, stamp_of
+from carnet.mllp import PatientFeed
 from carnet.node import Calendar, all_pair_files, client_tls, endings, pair_files, server_tls
+from carnet.supervisor import free_ports
 from conformance import frames
+from guard.credentials.caller import Caller, Mode
 from guard.credentials.cards import PrivateKey
 from guard.credentials.certificates import TrustStore
 from guard.credentials.pki import KeyKind, Pki
@@ -33,6 +36,7 @@ from tests.certificates import make, self_signed
 from tests.handshakes import shake
 from tests.world import World
 from xds.wire import tls
+from xds.wire.exchange import Peer
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +68,7 @@ def plain(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
-def patiently(check: Callable[[], bool], patience: float = 20.0) -> None:
+def patiently(check: Callable[[], bool], patience: float = 60.0) -> None:
     """Until it holds; files are looked at once a second."""
     deadline = time.monotonic() + patience
     while not check():
@@ -346,8 +350,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world.stop()
 
 
-def certificate_at(world: World, port: int) -> bytes:
-    context = tls.calling(world.settings.pki / "trust" / "ca.pem")
+def certificate_at(port: int, context: ssl.SSLContext) -> bytes:
     with socket.create_connection(("127.0.0.1", port), 10) as plain, \
             context.wrap_socket(plain, server_hostname="localhost") as secure:  # fmt: skip
         found = secure.getpeercert(True)
@@ -359,19 +362,42 @@ def test_running_services_take_new_keys_and_keep_their_connections(served: World
     """New connections are served with them within seconds; who is connected goes on; deposits still reach the registry,
     over a link that connects anew with the repository's new certificate. Rule: K-03"""
     client = served.client("physician")
+    bare = tls.calling(served.settings.pki / "trust" / "ca.pem")
     patient = served.patient()
     assert served.find(patient).outcome.is_success
     kept = client._registry._idle[-1][0].sock  # type: ignore[attr-defined]
     for name, port in (("registry", served.settings.registry.port), ("repository", served.settings.repository.port)):
-        before = certificate_at(served, port)
+        before = certificate_at(port, bare)
         run(served, "pki", "rotate", name)
         new = pair_files(served.settings, name).read().der
         assert new != before
-        patiently(lambda port=port, new=new: certificate_at(served, port) == new)  # type: ignore[misc]
+        patiently(lambda port=port, new=new: certificate_at(port, bare) == new)  # type: ignore[misc]
     assert served.find(patient).outcome.is_success
     assert client._registry._idle[-1][0].sock is kept, "the old connection goes on"  # type: ignore[attr-defined]
     deposit = frames.valid_submission("dmp", patient_id=patient)
     assert served.deposit(deposit).is_success
+
+def test_the_listener_of_identities_follows_its_keys(world: World) -> None:
+    """MLLP serves a new connection with the new certificate, and knows the caller's. Rule: K-03"""
+    (port,) = free_ports(1)
+    registry_section = world.settings.registry.model_copy(update={"mllp_port": port})
+    admitted: list[bytes | None] = []
+
+    def admit(peer: Peer) -> Caller:
+        admitted.append(peer.certificate)
+        return Caller(identifier="essai", mode=Mode.NODE)
+
+    feed = PatientFeed(receive=lambda *_: b"", admit=admit, refused=lambda *_: None)
+    stop = listen_mllp(world.settings.model_copy(update={"registry": registry_section}), feed)
+    try:
+        client = world.cards["laboratory"].tls_context(world.settings.pki / "trust" / "ca.pem")
+        before = certificate_at(port, client)
+        new = renew(world).public_bytes(Encoding.DER)
+        assert before != new
+        patiently(lambda: certificate_at(port, client) == new)
+        patiently(lambda: world.cards["laboratory"].authentication.der in admitted)
+    finally:
+        stop()
 
 
 # -- what ends soon ---------------------------------------------------------------------------------------------------
