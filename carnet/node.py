@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from carnet.keys import Following, KeyTrouble, PairFiles, Stamp, readable_by_others, server_context, stamp_of
 from carnet.settings import Settings
@@ -143,13 +144,12 @@ class Ending:
 
 
 def endings(settings: Settings, name: str) -> list[Ending]:
-    """Everything a service uses that ends some day, soonest first. What cannot be read is left out: see ``problem``."""
-    found: dict[tuple[str, str, datetime], Ending] = {}
+    """Everything a service uses that ends some day, each once, soonest first. What cannot be read is left out."""
+    found: dict[tuple[str, bytes], Ending] = {}
     for kind, file in _files(settings, name):
         try:
-            data = file.read_bytes()
-            for one in _ends(kind, file, data):
-                found.setdefault((one.kind, one.name, one.ends), one)
+            for fingerprint, one in _ends(kind, file, file.read_bytes()):
+                found.setdefault((one.kind, fingerprint), one)
         except (OSError, ValueError):
             continue
     return sorted(found.values(), key=lambda one: one.ends)
@@ -185,16 +185,16 @@ def _files(settings: Settings, name: str) -> Iterator[tuple[str, Path]]:
             yield "authority", Path(text)
 
 
-def _ends(kind: str, file: Path, data: bytes) -> Iterator[Ending]:
+def _ends(kind: str, file: Path, data: bytes) -> Iterator[tuple[bytes, Ending]]:
     is_pem = b"-----BEGIN" in data
     if kind == "revocation list":
         crl = x509.load_pem_x509_crl(data) if is_pem else x509.load_der_x509_crl(data)
         if crl.next_update_utc is not None:
-            yield Ending(kind, file.name, _name(crl.issuer), crl.next_update_utc)
+            yield crl.fingerprint(SHA256()), Ending(kind, file.name, _name(crl.issuer), crl.next_update_utc)
         return
     for number, one in enumerate(x509.load_pem_x509_certificates(data)):
-        is_chain = number and kind in ("server", "audit")
-        yield Ending("chain" if is_chain else kind, file.name, _name(one.subject), one.not_valid_after_utc)
+        as_what = "chain" if number and kind in ("server", "audit") else kind
+        yield one.fingerprint(SHA256()), Ending(as_what, file.name, _name(one.subject), one.not_valid_after_utc)
 
 
 def _name(name: x509.Name) -> str:
