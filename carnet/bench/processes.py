@@ -108,7 +108,10 @@ def _memory_of(pid: int) -> tuple[int, int]:
 
 
 def forget_highest(pid: int) -> None:
-    """Begin the highest resident memory of a family anew from what it is now (Linux)."""
+    """Begin the highest resident memory of a family anew from what it is now (Linux).
+
+    Services keep others out of their memory: for whoever is not root the highest stays that since their start.
+    """
     for one in family(pid):
         with suppress(OSError):
             Path(f"/proc/{one}/clear_refs").write_text("5", "ascii")
