@@ -281,7 +281,7 @@ class Memory:
     def __init__(self, pids: list[int]) -> None:
         self._before = {}
         for pid in pids:
-            with suppress(PermissionError):  # services keep others out: root alone may; else the peak is that since start
+            with suppress(PermissionError):  # only root may; else the peak is that since the start
                 Path(f"/proc/{pid}/clear_refs").write_text("5")  # the peak starts again at the present size
             self._before[pid] = _status(pid, "VmRSS")
 
