@@ -50,7 +50,7 @@ RIGHT = Form()
 
 def sign(root: etree._Element, key: PrivateKey, key_info: etree._Element | None, form: Form = RIGHT) -> None:
     """Put a signature after Issuer, in place. ``key_info`` None leaves KeyInfo out."""
-    exclusive = EXCLUSIVE in form.transforms
+    exclusive = any(transform.startswith(EXCLUSIVE) for transform in form.transforms)
     content = etree.tostring(root, method="c14n", exclusive=exclusive, with_comments=False)
     name = "sha1" if form.digest == SHA1 else "sha256"
     digest = base64.b64encode(hashlib.new(name, content).digest()).decode()
