@@ -11,7 +11,7 @@ override export DATA := $(value DATA)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo serve test test-slow blackbox bench interop-node lint docs wheel clean lock
+.PHONY: help install demo serve test test-slow blackbox mutations bench interop-node lint docs wheel clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,11 @@ test-slow: .venv/.ready ## large documents, soak and kill campaigns
 
 blackbox: .venv/.ready ## a stranger's conformance kit against the served processes
 	$(BIN)/python -m pytest -m blackbox tests/blackbox
+
+COUNT ?= 100000
+SEED ?= 1
+mutations: .venv/.ready ## COUNT mutations of signed envelopes (default 100000): refused, or the same as signed
+	$(BIN)/python -m tests.attack.mutation_campaign --count $(COUNT) --seed $(SEED) --processes $(WORKERS)
 
 bench: .venv/.ready ## measure this machine
 	@$(BIN)/carnet bench

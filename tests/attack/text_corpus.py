@@ -25,6 +25,7 @@ from tests.attack.wrapping_corpus import nested
 _ID = b"899900000011</saml2:NameID>"
 _VICTIM = "899900000022"
 _COMMENT = "<!-- -->"
+_LAST = b'<Last xmlns="1"/>'
 
 
 def _declared(declaration: str) -> Spoil:
@@ -170,8 +171,19 @@ def _documents() -> Iterator[tuple[str, str, Spoil, str]]:
         "<saml2:Subject>", '<saml2:Subject xmlns:a="urn:x" xmlns:b="urn:x" a:n="" b:n="">'), "not well-formed"
     yield "unbound_prefix", "a prefix that is bound to nothing", replaced(
         "<saml2:Subject>", '<saml2:Subject n:x="">'), "not well-formed"
+    yield "unbound_prefix_excused", "the same, and a relative namespace after it, which makes lxml forget the error", _excused(
+        "<saml2:Subject>", '<saml2:Subject n:x="">'), "d"
+    yield "attribute_twice_excused", "an attribute twice by two prefixes, forgotten in the same way", _excused(
+        "<saml2:Subject>", '<saml2:Subject xmlns:a="urn:x" xmlns:b="urn:x" a:n="" b:n="">'), "d"
+    yield "header_block_excused", "a header block of an unbound prefix, forgotten in the same way", lambda sent, kit: put(
+        sent, vihf.security_header(kit.good() + b'<n:Token/><Last xmlns="1"/>')), "c"
     yield "prefix_undeclared", "a prefix undeclared, which XML 1.0 cannot", replaced(
         "<saml2:Subject>", '<saml2:Subject xmlns:xs="">'), "not well-formed"
+
+
+def _excused(before: str, after: str) -> Spoil:
+    spoil = replaced(before, after)
+    return lambda sent, kit: spoil(sent, kit).replace(b"</saml2:AttributeStatement>", _LAST + b"</saml2:AttributeStatement>")
 
 
 # -- lists of inclusive prefixes ---------------------------------------------------------------------------------------
