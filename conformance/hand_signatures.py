@@ -89,7 +89,8 @@ def sign(root: etree._Element, key: PrivateKey, key_info: etree._Element | None,
     signed = etree.tostring(
         info, method="c14n", exclusive=form.canonicalization.startswith(EXCLUSIVE), with_comments=False
     )
-    made = hmac.digest(form.secret, signed, "sha256") if form.method == HMAC_SHA256 else _METHODS[form.method](key, signed)
+    is_hmac = form.method == HMAC_SHA256
+    made = hmac.digest(form.secret, signed, "sha256") if is_hmac else _METHODS[form.method](key, signed)
     value.text = base64.b64encode(made).decode()
 
 

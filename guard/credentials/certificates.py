@@ -401,9 +401,8 @@ def _check_authorities(folder: Path, roots: list[x509.Certificate], issuers: Ite
             raise TrustError(f"{certificate.subject.rfc4514_string()} is not an authority's certificate")
         for extension in certificate.extensions:
             if extension.critical and not isinstance(extension.value, _APPLIED):
-                raise TrustError(
-                    f"{certificate.subject.rfc4514_string()}: the critical extension {extension.oid._name} is not applied here"
-                )
+                who, what = certificate.subject.rfc4514_string(), extension.oid._name
+                raise TrustError(f"{who}: the critical extension {what} is not applied here")
     for certificate in found:
         above = [certificate] if certificate.subject == certificate.issuer else roots
         if not any(root.subject == certificate.issuer and _signed_by(certificate, root) for root in above):
