@@ -34,7 +34,6 @@ MARK = 500.0
 """Microseconds that a request with a remembered assertion may spend on it."""
 _CALLS = 20
 """Of each kind in a round."""
-_C14N = {"method": "c14n", "exclusive": True, "with_comments": False}
 _PATIENT = "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH"
 
 
@@ -106,9 +105,9 @@ def _floor(card: Card, message: etree._Element) -> Callable[[], None]:
     key = card.signature.certificate.public_key()
 
     def work() -> None:
-        if hashlib.sha256(etree.tostring(alone, **_C14N)).digest() != expected:
+        if hashlib.sha256(_canonical(alone)).digest() != expected:
             raise ValueError("the floor's digest is not the one that was signed")
-        info = etree.tostring(signature[0], **_C14N)
+        info = _canonical(signature[0])
         if isinstance(key, rsa.RSAPublicKey):
             key.verify(value, info, padding.PKCS1v15(), hashes.SHA256())
         elif isinstance(key, ec.EllipticCurvePublicKey):
@@ -117,6 +116,10 @@ def _floor(card: Card, message: etree._Element) -> Callable[[], None]:
             key.verify(utils.encode_dss_signature(r, s), info, ec.ECDSA(hashes.SHA256()))
 
     return work
+
+
+def _canonical(element: etree._Element) -> bytes:
+    return etree.tostring(element, method="c14n", exclusive=True, with_comments=False)
 
 
 def _best(work: Callable[[], object], rounds: int) -> float:

@@ -36,10 +36,6 @@ FAULTS: dict[str, frozenset[QName]] = {
 Spoil = Callable[[bytes, Kit], bytes]
 
 
-def own_card(kit: Kit) -> object:
-    return kit.card
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attack:
     """The attacker holds ``kit.card`` and wants to be the holder of ``kit.other``.

@@ -94,9 +94,7 @@ class Bench:
     def accept(self, message: bytes, peer: bytes) -> Caller:
         """As a service does. Raises SoapFault."""
         envelope = open_envelope(parse(message))
-        return self.verifier.authenticate(
-            envelope=envelope.root, security=envelope.security, peer_certificate=peer
-        )
+        return self.verifier.authenticate(envelope=envelope.root, security=envelope.security, peer_certificate=peer)
 
     def accept_leniently(self, message: bytes, peer: bytes) -> Caller | None:
         """Behind a parser that keeps comments, instructions and CDATA: the verifier leans on no other. None when it
@@ -162,7 +160,9 @@ def _messages(kit: Kit) -> Iterator[tuple[str, bytes, Card]]:
     data.set("Method", vihf.BEARER)
     yield "person, RSA", _envelope(kit.sign(rich)), kit.card
     plain = kit.sign(kit.build(None, kit.other), kit.other.signature)
-    stamp = f'<wsu:Timestamp xmlns:wsu="{WSU}" wsu:Id="t"><wsu:Created>2026-01-01T00:00:00Z</wsu:Created></wsu:Timestamp>'
+    stamp = (
+        f'<wsu:Timestamp xmlns:wsu="{WSU}" wsu:Id="t"><wsu:Created>2026-01-01T00:00:00Z</wsu:Created></wsu:Timestamp>'
+    )
     yield "person, P-256, with a time stamp", _envelope(stamp.encode() + plain), kit.other
     yield "structure, P-256", CASES["good_structure"].spoil(_envelope(), kit), kit.structure
     root, pair = kit.build(), kit.card.signature
@@ -173,7 +173,9 @@ def _messages(kit: Kit) -> Iterator[tuple[str, bytes, Card]]:
 
 
 def _envelope(*tokens: bytes) -> bytes:
-    headers = request_headers("urn:carnet:example", "urn:uuid:5f9b2d1c-7d0b-4a0e-9a53-2f4f7a1d6a11", "https://localhost/")
+    headers = request_headers(
+        "urn:carnet:example", "urn:uuid:5f9b2d1c-7d0b-4a0e-9a53-2f4f7a1d6a11", "https://localhost/"
+    )
     message = b"".join(write_envelope(headers, [_BODY]))
     return put(message, *(vihf.security_header(token) for token in tokens))
 
@@ -227,8 +229,11 @@ def main() -> int:
         for job in [pool.submit(_work, given.seed, given.count, share, given.processes, until) for share in shares]:
             tally.add(job.result())
     facts = {
-        "seed": given.seed, "mutations": tally.count, "seconds": round(time.monotonic() - began),
-        "ends": dict(tally.ends.most_common()), "findings": tally.findings,
+        "seed": given.seed,
+        "mutations": tally.count,
+        "seconds": round(time.monotonic() - began),
+        "ends": dict(tally.ends.most_common()),
+        "findings": tally.findings,
     }
     if given.json:
         print(json.dumps(facts, indent=2))

@@ -30,11 +30,20 @@ _EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
 _METHODS = [f"{_MORE}{name}" for name in ("rsa-sha256", "rsa-sha384", "rsa-sha512", "ecdsa-sha256")]
 _DIGESTS = ["http://www.w3.org/2001/04/xmlenc#sha256", f"{_MORE}sha384", "http://www.w3.org/2001/04/xmlenc#sha512"]
 _TRANSFORMS = [
-    [f"{DS}enveloped-signature", _EXCLUSIVE], [f"{DS}enveloped-signature", f"{_EXCLUSIVE}WithComments"],
+    [f"{DS}enveloped-signature", _EXCLUSIVE],
+    [f"{DS}enveloped-signature", f"{_EXCLUSIVE}WithComments"],
 ]
 _FAILURES = (
-    SignXMLException, xmlsec.Error, etree.LxmlError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError,
-    AssertionError, IndexError,
+    SignXMLException,
+    xmlsec.Error,
+    etree.LxmlError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    KeyError,
+    NotImplementedError,
+    AssertionError,
+    IndexError,
 )
 
 
@@ -77,9 +86,16 @@ def _is_right_form(root: etree._Element) -> bool:
         return False
     info = "/a:Assertion/d:Signature/d:SignedInfo"
     one = {
-        "//d:Signature": 1, "/a:Assertion/d:Signature": 1, "//d:SignedInfo": 1, "/a:Assertion/d:Signature/*": 3,
-        f"{info}/*": 3, f"{info}/d:Reference": 1, f"{info}/d:Reference/*": 3, f"{info}/d:Reference/d:DigestValue": 1,
-        "/a:Assertion/d:Signature/d:KeyInfo/d:X509Data": 1, "/a:Assertion/a:Subject/a:NameID": 1,
+        "//d:Signature": 1,
+        "/a:Assertion/d:Signature": 1,
+        "//d:SignedInfo": 1,
+        "/a:Assertion/d:Signature/*": 3,
+        f"{info}/*": 3,
+        f"{info}/d:Reference": 1,
+        f"{info}/d:Reference/*": 3,
+        f"{info}/d:Reference/d:DigestValue": 1,
+        "/a:Assertion/d:Signature/d:KeyInfo/d:X509Data": 1,
+        "/a:Assertion/a:Subject/a:NameID": 1,
     }
     if any(len(_all(root, path)) != number for path, number in one.items()):
         return False
@@ -123,8 +139,12 @@ def strict_signxml(envelope: etree._Element, trust: Path) -> Opinion:
         return None
     try:
         result = signxml.XMLVerifier().verify(
-            root, ca_pem_file=str(trust / "ca.pem"), id_attribute="ID", validate_schema=False,
-            ee_policy=_SIGNERS, ca_policy=ExtensionPolicy.webpki_defaults_ca(),
+            root,
+            ca_pem_file=str(trust / "ca.pem"),
+            id_attribute="ID",
+            validate_schema=False,
+            ee_policy=_SIGNERS,
+            ca_policy=ExtensionPolicy.webpki_defaults_ca(),
             expect_config=signxml.SignatureConfiguration(location="./", expect_references=1),
         )
     except _FAILURES:
@@ -184,5 +204,6 @@ def _first_name(envelope: etree._Element) -> Opinion:
 
 
 CARELESS: dict[str, Callable[[etree._Element, x509.Certificate], Opinion]] = {
-    "signxml": careless_signxml, "xmlsec": careless_xmlsec,
+    "signxml": careless_signxml,
+    "xmlsec": careless_xmlsec,
 }

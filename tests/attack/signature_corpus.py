@@ -1,4 +1,4 @@
-"""Forms of signature and of key that a careless verifier follows where they lead.
+"""Forms of signature that a careless verifier follows where they lead; ``key_corpus`` has those of the key.
 
 Sources: W3C "XML Signature Best Practices" (XSLT, XPath, retrieval, many references, HMAC truncation); CVE-2009-0217
 (HMACOutputLength); CVE-2022-21449 (ECDSA of zeros); CVE-2025-29774 and 29775 (several SignedInfo, a comment in
@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator
 
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import utils
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from lxml import etree
 
@@ -31,16 +31,15 @@ from conformance.hand_signatures import (
     SHA1,
     Form,
     certificate_info,
-    key_value_info,
     sign,
 )
 from conformance.negative_kit import Kit, parse
 from conformance.spoiled_assertions import after, by, handmade, signature_part
+from guard.credentials.cards import Card
 from tests.attack.attack import Attack, in_header
 from xds.namespaces import DS
 
-DSIG11 = "http://www.w3.org/2009/xmldsig11#"
-_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 """Of P-256."""
 _C14N11 = "http://www.w3.org/2006/12/xml-c14n11"
 Make = Callable[[Kit], bytes]
@@ -74,18 +73,29 @@ def _transforms(*algorithms: str) -> Make:
 
 def _references() -> Iterator[tuple[str, str, Make]]:
     for name, value in (
-        ("none", None), ("xpointer_root", "#xpointer(/)"), ("xpointer_id", "#xpointer(id('ID'))"),
-        ("xpointer_other", "#xmlns(a=urn:x)xpointer(//a:b)"), ("http", "http://attacker.invalid/x"),
-        ("file", "file:///etc/hostname"), ("cid", "cid:document@x"), ("bare", "ID"), ("space", "#ID "),
-        ("percent", "#%5FID"), ("fragment", "http://localhost/#ID"),
+        ("none", None),
+        ("xpointer_root", "#xpointer(/)"),
+        ("xpointer_id", "#xpointer(id('ID'))"),
+        ("xpointer_other", "#xmlns(a=urn:x)xpointer(//a:b)"),
+        ("http", "http://attacker.invalid/x"),
+        ("file", "file:///etc/hostname"),
+        ("cid", "cid:document@x"),
+        ("bare", "ID"),
+        ("space", "#ID "),
+        ("percent", "#%5FID"),
+        ("fragment", "http://localhost/#ID"),
     ):
         yield f"reference_{name}", f"Reference with URI {value!r}", _uri(value)
     bad = ENVELOPED, EXCLUSIVE
     yield "transforms_swapped", "canonicalised before the signature is taken out", _transforms(EXCLUSIVE, ENVELOPED)
     for name, algorithm in (
-        ("xslt", "http://www.w3.org/TR/1999/REC-xslt-19991116"), ("base64", f"{DS}base64"),
-        ("xpath2", "http://www.w3.org/2002/06/xmldsig-filter2"), ("c14n11", _C14N11), ("inclusive", INCLUSIVE),
-        ("decrypt", "http://www.w3.org/2002/07/decrypt#XML"), ("unknown", "urn:x"),
+        ("xslt", "http://www.w3.org/TR/1999/REC-xslt-19991116"),
+        ("base64", f"{DS}base64"),
+        ("xpath2", "http://www.w3.org/2002/06/xmldsig-filter2"),
+        ("c14n11", _C14N11),
+        ("inclusive", INCLUSIVE),
+        ("decrypt", "http://www.w3.org/2002/07/decrypt#XML"),
+        ("unknown", "urn:x"),
         ("token", "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-soap-message-security-1.0#STR-Transform"),
     ):
         yield f"transform_{name}", "a transform that may change what is digested", _transforms(*bad, algorithm)
@@ -93,12 +103,21 @@ def _references() -> Iterator[tuple[str, str, Make]]:
     yield "enveloped_twice", "two signatures taken out", _transforms(ENVELOPED, *bad)
     yield "only_exclusive", "the signature stays in what is digested", _transforms(EXCLUSIVE)
     yield "no_transforms", "Reference without Transforms", _shaped(lambda info: _reference(info).remove(info[2][0]))
-    yield "xpath_parameter", "an XPath filter as parameter of the enveloped transform", _shaped(
-        lambda info: etree.SubElement(info[2][0][0], "{urn:x}XPath"))
-    yield "xslt_parameter", "a stylesheet as parameter of the canonicalisation", _shaped(
-        lambda info: etree.SubElement(info[2][0][1], "{http://www.w3.org/1999/XSL/Transform}stylesheet"))
-    yield "inclusive_twice", "two lists of inclusive prefixes", _shaped(
-        lambda info: [etree.SubElement(info[2][0][1], f"{{{EXCLUSIVE}}}InclusiveNamespaces") for _ in "ab"])
+    yield (
+        "xpath_parameter",
+        "an XPath filter as parameter of the enveloped transform",
+        _shaped(lambda info: etree.SubElement(info[2][0][0], "{urn:x}XPath")),
+    )
+    yield (
+        "xslt_parameter",
+        "a stylesheet as parameter of the canonicalisation",
+        _shaped(lambda info: etree.SubElement(info[2][0][1], "{http://www.w3.org/1999/XSL/Transform}stylesheet")),
+    )
+    yield (
+        "inclusive_twice",
+        "two lists of inclusive prefixes",
+        _shaped(lambda info: [etree.SubElement(info[2][0][1], f"{{{EXCLUSIVE}}}InclusiveNamespaces") for _ in "ab"]),
+    )
     yield "second_reference", "one good reference, one to something else", _shaped(_second_reference)
 
 
@@ -113,27 +132,50 @@ def _algorithms() -> Iterator[tuple[str, str, Make]]:
     for name, method in (("rsa_md5", RSA_MD5), ("rsa_sha1", RSA_SHA1), ("rsa_pss", RSA_PSS), ("none", NONE)):
         yield f"method_{name}", "a weak method, one that is not ours, or none", handmade(Form(method=method))
     for name, method in (
-        ("empty", ""), ("dsa_sha1", f"{DS}dsa-sha1"), ("rsa_sha224", f"{more}rsa-sha224"),
-        ("ecdsa_sha1", f"{more}ecdsa-sha1"), ("space", f" {more}rsa-sha256"), ("case", f"{more}RSA-SHA256"),
+        ("empty", ""),
+        ("dsa_sha1", f"{DS}dsa-sha1"),
+        ("rsa_sha224", f"{more}rsa-sha224"),
+        ("ecdsa_sha1", f"{more}ecdsa-sha1"),
+        ("space", f" {more}rsa-sha256"),
+        ("case", f"{more}RSA-SHA256"),
         ("hmac_sha1", f"{DS}hmac-sha1"),
     ):
-        yield f"method_{name}", f"the right signature, called {method!r}", _shaped(
-            lambda info, method=method: info[1].set("Algorithm", method))
+        yield (
+            f"method_{name}",
+            f"the right signature, called {method!r}",
+            _shaped(lambda info, method=method: info[1].set("Algorithm", method)),
+        )
     for name, digest in (("sha1", SHA1), ("md5", MD5), ("unknown", "urn:x"), ("empty", "")):
         yield f"digest_{name}", "a weak digest, or none", handmade(Form(digest=digest))
     for name, secret in (
-        ("public_key_pem", lambda kit: _public(kit, Encoding.PEM)), ("public_key", lambda kit: _public(kit, Encoding.DER)),
-        ("certificate", lambda kit: kit.card.signature.der), ("nothing", lambda kit: b""),
+        ("public_key_pem", lambda kit: _public(kit, Encoding.PEM)),
+        ("public_key", lambda kit: _public(kit, Encoding.DER)),
+        ("certificate", lambda kit: kit.card.signature.der),
+        ("nothing", lambda kit: b""),
     ):
         yield f"hmac_{name}", "HMAC under what everybody has", _hmac(secret)
     yield "hmac_short", "CVE-2009-0217: HMAC of no length", _shaped(_hmac_length)
-    yield "method_parameter", "parameters of the method", _shaped(lambda info: etree.SubElement(info[1], "{urn:x}Params"))
-    yield "digest_parameter", "parameters of the digest", _shaped(lambda info: etree.SubElement(info[2][1], "{urn:x}Params"))
+    yield (
+        "method_parameter",
+        "parameters of the method",
+        _shaped(lambda info: etree.SubElement(info[1], "{urn:x}Params")),
+    )
+    yield (
+        "digest_parameter",
+        "parameters of the digest",
+        _shaped(lambda info: etree.SubElement(info[2][1], "{urn:x}Params")),
+    )
     for name, canonicalization in (
-        ("inclusive", INCLUSIVE), ("comments", f"{EXCLUSIVE}WithComments"), ("c14n11", _C14N11), ("none", "urn:x"),
+        ("inclusive", INCLUSIVE),
+        ("comments", f"{EXCLUSIVE}WithComments"),
+        ("c14n11", _C14N11),
+        ("none", "urn:x"),
     ):
-        yield f"signed_info_{name}", "SignedInfo made canonical in another way", handmade(
-            Form(canonicalization=canonicalization))
+        yield (
+            f"signed_info_{name}",
+            "SignedInfo made canonical in another way",
+            handmade(Form(canonicalization=canonicalization)),
+        )
 
 
 def _hmac(secret: Callable[[Kit], bytes]) -> Make:
@@ -193,25 +235,55 @@ def _signature_last(root: etree._Element, kit: Kit) -> None:
 
 def _parts() -> Iterator[tuple[str, str, Make]]:
     info = "SignedInfo"
-    yield "fake_info_first", "CVE-2025-29774: another SignedInfo before", _spoilt(info, lambda e: e.addprevious(_fake_info(e)))
-    yield "fake_info_next", "CVE-2025-29774: another SignedInfo after", _spoilt(info, lambda e: e.addnext(_fake_info(e)))
-    yield "foreign_info_first", "a SignedInfo of another namespace before", _spoilt(info, lambda e: e.addprevious(_foreign(e)))
-    yield "info_in_object", "a SignedInfo in ds:Object", _spoilt(
-        "KeyInfo", lambda e: e.addnext(_holding("Object", _fake_info(e.getparent()[0]))))
-    yield "manifest", "the reference to something else in a Manifest", _spoilt(
-        "KeyInfo", lambda e: e.addnext(_holding("Object", _holding("Manifest", _twin(e.getparent()[0][2])))))
-    yield "two_digests", "two DigestValue, the first one wrong", _spoilt(
-        "SignedInfo/Reference/DigestValue", lambda e: e.addprevious(_twin(e)))
+    yield (
+        "fake_info_first",
+        "CVE-2025-29774: another SignedInfo before",
+        _spoilt(info, lambda e: e.addprevious(_fake_info(e))),
+    )
+    yield (
+        "fake_info_next",
+        "CVE-2025-29774: another SignedInfo after",
+        _spoilt(info, lambda e: e.addnext(_fake_info(e))),
+    )
+    yield (
+        "foreign_info_first",
+        "a SignedInfo of another namespace before",
+        _spoilt(info, lambda e: e.addprevious(_foreign(e))),
+    )
+    yield (
+        "info_in_object",
+        "a SignedInfo in ds:Object",
+        _spoilt("KeyInfo", lambda e: e.addnext(_holding("Object", _fake_info(e.getparent()[0])))),
+    )
+    yield (
+        "manifest",
+        "the reference to something else in a Manifest",
+        _spoilt("KeyInfo", lambda e: e.addnext(_holding("Object", _holding("Manifest", _twin(e.getparent()[0][2]))))),
+    )
+    yield (
+        "two_digests",
+        "two DigestValue, the first one wrong",
+        _spoilt("SignedInfo/Reference/DigestValue", lambda e: e.addprevious(_twin(e))),
+    )
     yield "two_values", "two SignatureValue", _spoilt("SignatureValue", lambda e: e.addnext(_twin(e)))
     yield "two_signatures", "the signature twice", after(_signature_twice)
     yield "signature_last", "the signature at the end of the assertion", after(_signature_last)
     yield "no_info", "a signature without SignedInfo", _spoilt(info, lambda e: e.getparent().remove(e))
-    yield "element_in_digest", "an element cuts DigestValue", _spoilt(
-        "SignedInfo/Reference/DigestValue", lambda e: etree.SubElement(e, "{urn:x}x"))
-    yield "element_in_value", "an element cuts SignatureValue", _spoilt(
-        "SignatureValue", lambda e: etree.SubElement(e, "{urn:x}x"))
-    yield "retrieval_method", "the key is to be fetched", _spoilt(
-        "KeyInfo", lambda e: e.append(etree.Element(ds("RetrievalMethod"), URI="http://attacker.invalid/key")))
+    yield (
+        "element_in_digest",
+        "an element cuts DigestValue",
+        _spoilt("SignedInfo/Reference/DigestValue", lambda e: etree.SubElement(e, "{urn:x}x")),
+    )
+    yield (
+        "element_in_value",
+        "an element cuts SignatureValue",
+        _spoilt("SignatureValue", lambda e: etree.SubElement(e, "{urn:x}x")),
+    )
+    yield (
+        "retrieval_method",
+        "the key is to be fetched",
+        _spoilt("KeyInfo", lambda e: e.append(etree.Element(ds("RetrievalMethod"), URI="http://attacker.invalid/key"))),
+    )
 
 
 def _holding(name: str, child: etree._Element) -> etree._Element:
@@ -245,14 +317,12 @@ def _raw(r: int, s: int, size: int = 32) -> bytes:
 
 
 def _der(r: int, s: int) -> bytes:
-    from cryptography.hazmat.primitives.asymmetric import utils
-
     return utils.encode_dss_signature(r, s)
 
 
 def malleable(kit: Kit) -> bytes:
     """The other signature that holds with a genuine one of P-256: n - s in place of s."""
-    return _ecdsa(lambda r, s: _raw(r, _ORDER - s))(kit)
+    return _ecdsa(lambda r, s: _raw(r, ORDER - s))(kit)
 
 
 def _rsa(change: Callable[[bytes], bytes]) -> Make:
@@ -266,21 +336,38 @@ def _numbers() -> Iterator[tuple[str, str, Make, bool]]:
     """Whether ``kit.other``, with a P-256 key, signs is the last of each."""
     yield "ecdsa_der", "DER in place of two numbers", _ecdsa(_der), True
     yield "ecdsa_zeros", "CVE-2022-21449: r and s of zero", _ecdsa(lambda r, s: _raw(0, 0)), True
-    yield "ecdsa_order", "r and s of the order of the curve", _ecdsa(lambda r, s: _raw(_ORDER, _ORDER)), True
+    yield "ecdsa_order", "r and s of the order of the curve", _ecdsa(lambda r, s: _raw(ORDER, ORDER)), True
     yield "ecdsa_padded", "numbers with zeros in front", _ecdsa(lambda r, s: _raw(r, s, 33)), True
     yield "ecdsa_swapped", "s before r", _ecdsa(lambda r, s: _raw(s, r)), True
     yield "ecdsa_half", "half of the signature", _ecdsa(lambda r, s: _raw(r, s)[:32]), True
     yield "rsa_padded", "a zero in front of the RSA value", _rsa(lambda value: b"\0" + value), False
     yield "rsa_short", "an RSA value without its last byte", _rsa(lambda value: value[:-1]), False
     yield "rsa_one", "an RSA value of one", _rsa(lambda value: (1).to_bytes(len(value), "big")), False
-    yield "odd_digest_characters", "characters that readers of base64 skip in DigestValue", _spoilt(
-        "SignedInfo/Reference/DigestValue", lambda e: setattr(e, "text", "*" + (e.text or ""))), False
+    yield (
+        "odd_digest_characters",
+        "characters that readers of base64 skip in DigestValue",
+        _spoilt("SignedInfo/Reference/DigestValue", lambda e: setattr(e, "text", "*" + (e.text or ""))),
+        False,
+    )
     yield "value_empty", "no value at all", _rsa(lambda value: b""), False
-    yield "digest_of_nothing", "void canonicalisation: DigestValue is that of no bytes", handmade(Form(content=b"")), False
-    yield "ec_key_says_rsa", "a certificate of an EC key, a method of RSA", _wrong_kind(
-        lambda kit: (kit.card.signature.key, kit.other), Form()), True
-    yield "rsa_key_says_ec", "a certificate of an RSA key, a method of ECDSA", _wrong_kind(
-        lambda kit: (kit.other.signature.key, kit.card), Form(method=ECDSA_SHA256)), False
+    yield (
+        "digest_of_nothing",
+        "void canonicalisation: DigestValue is that of no bytes",
+        handmade(Form(content=b"")),
+        False,
+    )
+    yield (
+        "ec_key_says_rsa",
+        "a certificate of an EC key, a method of RSA",
+        _wrong_kind(lambda kit: (kit.card.signature.key, kit.other), Form()),
+        True,
+    )
+    yield (
+        "rsa_key_says_ec",
+        "a certificate of an RSA key, a method of ECDSA",
+        _wrong_kind(lambda kit: (kit.other.signature.key, kit.card), Form(method=ECDSA_SHA256)),
+        False,
+    )
 
 
 def _wrong_kind(who: Callable[[Kit], tuple], form: Form) -> Make:
@@ -295,132 +382,9 @@ def _wrong_kind(who: Callable[[Kit], tuple], form: Form) -> Make:
     return make
 
 
-# -- KeyInfo: whose key --------------------------------------------------------------------------------------------------
-
-
-def key_info(*parts: Callable[[Kit], etree._Element]) -> Make:
-    """A good signature of the card with these parts as its KeyInfo."""
-
-    def info(kit: Kit) -> etree._Element:
-        made = etree.Element(ds("KeyInfo"), nsmap={"ds": DS})
-        made.extend([part(kit) for part in parts])
-        return made
-
-    return handmade(Form(), info)
-
-
-def x509(*certificates: Callable[[Kit], object]) -> Callable[[Kit], etree._Element]:
-    return lambda kit: certificate_info(*(one(kit).signature.certificate for one in certificates))[0]  # type: ignore[attr-defined]
-
-
-def _card(kit: Kit) -> object:
-    return kit.card
-
-
-def _other(kit: Kit) -> object:
-    return kit.other
-
-
-def _attackers(kit: Kit) -> object:
-    return kit.foreign
-
-
-def _named(tag: str, text: str = "x") -> Callable[[Kit], etree._Element]:
-    def make(kit: Kit) -> etree._Element:
-        made = etree.Element(tag)
-        made.text = text
-        return made
-
-    return make
-
-
-def _inside(tag: str, child: Callable[[Kit], etree._Element]) -> Callable[[Kit], etree._Element]:
-    def make(kit: Kit) -> etree._Element:
-        made = etree.Element(tag)
-        made.append(child(kit))
-        return made
-
-    return make
-
-
-def _attackers_key_value(kit: Kit) -> etree._Element:
-    return key_value_info(kit.foreign.signature.key)[0]
-
-
-def _der_key(kit: Kit) -> etree._Element:
-    """DEREncodedKeyValue with a P-256 key, beside an RSA certificate."""
-    key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    data = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-    return _named(f"{{{DSIG11}}}DEREncodedKeyValue", base64.b64encode(data).decode())(kit)
-
-
-def _issuer_serial(kit: Kit) -> etree._Element:
-    data = etree.Element(ds("X509Data"))
-    both = etree.SubElement(data, ds("X509IssuerSerial"))
-    etree.SubElement(both, ds("X509IssuerName")).text = kit.card.signature.certificate.issuer.rfc4514_string()
-    etree.SubElement(both, ds("X509SerialNumber")).text = str(kit.card.signature.certificate.serial_number)
-    return data
-
-
-def _no_certificate() -> Iterator[tuple[str, str, Make]]:
-    """No certificate to judge, or two places that name one."""
-    yield "key_name", "a name in place of a certificate", key_info(_named(ds("KeyName"), "LIBRE"))
-    yield "issuer_serial", "issuer and serial number in place of a certificate", key_info(_issuer_serial)
-    yield "key_identifier", "a key identifier in place of a certificate", key_info(
-        _inside(ds("X509Data"), _named(ds("X509SKI"), "AAAA")))
-    yield "der_key_value", "a bare key in the form of XML Signature 1.1", key_info(_der_key)
-    wsse = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
-    yield "token_reference", "a reference to a token of the message", key_info(_named(f"{{{wsse}}}SecurityTokenReference", ""))
-    yield "two_x509_data", "two X509Data, the trusted certificate first", key_info(x509(_card), x509(_attackers))
-    yield "two_x509_data_reversed", "two X509Data, the attacker's certificate first", key_info(
-        x509(_attackers), x509(_card))
-
-
-def _wrong_certificate() -> Iterator[tuple[str, str, Make, str]]:
-    yield "victims_certificate", "the victim's certificate over the attacker's signature", key_info(x509(_other)), "f"
-    yield "attacker_first", "the attacker's certificate first, the trusted one after it", key_info(
-        x509(_attackers, _card)), "g"
-    yield "leaf_last", "an authority's certificate where the leaf belongs", key_info(
-        lambda kit: certificate_info(*reversed((kit.card.signature.certificate, *kit.card.signature.chain)))[0]), "g"
-    yield "attackers_key_value", "the attacker's bare key beside the trusted certificate", key_info(
-        x509(_card), _attackers_key_value), "f"
-    yield "attackers_key_value_first", "the same before it", key_info(_attackers_key_value, x509(_card)), "f"
-    yield "der_key_of_another_kind", "a P-256 key beside an RSA certificate", key_info(x509(_card), _der_key), "f"
-    yield "der_key_unreadable", "a key nobody can read beside the certificate", key_info(
-        x509(_card), _named(f"{{{DSIG11}}}DEREncodedKeyValue", "AAAA")), "f"
-    yield "key_value_without_key", "an RSAKeyValue of numbers that are none", key_info(
-        x509(_card), _inside(ds("KeyValue"), _inside(f"{{{DSIG11}}}ECKeyValue", _named(f"{{{DSIG11}}}NamedCurve")))), "f"
-    yield "armoured_certificate", "PEM marks around the certificate", key_info(
-        _inside(ds("X509Data"), _named(ds("X509Certificate"), "-----BEGIN CERTIFICATE-----"))), "g"
-    yield "certificate_and_more", "bytes after the certificate", key_info(_longer(b"\0")), "g"
-    yield "certificate_and_another", "two certificates in one element", key_info(
-        lambda kit: _longer(kit.other.signature.der)(kit)), "g"
-    yield "certificate_empty", "an empty certificate", key_info(
-        _inside(ds("X509Data"), _named(ds("X509Certificate"), ""))), "g"
-
-
-def _longer(more: bytes) -> Callable[[Kit], etree._Element]:
-    def make(kit: Kit) -> etree._Element:
-        data = base64.b64encode(kit.card.signature.der + more).decode()
-        return _inside(ds("X509Data"), _named(ds("X509Certificate"), data))(kit)
-
-    return make
-
-
-def unknown_curve(kit: Kit) -> bytes:
-    """A P-256 certificate, and beside it a key value of a curve nobody knows."""
-    root = kit.build(None, kit.other)
-    info = certificate_info(kit.other.signature.certificate)
-    value = etree.SubElement(etree.SubElement(info, ds("KeyValue")), f"{{{DSIG11}}}ECKeyValue")
-    etree.SubElement(value, f"{{{DSIG11}}}NamedCurve", URI="urn:oid:1.2.3")
-    etree.SubElement(value, f"{{{DSIG11}}}PublicKey").text = base64.b64encode(b"\4" + bytes(64)).decode()
-    sign(root, kit.other.signature.key, info, Form(method=ECDSA_SHA256))
-    return etree.tostring(root)
-
-
 def attacks() -> Iterator[Attack]:
     """Every one of this file."""
-    for rows in (_references, _algorithms, _no_certificate):
+    for rows in (_references, _algorithms):
         for name, tries, make in rows():
             yield Attack(name=name, tries=tries, spoil=in_header(make), step="e")
     for name, tries, make in _parts():
@@ -432,16 +396,20 @@ def attacks() -> Iterator[Attack]:
         yield Attack(name=name, tries=tries, spoil=in_header(after(change)), step="e")
     for name, tries, make, is_other in _numbers():
         yield Attack(name=name, tries=tries, spoil=in_header(make), step="f", peer=_peer(is_other))
-    for name, tries, make, step in _wrong_certificate():
-        yield Attack(name=name, tries=tries, spoil=in_header(make), step=step)
-    yield Attack(name="unknown_curve", tries="a key value of an unknown curve beside a P-256 certificate",
-                 spoil=in_header(unknown_curve), step="f", peer=_peer(True))
-    yield Attack(name="reference_says_manifest", step="", spoil=in_header(_shaped(
-        lambda info: _reference(info).set("Type", f"{DS}Manifest"))),
-        tries="a reference that calls itself a Manifest: what is digested is the assertion all the same")
-    yield Attack(name="ecdsa_malleable", step="", spoil=in_header(malleable), peer=_peer(True),
-                 tries="n - s in place of s: another value that holds for the same bytes, and no other assertion")
+    yield Attack(
+        name="reference_says_manifest",
+        step="",
+        spoil=in_header(_shaped(lambda info: _reference(info).set("Type", f"{DS}Manifest"))),
+        tries="a reference that calls itself a Manifest: what is digested is the assertion all the same",
+    )
+    yield Attack(
+        name="ecdsa_malleable",
+        step="",
+        spoil=in_header(malleable),
+        peer=_peer(True),
+        tries="n - s in place of s: another value that holds for the same bytes, and no other assertion",
+    )
 
 
-def _peer(is_other: bool) -> Callable[[Kit], object]:
+def _peer(is_other: bool) -> Callable[[Kit], Card]:
     return lambda kit: kit.other if is_other else kit.card

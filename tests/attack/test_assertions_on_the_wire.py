@@ -100,11 +100,14 @@ def test_a_good_credential_passes_both(live: World, kit: Kit) -> None:
 
 SAMPLE = (
     "xsw1", "xsw4", "xsw7", "xsw8", "xsw9", "ancestry_header_block", "security_for_nobody", "nested_envelope",
-    "second_header", "decoy_wsu_Id", "polluted_prefixed", "endorsing_signature", "reference_xpointer_id", "reference_http",
+    "second_header", "decoy_wsu_Id", "polluted_prefixed", "endorsing_signature", "reference_xpointer_id",
+    "reference_http",
     "transform_xslt", "transforms_swapped", "second_reference", "method_none", "method_rsa_md5", "hmac_public_key_pem",
     "hmac_short", "signed_info_c14n11", "fake_info_first", "manifest", "signature_moved", "ecdsa_zeros", "ecdsa_der",
-    "digest_of_nothing", "two_x509_data_reversed", "attacker_first", "attackers_key_value", "der_key_of_another_kind",
-    "unknown_curve", "retrieval_method", "comment_in_DigestValue", "comment_with_assertion", "cdata_part", "numbered_id",
+    "digest_of_nothing", "two_x509_data_reversed", "attacker_first", "attackers_key_value",
+    "der_key_of_another_kind",
+    "unknown_curve", "retrieval_method", "comment_in_DigestValue", "comment_with_assertion", "cdata_part",
+    "numbered_id",
     "prefixes_around", "invisible_character", "relative_namespace", "void_digest", "entity", "default_attribute",
     "utf_16", "utf_7", "overlong", "unbound_prefix_excused", "attribute_twice_excused", "header_block_excused",
     "prefixes_of_envelope", "assertion_in_value", "ecdsa_malleable",

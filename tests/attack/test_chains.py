@@ -53,15 +53,25 @@ class Attacker:
         return x509.load_pem_x509_certificate((self.pki.trust / f"{which}.pem").read_bytes())
 
     def twin(
-        self, of: x509.Certificate, key: PrivateKey, signer: PrivateKey, *, drop: tuple[type, ...] = (),
-        subject: x509.Name | None = None, issuer: x509.Name | None = None,
+        self,
+        of: x509.Certificate,
+        key: PrivateKey,
+        signer: PrivateKey,
+        *,
+        drop: tuple[type, ...] = (),
+        subject: x509.Name | None = None,
+        issuer: x509.Name | None = None,
         authority: bool = False,
     ) -> x509.Certificate:
         """Every field of ``of`` (serial number, key identifiers and all) under another key."""
         builder = (
-            x509.CertificateBuilder().subject_name(subject or of.subject).issuer_name(issuer or of.issuer)
-            .public_key(key.public_key()).serial_number(of.serial_number)
-            .not_valid_before(of.not_valid_before_utc).not_valid_after(of.not_valid_after_utc)
+            x509.CertificateBuilder()
+            .subject_name(subject or of.subject)
+            .issuer_name(issuer or of.issuer)
+            .public_key(key.public_key())
+            .serial_number(of.serial_number)
+            .not_valid_before(of.not_valid_before_utc)
+            .not_valid_after(of.not_valid_after_utc)
         )
         for extension in of.extensions:
             if authority and isinstance(extension.value, x509.BasicConstraints):
@@ -160,13 +170,26 @@ def _no_usages(a: Attacker) -> Signer:
 SIGNERS: dict[str, Callable[[Attacker], Signer]] = {
     made.__name__[1:]: made
     for made in (
-        _self_signed, _self_issued, _twin_authority, _twin_root, _card_as_authority, _sub_authority, _straight_from_root,
-        _same_names_other_branch, _authority_itself, _leaf_that_is_an_authority, _short_key, _no_usages,
+        _self_signed,
+        _self_issued,
+        _twin_authority,
+        _twin_root,
+        _card_as_authority,
+        _sub_authority,
+        _straight_from_root,
+        _same_names_other_branch,
+        _authority_itself,
+        _leaf_that_is_an_authority,
+        _short_key,
+        _no_usages,
     )
 }
 FOR_LIBRARIES = {
-    "straight_from_root": {"signxml"}, "leaf_that_is_an_authority": {"signxml", "xmlsec"},
-    "short_key": {"signxml", "xmlsec"}, "no_usages": {"xmlsec"}, "authority_itself": {"xmlsec"},
+    "straight_from_root": {"signxml"},
+    "leaf_that_is_an_authority": {"signxml", "xmlsec"},
+    "short_key": {"signxml", "xmlsec"},
+    "no_usages": {"xmlsec"},
+    "authority_itself": {"xmlsec"},
 }
 """Which libraries believe what we do not: what an authority may issue is said by our folder, and neither was given a
 policy on sizes, or on authorities that sign statements. Each of these needs the key of an authority to be made."""
@@ -234,9 +257,13 @@ def _replaced(pki: Pki, folder: Path, change: Callable[[x509.CertificateBuilder]
     """A copy of the trust folder whose authority of persons has one extension more or another one."""
     above, root = pki._authorities[Authority.PERSONS], pki._authorities[Authority.ROOT]
     builder = (
-        x509.CertificateBuilder().subject_name(above.certificate.subject).issuer_name(root.certificate.subject)
-        .public_key(above.key.public_key()).serial_number(7)
-        .not_valid_before(datetime.now(UTC) - timedelta(hours=1)).not_valid_after(datetime.now(UTC) + timedelta(days=9))
+        x509.CertificateBuilder()
+        .subject_name(above.certificate.subject)
+        .issuer_name(root.certificate.subject)
+        .public_key(above.key.public_key())
+        .serial_number(7)
+        .not_valid_before(datetime.now(UTC) - timedelta(hours=1))
+        .not_valid_after(datetime.now(UTC) + timedelta(days=9))
     )
     for extension in above.certificate.extensions:
         builder = builder.add_extension(extension.value, extension.critical)

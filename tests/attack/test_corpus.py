@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,18 +11,21 @@ from lxml import etree
 
 from conformance.negative_assertions import kit_rule
 from conformance.negative_kit import Kit
+from conformance.spoiled_assertions import by
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
+from guard.credentials.cards import Card
 from guard.credentials.certificates import TrustStore
 from guard.credentials.pki import Pki
 from guard.credentials.rule import Replay
-from tests.attack import signature_corpus, text_corpus, wrapping_corpus
-from tests.attack.attack import FAULTS, Attack, lenient, message
+from tests.attack import key_corpus, signature_corpus, text_corpus, wrapping_corpus
+from tests.attack.attack import FAULTS, Attack, in_header, lenient, message
 from xds.wire.faults import SoapFault
 from xds.wire.soap12 import open_envelope
 from xds.wire.xml import parse
 
-ATTACKS = {one.name: one for corpus in (wrapping_corpus, signature_corpus, text_corpus) for one in corpus.attacks()}
+CORPORA = (wrapping_corpus, signature_corpus, key_corpus, text_corpus)
+ATTACKS = {one.name: one for corpus in CORPORA for one in corpus.attacks()}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,7 @@ def peer(attack: Attack, kit: Kit) -> bytes:
 
 def test_every_attack_has_its_name() -> None:
     """No two attacks share one, which would hide the first."""
-    every = [one.name for corpus in (wrapping_corpus, signature_corpus, text_corpus) for one in corpus.attacks()]
+    every = [one.name for corpus in CORPORA for one in corpus.attacks()]
     assert len(every) == len(set(every)) == len(ATTACKS)
 
 
@@ -104,11 +108,8 @@ def test_what_changes_nothing_names_the_signer(name: str, kit: Kit, verifier: Ve
         assert replace(caller, assertion=b"", assertion_id="") == replace(true, assertion=b"", assertion_id="")
 
 
-def _good(signer: object, kit: Kit) -> bytes:
-    from conformance.spoiled_assertions import by
-    from tests.attack.attack import in_header
-
-    return in_header(by(lambda _: signer))(message(), kit)  # type: ignore[arg-type, return-value]
+def _good(signer: Card, kit: Kit) -> bytes:
+    return in_header(by(lambda _: signer))(message(), kit)
 
 
 def test_genuine_assertion_nowhere_else_in_a_forged_message(kit: Kit, verifier: Verifier) -> None:
@@ -144,13 +145,11 @@ def test_another_value_for_the_same_signature_is_no_second_assertion(trust: Path
 
 def _rewritten(data: bytes) -> bytes:
     """The message with n - s for s."""
-    import base64
-
     root = lenient(data)
     value = root.find(".//{*}SignatureValue")
     assert value is not None
     raw = base64.b64decode(value.text or "")
-    other = signature_corpus._ORDER - int.from_bytes(raw[32:], "big")
+    other = signature_corpus.ORDER - int.from_bytes(raw[32:], "big")
     old, new = (value.text or "").encode(), base64.b64encode(raw[:32] + other.to_bytes(32, "big"))
     assert data.count(old) == 1
     return data.replace(old, new)

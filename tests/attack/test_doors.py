@@ -29,7 +29,7 @@ def _shake(world: World, version: ssl.TLSVersion) -> tuple[str, str]:
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1])
 def test_old_tls_is_turned_away_by_the_service(live: World, version: ssl.TLSVersion) -> None:
     """By its own alert, not by the client's library. Attack: old-tls"""
-    with pytest.raises(ssl.SSLError, match="PROTOCOL_VERSION|protocol version"):
+    with pytest.raises(ssl.SSLError, match=r"PROTOCOL_VERSION|protocol version"):
         _shake(live, version)
 
 

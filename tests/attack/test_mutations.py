@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import time
 
 import pytest
+from lxml import etree
 
 from tests.attack import mutations
 from tests.attack.mutation_campaign import Bench, Tally, canonical, run_slice
@@ -51,7 +54,9 @@ def test_a_mutation_is_refused_or_changes_nothing(bench: Bench, seed: int) -> No
     assert tally.ends["accepted"] > 50 and tally.ends["refused at f"] > 50, tally.ends
 
 
-@pytest.mark.parametrize("number", [8095, 14_976, 15_597, 16_005, 16_875, 17_104, 18_232, 21_515, 21_544, 23_945, 30_841])
+@pytest.mark.parametrize(
+    "number", [8095, 14_976, 15_597, 16_005, 16_875, 17_104, 18_232, 21_515, 21_544, 23_945, 30_841]
+)
 def test_mutations_that_once_broke_something(bench: Bench, number: int) -> None:
     """Unbound prefixes that a relative namespace excused were a failure of ours and not the sender's.
 
@@ -61,7 +66,9 @@ def test_mutations_that_once_broke_something(bench: Bench, number: int) -> None:
     assert not tally.findings, tally.findings
 
 
-def test_the_judge_finds_another_caller_another_proof_and_a_crash(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_judge_finds_another_caller_another_proof_and_a_crash(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A judge that finds nothing would prove nothing."""
     base, other = bench.bases[0], bench.bases[2]
     monkeypatch.setattr(bench, "accept", lambda message, peer: other.caller)
@@ -78,11 +85,6 @@ def test_the_judge_finds_another_caller_another_proof_and_a_crash(bench: Bench, 
 
 def test_signed_bytes_are_found_without_the_verifier(bench: Bench) -> None:
     """The judge's own reading of what was signed has the digest that stands in SignedInfo."""
-    import base64
-    import hashlib
-
-    from lxml import etree
-
     for base in bench.bases:
         signed, info = canonical(base.caller.assertion)
         value = etree.fromstring(info).findtext(".//{*}DigestValue")

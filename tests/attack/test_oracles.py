@@ -29,19 +29,45 @@ _SURE = "the first certificate is the signer's here; the libraries choose among 
 _ONE_KEY = "xmlsec takes the certificate and does not look at a key value that contradicts it or cannot be read"
 WE_REFUSE_MORE: dict[str, tuple[frozenset[str], str]] = {
     **dict.fromkeys(
-        ("secondauthncontext", "missingversion", "missingissuer", "missingissueinstant", "unknowncondition",
-         "signature_last", "element_in_value", "retrieval_method"), (BOTH, _SCHEMA)),
-    "invalidid": (frozenset({"signxml"}), "signxml finds an ID that is no NCName; xmlsec cannot, and neither does the schema"),
+        (
+            "secondauthncontext",
+            "missingversion",
+            "missingissuer",
+            "missingissueinstant",
+            "unknowncondition",
+            "signature_last",
+            "element_in_value",
+            "retrieval_method",
+        ),
+        (BOTH, _SCHEMA),
+    ),
+    "invalidid": (
+        frozenset({"signxml"}),
+        "signxml finds an ID that is no NCName; xmlsec cannot, and neither does the schema",
+    ),
     "oversized": (BOTH, "the bound on the size of an assertion is ours"),
     "revoked": (BOTH, "neither library is given revocation lists"),
     "authenticationkeysigns": (XMLSEC, "xmlsec does not look at key usages"),
-    "ecdsa_padded": (XMLSEC, "xmlsec takes numbers of any equal length; XML Signature 1.1 4.4.2.3 fixes it by the curve"),
+    "ecdsa_padded": (
+        XMLSEC,
+        "xmlsec takes numbers of any equal length; XML Signature 1.1 4.4.2.3 fixes it by the curve",
+    ),
     **dict.fromkeys(("attacker_first", "leaf_last"), (BOTH, _SURE)),
     **dict.fromkeys(
-        ("attackers_key_value", "attackers_key_value_first", "der_key_of_another_kind", "der_key_unreadable",
-         "key_value_without_key", "unknown_curve"), (XMLSEC, _ONE_KEY)),
+        (
+            "attackers_key_value",
+            "attackers_key_value_first",
+            "der_key_of_another_kind",
+            "der_key_unreadable",
+            "key_value_without_key",
+            "unknown_curve",
+        ),
+        (XMLSEC, _ONE_KEY),
+    ),
     **dict.fromkeys(
-        ("certificate_and_more", "certificate_and_another"), (XMLSEC, "xmlsec reads the first DER structure and drops the rest")),
+        ("certificate_and_more", "certificate_and_another"),
+        (XMLSEC, "xmlsec reads the first DER structure and drops the rest"),
+    ),
 }
 """Who accepts what we refuse, and why we do."""
 
@@ -49,15 +75,32 @@ _FIRST = "verifies the first signature and reads the first assertion, which is a
 _CUT = "reads the text before a comment or an instruction for the whole"
 CARELESS_BELIEVES: dict[str, str] = {
     **dict.fromkeys(
-        ("forged_before_signed", "original_in_other_header", "original_in_second_security", "xsw3", "xsw4", "xsw5",
-         "nested_envelope", "second_header"), _FIRST),
+        (
+            "forged_before_signed",
+            "original_in_other_header",
+            "original_in_second_security",
+            "xsw3",
+            "xsw4",
+            "xsw5",
+            "nested_envelope",
+            "second_header",
+        ),
+        _FIRST,
+    ),
     **dict.fromkeys(("comment_in_nameid", "comment_cuts_nameid", "instructioninnameid"), _CUT),
 }
 """Attacks under which a careless reader with either library believes a name that nobody signed."""
 
-NOT_XML = frozenset({
-    "overlong", "null", "attribute_twice", "attribute_twice_by_prefix", "unbound_prefix", "prefix_undeclared",
-})
+NOT_XML = frozenset(
+    {
+        "overlong",
+        "null",
+        "attribute_twice",
+        "attribute_twice_by_prefix",
+        "unbound_prefix",
+        "prefix_undeclared",
+    }
+)
 """No parser here makes a tree of these, so that nobody has an opinion."""
 
 
@@ -84,7 +127,7 @@ def spoilt(name: str, kit: Kit) -> bytes:
 def test_no_name_stands_for_two() -> None:
     """Cases of the kit and attacks of the corpus are told apart."""
     assert not CASES.keys() & ATTACKS.keys()
-    assert NOT_XML == {name for name, attack in ATTACKS.items() if attack.alone == "not well-formed"}
+    assert {name for name, attack in ATTACKS.items() if attack.alone == "not well-formed"} == NOT_XML
 
 
 @pytest.mark.parametrize("name", list(names()))
@@ -137,8 +180,6 @@ def _signed_name(envelope: etree._Element) -> str:
     signature = envelope.find(f".//{{{DS}}}Signature")
     assert signature is not None
     wanted = str(signature.xpath("string(.//d:Reference/@URI)", namespaces={"d": DS}))[1:]
-    assertions = list(envelope.iter(f"{{{SAML}}}Assertion"))
-    meant = [one for one in assertions if one.get("ID") == wanted] or [
-        one for one in signature.iterancestors(f"{{{SAML}}}Assertion")
-    ]
+    meant = [one for one in envelope.iter(f"{{{SAML}}}Assertion") if one.get("ID") == wanted]
+    meant += signature.iterancestors(f"{{{SAML}}}Assertion")
     return str(meant[0].xpath("string(a:Subject/a:NameID)", namespaces={"a": SAML}))

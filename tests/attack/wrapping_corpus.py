@@ -134,7 +134,9 @@ def _aside(opening: str, closing: str, *, ours: bool = True) -> Spoil:
 
 
 def _with_role(sent: bytes, kit: Kit) -> bytes:
-    there = vihf.security_header(kit.good()).replace(b"soap12:mustUnderstand", f'soap12:role="{_NONE}" soap12:x'.encode())
+    there = vihf.security_header(kit.good()).replace(
+        b"soap12:mustUnderstand", f'soap12:role="{_NONE}" soap12:x'.encode()
+    )
     return put(sent, there, vihf.security_header(forged(kit)))
 
 
@@ -209,15 +211,27 @@ def _contexts() -> Iterator[Row]:
     optional = f'<Old xmlns="urn:x" xmlns:s2="{SOAP12}" s2:mustUnderstand="0">', "</Old>"
     nobody = f'<Old xmlns="urn:x" xmlns:s2="{SOAP12}" s2:role="{_NONE}">', "</Old>"
     yield "ancestry_header_block", "ancestry context: the genuine header inside another block", _aside(*old)
-    yield "ancestry_only", "the same without a header of ours: signed, but not where it counts", _aside(*old, ours=False)
+    yield (
+        "ancestry_only",
+        "the same without a header of ours: signed, but not where it counts",
+        _aside(*old, ours=False),
+    )
     yield "optional_block", "optional element: inside a block that need not be understood", _aside(*optional)
     yield "block_for_nobody", "optional element: inside a block for the role none", _aside(*nobody)
-    yield "security_for_nobody", "sibling value: the genuine header is for the role none, the forged one for us", _with_role
+    yield (
+        "security_for_nobody",
+        "sibling value: the genuine header is for the role none, the forged one for us",
+        _with_role,
+    )
     yield "only_for_nobody", "sibling value: the only security header is for the role none", _only_with_role
     yield "wrapped_in_security", "sibling order: the assertion one level below its place", _wrapped_in_security
     yield "referred_to", "the header holds a reference to an assertion that stands elsewhere", _reference
     yield "inside_timestamp", "the genuine assertion inside the time stamp, the forged one beside it", _beside_timestamp
-    yield "nested_envelope", "ancestry: the good message is the body of another, whose header is forged", _outer_envelope
+    yield (
+        "nested_envelope",
+        "ancestry: the good message is the body of another, whose header is forged",
+        _outer_envelope,
+    )
     yield "soap11_header", "ancestry: the security header inside a header of SOAP 1.1", _soap11_header
     yield "other_security_version", "the genuine assertion in a security header of another version", _other_security
     yield "bare_assertion", "the assertion is a header block of its own", _bare
@@ -251,7 +265,10 @@ def _two_identifiers(attribute: str, declared: str = "") -> Spoil:
 def _identifiers() -> Iterator[Row]:
     wsu = f'xmlns:u="{WSU}"'
     for name, attribute, declared in (
-        ("ID", "ID", ""), ("Id", "Id", ""), ("wsu_Id", "u:Id", wsu), ("xml_id", "xml:id", ""),
+        ("ID", "ID", ""),
+        ("Id", "Id", ""),
+        ("wsu_Id", "u:Id", wsu),
+        ("xml_id", "xml:id", ""),
     ):
         yield f"decoy_{name}", f"another element has the assertion's ID as its {attribute}", _decoy(attribute, declared)
 
@@ -266,23 +283,38 @@ def attacks() -> Iterator[Attack]:
         ("header_after_body", "sibling order: a forged header after the body", _header_after_body),
     ):
         yield Attack(name=name, tries=tries, spoil=spoil, step="a", alone="b")
-    yield Attack(name="xsw9", tries="CVE-2019-3465: the genuine SignedInfo, then one over the forged assertion",
-                 spoil=build(_xsw9), step="d")
-    yield Attack(name="endorsing_signature", tries="the genuine signature beside a forged assertion of the same ID",
-                 spoil=_endorsing, step="e")
+    yield Attack(
+        name="xsw9",
+        tries="CVE-2019-3465: the genuine SignedInfo, then one over the forged assertion",
+        spoil=build(_xsw9),
+        step="d",
+    )
+    yield Attack(
+        name="endorsing_signature",
+        tries="the genuine signature beside a forged assertion of the same ID",
+        spoil=_endorsing,
+        step="e",
+    )
     for name, attribute, declared in (
-        ("xml_id", "xml:id", ""), ("Id", "Id", ""), ("prefixed", "x:ID", 'xmlns:x="urn:x"'),
-        ("of_saml", "saml2:ID", ""), ("lower", "id", ""),
+        ("xml_id", "xml:id", ""),
+        ("Id", "Id", ""),
+        ("prefixed", "x:ID", 'xmlns:x="urn:x"'),
+        ("of_saml", "saml2:ID", ""),
+        ("lower", "id", ""),
     ):
         yield Attack(
-            name=f"polluted_{name}", step="d", spoil=_two_identifiers(attribute, declared),
+            name=f"polluted_{name}",
+            step="d",
+            spoil=_two_identifiers(attribute, declared),
             tries=f"attribute pollution: a forged assertion with the genuine ID as {attribute}",
         )
     for name, attribute, declared in (("lower", "id", ""), ("prefixed", "x:ID", 'xmlns:x="urn:x"')):
         yield Attack(
-            name=f"decoy_{name}", step="", spoil=_decoy(attribute, declared),
+            name=f"decoy_{name}",
+            step="",
+            spoil=_decoy(attribute, declared),
             tries=f"another element has the assertion's ID as {attribute}: no identifier for anybody here; the "
-                  "reference is resolved in the assertion's own tree",
+            "reference is resolved in the assertion's own tree",
         )
 
 
@@ -302,7 +334,7 @@ def placements(kit: Kit, sent: bytes) -> Iterator[tuple[str, bytes]]:
                 else:
                     evil.insert(1, signature)
                 whole = parse(put(sent, vihf.security_header(xml(evil))))
-                containers = [one for one in whole.iter(etree.Element)]
+                containers = list(whole.iter(etree.Element))
                 count = len(containers)
                 for index in (0, len(containers[at])):
                     message = copy.deepcopy(whole)

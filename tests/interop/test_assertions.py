@@ -74,19 +74,37 @@ class Xmlsec1:
 
     def sign(self, assertion: bytes, files: Files) -> bytes:
         template = files.put("template.xml", _template(assertion, files.pair))
-        done = run([
-            "xmlsec1", "--sign", "--privkey-pem", f"{files.key},{files.certificate}",
-            "--id-attr:ID", f"{SAML}:Assertion", template,
-        ])
+        done = run(
+            [
+                "xmlsec1",
+                "--sign",
+                "--privkey-pem",
+                f"{files.key},{files.certificate}",
+                "--id-attr:ID",
+                f"{SAML}:Assertion",
+                template,
+            ]
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.encode()
 
     def verify(self, assertion: bytes, files: Files) -> bool:
         signed = files.put("signed.xml", assertion)
-        done = run([
-            "xmlsec1", "--verify", "--trusted-pem", files.trust / "root.pem", "--untrusted-pem", files.trust / "persons.pem",
-            "--enabled-key-data", "x509", "--id-attr:ID", f"{SAML}:Assertion", signed,
-        ])
+        done = run(
+            [
+                "xmlsec1",
+                "--verify",
+                "--trusted-pem",
+                files.trust / "root.pem",
+                "--untrusted-pem",
+                files.trust / "persons.pem",
+                "--enabled-key-data",
+                "x509",
+                "--id-attr:ID",
+                f"{SAML}:Assertion",
+                signed,
+            ]
+        )
         assert done.returncode in (0, 1), done.stderr
         return done.returncode == 0
 
@@ -100,7 +118,8 @@ class XmlCrypto:
 
     def ask(self, **order: str) -> dict[str, object]:
         done = run(
-            ["node", HERE / "node" / "signatures.cjs"], input=json.dumps(order),
+            ["node", HERE / "node" / "signatures.cjs"],
+            input=json.dumps(order),
             env={"PATH": os.environ["PATH"], "MODULES": str(MODULES)},
         )
         assert done.returncode == 0, done.stderr[-2000:]
@@ -139,7 +158,9 @@ class OpenSaml:
 
 
 STACKS: dict[str, type[Xmlsec1] | type[XmlCrypto] | type[OpenSaml]] = {
-    "xmlsec1": Xmlsec1, "xml-crypto": XmlCrypto, "opensaml": OpenSaml,
+    "xmlsec1": Xmlsec1,
+    "xml-crypto": XmlCrypto,
+    "opensaml": OpenSaml,
 }
 KEYS = [(name, key) for name in STACKS for key in ("rsa", "p-256") if (name, key) != ("xml-crypto", "p-256")]
 """xml-crypto has no ECDSA."""
@@ -183,9 +204,7 @@ def card_of(kit: Kit, key: str) -> Card:
 def accepted(assertion: bytes, card: Card, pki: Pki) -> str:
     verifier = Verifier(kit_rule(), TrustStore.load(pki.trust))
     envelope = etree.fromstring(put(MESSAGE, vihf.security_header(assertion)))
-    return verifier.authenticate(
-        envelope=envelope, security=None, peer_certificate=card.authentication.der
-    ).identifier
+    return verifier.authenticate(envelope=envelope, security=None, peer_certificate=card.authentication.der).identifier
 
 
 @pytest.mark.parametrize(("name", "key"), KEYS)
@@ -220,8 +239,10 @@ def test_node_saml_takes_our_assertion_for_its_own(kit: Kit, pki: Pki) -> None:
     root = kit.build(lifetime=timedelta(minutes=5), audiences=("urn:carnet:dmp",))
     ours = kit.sign(root).decode()
     order = {
-        "do": "judge", "cert": pair.certificate.public_bytes(Encoding.PEM).decode(),
-        "issuer": distinguished_name.write(pair.certificate.subject), "now": vihf.instant(datetime.now(UTC)),
+        "do": "judge",
+        "cert": pair.certificate.public_bytes(Encoding.PEM).decode(),
+        "issuer": distinguished_name.write(pair.certificate.subject),
+        "now": vihf.instant(datetime.now(UTC)),
     }
     said = stack.ask(**order, xml=ours)
     assert (said["holds"], said.get("name")) == (True, kit.card.identity.common_name), said
