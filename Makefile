@@ -39,8 +39,9 @@ SEED ?= 1
 mutations: .venv/.ready ## COUNT mutations of signed envelopes (default 100000): refused, or the same as signed
 	$(BIN)/python -m tests.attack.mutation_campaign --count $(COUNT) --seed $(SEED) --processes $(WORKERS)
 
-bench: .venv/.ready ## measure this machine
+bench: .venv/.ready ## measure this machine: requests, then what a credential costs each
 	@$(BIN)/carnet bench
+	@$(BIN)/carnet bench --credentials
 
 interop-node: ## install the Node.js stacks that tests/interop drives (build/interop-node)
 	@mkdir -p build/interop-node
