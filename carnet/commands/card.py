@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,20 @@ import click
 
 from carnet.assertions import Desk
 from carnet.console import (
+    CARD_HELP,
+    CARD_PLACE,
     DATA,
     JSON,
+    PIN_FILE,
     PURPOSE,
     REASON,
     Misuse,
+    Place,
     Refused,
     emit,
-    first_line,
     open_card,
     reason_given,
+    secret,
     settings_of,
 )
 from carnet.settings import FILE_NAME
@@ -32,9 +34,6 @@ from guard.credentials.cards import Card, CardError, signature_path
 from guard.credentials.identity import CardType
 from guard.credentials.pki import Pki
 
-PIN_FILE = click.option(
-    "--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File whose first line is the PIN."
-)
 OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="Card file to write (.p12).")
 
 
@@ -69,14 +68,7 @@ def issue() -> None:
 
 
 def _new_pin(pin_file: Path | None) -> str:
-    if pin_file is not None:
-        pin = first_line(pin_file)
-    elif "CARNET_PIN" in os.environ:
-        pin = os.environ["CARNET_PIN"]
-    elif sys.stdin.isatty():
-        pin = str(click.prompt("PIN of the new card", hide_input=True, confirmation_prompt=True))
-    else:
-        raise Misuse("no PIN: use --pin-file, or set CARNET_PIN")
+    pin = secret(pin_file, "CARNET_PIN", "PIN of the new card", option="--pin-file", confirm=True)
     if not pin:
         raise Misuse("a card needs a PIN: this one is empty")
     return pin
@@ -193,10 +185,10 @@ def structure(
 
 
 @command.command("show")
-@click.argument("card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("card_file", type=CARD_PLACE)
 @PIN_FILE
 @JSON
-def show(card_file: Path, pin_file: Path | None, as_json: bool) -> None:
+def show(card_file: Place, pin_file: Path | None, as_json: bool) -> None:
     """What a card says of its holder.
 
     \b
@@ -211,10 +203,10 @@ def show(card_file: Path, pin_file: Path | None, as_json: bool) -> None:
 @click.option(
     "--card",
     "card_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=CARD_PLACE,
     required=True,
     envvar="CARNET_CARD",
-    help="Card file (PKCS#12) that signs.",
+    help=CARD_HELP,
 )
 @PIN_FILE
 @click.option("--patient", default="", help="CX of the patient the assertion names.")
@@ -226,7 +218,7 @@ def show(card_file: Path, pin_file: Path | None, as_json: bool) -> None:
 @click.option("--with-authz-consent", "consent", is_flag=True, help="Add the attributes of a patient's consent.")
 @DATA
 def make_assertion(
-    card_file: Path,
+    card_file: Place,
     pin_file: Path | None,
     patient: str,
     structure_id: str,

@@ -4,7 +4,8 @@ A card holds two key pairs with different duties: *authentication* (mutual TLS) 
 On disk each is one ordinary PKCS#12 file under the same PIN, ``card.p12`` and beside it ``card.sign.p12``.
 Two files, because a PKCS#12 with two private keys is read differently by every tool (most show one of them),
 whereas each of these opens with OpenSSL, a browser or a SOAP test tool as it is. The PIN is the password of the
-files; there is no try counter, so a copied file can be guessed at leisure: test material, not a security device.
+files; wrong ones are counted beside them (``guard.credentials.try_counter``). A copied file can be guessed at leisure:
+test material, not a security device. Cards that are one are in ``guard.credentials.token_card``, of the same shape.
 """
 
 from __future__ import annotations
@@ -30,18 +31,16 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from guard.credentials import identity
+from guard.credentials import identity, token_tls, try_counter
 from guard.credentials.identity import Identity, Kind
+from guard.credentials.token_key import TokenKey
+from guard.credentials.try_counter import CardError, CardLocked, WrongPin
+
+__all__ = ["Card", "CardError", "CardLocked", "KeyPair", "NoSignatureKey", "PrivateKey", "PublicKey", "WrongPin"]
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-
-
-class CardError(Exception):
-    """A card that cannot be used: the text says why and carries no secret."""
-
-
-class WrongPin(CardError):
-    """The PIN does not open the card."""
+"""One of ``cryptography``, or one that stays on its card (``guard.credentials.token_key``)."""
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
 class NoSignatureKey(CardError):
@@ -79,15 +78,20 @@ class Card:
     def open(cls, path: Path | str, pin: str) -> Card:
         """Open ``path`` (authentication) and, when it is there, ``<stem>.sign.p12`` beside it (signature).
 
-        Raises WrongPin, and CardError for a file that is absent or is not a card.
+        Raises WrongPin with the tries left, CardLocked after three wrong ones, and CardError for a file that is
+        absent or is not a card.
         """
         path = Path(path)
-        authentication = _read(path, pin)
-        beside = signature_path(path)
-        return cls(authentication, _read(beside, pin) if beside.is_file() else None)
+        with try_counter.one_try(path):
+            authentication = _read(path, pin)
+            beside = signature_path(path)
+            return cls(authentication, _read(beside, pin) if beside.is_file() else None)
 
     def save(self, path: Path | str, pin: str) -> Path:
-        """Write both files, mode 0600; refuses to overwrite (FileExistsError) and an empty PIN (CardError)."""
+        """Write both files, mode 0600; refuses to overwrite (FileExistsError) and an empty PIN (CardError).
+
+        A card that stays on its token cannot be saved (UnsupportedAlgorithm).
+        """
         if not pin:
             raise CardError("a card needs a PIN")
         path = Path(path)
@@ -149,11 +153,17 @@ def signature_path(path: Path) -> Path:
 
 
 def load_key_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
-    """Hand a key pair to a TLS context.
+    """Hand a key pair to a TLS context. Raises CardError for a key on a card that this Python's TLS cannot use.
 
     The ssl module reads keys from files only. The file lives in a private folder for that one call, and the key
     in it is encrypted under a random password that exists in memory alone.
     """
+    if isinstance(pair.key, TokenKey):
+        try:
+            token_tls.load(context, pair.key, (pair.certificate, *pair.chain))
+        except token_tls.NotPossible as error:
+            raise CardError(str(error)) from error
+        return
     password = secrets.token_urlsafe(32).encode()
     key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
     with tempfile.TemporaryDirectory(prefix="carnet-") as folder:
@@ -194,7 +204,7 @@ def _read(path: Path, pin: str) -> KeyPair:
         if "deserialize" in str(error):
             raise CardError(f"{path.name} is not a card (PKCS#12)") from error
         raise WrongPin(f"the PIN does not open {path.name}") from error
-    return KeyPair(_usable(key, path), _present(certificate, path), _ordered(certificate, chain))
+    return KeyPair(_usable(key, path), _present(certificate, path), ordered(certificate, chain))
 
 
 def _usable(key: object, path: Path) -> PrivateKey:
@@ -209,7 +219,7 @@ def _present(certificate: x509.Certificate | None, path: Path) -> x509.Certifica
     return certificate
 
 
-def _ordered(leaf: x509.Certificate | None, chain: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+def ordered(leaf: x509.Certificate | None, chain: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
     """The chain from the leaf's issuer upwards; certificates that are not part of it are dropped."""
     by_subject = {certificate.subject: certificate for certificate in chain}
     ordered: list[x509.Certificate] = []
