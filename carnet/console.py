@@ -23,6 +23,7 @@ from conformance.client import Client
 from guard.credentials import pkcs11_uri
 from guard.credentials.cards import Card, CardError
 from guard.credentials.pkcs11_uri import SCHEME, TokenAddress
+from guard.credentials.pki import Pki
 from guard.credentials.rule import Required
 from xds.model.datatypes import Cx
 
@@ -90,6 +91,15 @@ def settings_of(data: Path, *, as_served: bool = True, **flags: Any) -> Settings
         raise Misuse(f"{data / settings_module.FILE_NAME}, or CARNET__ in the environment: {error}") from error
 
 
+def pki_of(data: Path) -> Pki:
+    """The authorities of an installation. Raises Misuse where they are not: another machine may keep them."""
+    folder = settings_of(data).pki
+    try:
+        return Pki.open(folder)
+    except FileNotFoundError as error:
+        raise Misuse(f"{folder} holds no authorities that could issue or revoke") from error
+
+
 def reason_given() -> str:
     """What was said with ``--reason`` in the command that runs."""
     context = click.get_current_context(silent=True)
@@ -115,13 +125,16 @@ class CardPlace(click.ParamType):
 
     name = "card"
 
+    def __init__(self, *, exists: bool = True) -> None:
+        self._exists = exists
+
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> Path | TokenAddress:
         if isinstance(value, Path | TokenAddress):
             return value
         if not str(value).startswith(SCHEME):
-            return Path(str(click.Path(exists=True, dir_okay=False).convert(value, param, ctx)))
+            return Path(str(click.Path(exists=self._exists, dir_okay=False).convert(value, param, ctx)))
         try:
             return pkcs11_uri.parse(value)
         except ValueError as error:
@@ -130,6 +143,7 @@ class CardPlace(click.ParamType):
 
 Place = Path | TokenAddress
 CARD_PLACE = CardPlace()
+CARD_PLACE_TO_BE = CardPlace(exists=False)
 CARD_HELP = (
     "Card: a PKCS#12 file, or a token, pkcs11:token=LABEL?module-path=/path/of/library.so. The PIN: prompt, --pin-file "
     "or CARNET_PIN."
@@ -200,13 +214,17 @@ def secret(file: Path | None, variable: str, asked: str, *, option: str, confirm
     raise Misuse(f"no {asked.split(maxsplit=1)[0]}: use {option}, or set {variable}")
 
 
+def pin_of(place: Place, pin_file: Path | None) -> str:
+    """The PIN of a card that exists."""
+    if isinstance(place, Path):
+        return secret(pin_file, "CARNET_PIN", f"PIN of {place.name}", option="--pin-file")
+    source = Path(place.pin_source) if place.pin_source else None
+    return secret(pin_file or source, "CARNET_PIN", f"PIN of {place}", option="--pin-file")
+
+
 def open_card(place: Place, pin_file: Path | None) -> Card:
     """Open a card, be it a file or a token."""
-    if isinstance(place, Path):
-        pin = secret(pin_file, "CARNET_PIN", f"PIN of {place.name}", option="--pin-file")
-    else:
-        source = Path(place.pin_source) if place.pin_source else None
-        pin = secret(pin_file or source, "CARNET_PIN", f"PIN of {place}", option="--pin-file")
+    pin = pin_of(place, pin_file)
     try:
         if isinstance(place, Path):
             return Card.open(place, pin)

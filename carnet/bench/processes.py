@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from carnet.bench.load import PIN_VARIABLE
+from carnet.supervisor import clean_environment
 
 LIBRARIES = ("lxml", "signxml", "cryptography", "SQLAlchemy", "gunicorn")
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -25,13 +25,17 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """A Python module of ours in a process of its own; ends when its standard input is closed."""
+    """A Python module of ours in a process of its own; ends when its standard input is closed.
+
+    A PIN goes with the orders, through a pipe: the environment of a process can be read from outside.
+    """
 
     def __init__(self, module: str, pin: str = ""):
         self._process = subprocess.Popen(
             [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, PIN_VARIABLE: pin},
+            env=clean_environment(),
         )
+        self._secret = {"pin": pin} if pin else {}
         self.pid = self._process.pid
         self._name = module
 
@@ -39,7 +43,7 @@ class Child:
         """One order, one answer. Raises ChildFailed."""
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.write(json.dumps({**order, **self._secret}) + "\n")
             self._process.stdin.flush()
         except OSError as error:
             raise ChildFailed(f"{self._name} has ended: {error}") from error

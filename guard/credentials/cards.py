@@ -102,14 +102,8 @@ class Card:
             if target.exists():
                 raise FileExistsError(f"{target} already exists")
         for target, pair in pairs:
-            data = pkcs12.serialize_key_and_certificates(
-                self.identity.common_name.encode(),
-                pair.key,
-                pair.certificate,
-                pair.chain,
-                BestAvailableEncryption(pin.encode()),
-            )
-            write_private(target, data)
+            write_private(target, _packed(pair.key, pair.certificate, pair.chain, pin))
+        try_counter.forget(path)
         return path
 
     @cached_property
@@ -145,6 +139,46 @@ class Card:
         context.load_verify_locations(cafile=str(ca_file))
         load_key_pair(context, self.authentication)
         return context
+
+
+def save_keys(path: Path, keys: tuple[PrivateKey, PrivateKey], pin: str) -> None:
+    """Write the authentication and the signature key of a card that waits for its certificates; see ``install``."""
+    for target, key in zip((path, signature_path(path)), keys, strict=True):
+        write_private(target, _packed(key, None, (), pin))
+    try_counter.forget(path)
+
+
+def install(path: Path, pin: str, certificates: Sequence[x509.Certificate]) -> None:
+    """Put certificates beside the keys of a card file they belong to. Raises WrongPin, CardLocked, CardError."""
+    files = path, signature_path(path)
+    with try_counter.one_try(path):
+        keys = [_unpacked(file, pin)[0] for file in files]
+    packed = []
+    for file, key in zip(files, keys, strict=True):
+        wanted = key.public_key().public_numbers()
+        own = [one for one in certificates if _numbers(one) == wanted]
+        if len(own) != 1:
+            raise CardError(f"{len(own) or 'no'} certificates belong to the key in {file.name}")
+        packed.append(_packed(key, own[0], ordered(own[0], certificates), pin))
+    for file, data in zip(files, packed, strict=True):
+        temporary = file.with_name(f".{file.name}.new")
+        temporary.unlink(missing_ok=True)
+        write_private(temporary, data)
+        temporary.replace(file)
+
+
+def _numbers(certificate: x509.Certificate) -> object:
+    key = certificate.public_key()
+    return key.public_numbers() if isinstance(key, PublicKey) else None
+
+
+def _packed(
+    key: PrivateKey, certificate: x509.Certificate | None, chain: Sequence[x509.Certificate], pin: str
+) -> bytes:
+    name = "card" if certificate is None else identity.read(certificate).common_name
+    return pkcs12.serialize_key_and_certificates(
+        name.encode(), key, certificate, chain, BestAvailableEncryption(pin.encode())
+    )
 
 
 def signature_path(path: Path) -> Path:
@@ -192,6 +226,11 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def _read(path: Path, pin: str) -> KeyPair:
+    key, certificate, chain = _unpacked(path, pin)
+    return KeyPair(key, _present(certificate, path), ordered(certificate, chain))
+
+
+def _unpacked(path: Path, pin: str) -> tuple[PrivateKey, x509.Certificate | None, Sequence[x509.Certificate]]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -204,18 +243,14 @@ def _read(path: Path, pin: str) -> KeyPair:
         if "deserialize" in str(error):
             raise CardError(f"{path.name} is not a card (PKCS#12)") from error
         raise WrongPin(f"the PIN does not open {path.name}") from error
-    return KeyPair(_usable(key, path), _present(certificate, path), ordered(certificate, chain))
-
-
-def _usable(key: object, path: Path) -> PrivateKey:
-    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        return key
-    raise CardError(f"{path.name} holds no RSA or elliptic-curve key")
+    if not isinstance(key, PrivateKey):
+        raise CardError(f"{path.name} holds no RSA or elliptic-curve key")
+    return key, certificate, chain
 
 
 def _present(certificate: x509.Certificate | None, path: Path) -> x509.Certificate:
     if certificate is None:
-        raise CardError(f"{path.name} holds no certificate for its key")
+        raise CardError(f"{path.name} holds no certificate for its key; `carnet card install` puts one there")
     return certificate
 
 

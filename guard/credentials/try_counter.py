@@ -69,9 +69,14 @@ def give_puk(card: Path) -> str:
     """A new PUK for a card just made, known to whoever asked and to nobody else: only its hash is kept."""
     puk = f"{secrets.randbelow(10**PUK_DIGITS):0{PUK_DIGITS}d}"
     salt = secrets.token_bytes(16)
-    with _held(card) as state:
-        _write(card, replace(state, salt=salt.hex(), puk=_hash(puk, salt)))
+    with _held(card):
+        _write(card, _State(salt=salt.hex(), puk=_hash(puk, salt)))
     return puk
+
+
+def forget(card: Path) -> None:
+    """What was counted for an older card of this name does not count for a new one."""
+    counter_path(card).unlink(missing_ok=True)
 
 
 def unblock(card: Path, puk: str) -> None:
