@@ -110,7 +110,7 @@ def main() -> None:
         order = json.loads(line)
         try:
             if "prepare" in order:
-                client = Bulky(order["prepare"] | {"pin": order["pin"]})
+                client = Bulky(order["prepare"])
                 answer: dict[str, Any] = {}
             else:
                 assert client is not None

@@ -124,7 +124,7 @@ def main() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         if "prepare" in order:
-            generator = Generator(order["prepare"] | {"pin": order["pin"]})
+            generator = Generator(order["prepare"])
             answer: dict[str, Any] = {"prepared": len(generator.requests)}
         else:
             assert generator is not None

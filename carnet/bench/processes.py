@@ -27,7 +27,7 @@ class ChildFailed(Exception):
 class Child:
     """A Python module of ours in a process of its own; ends when its standard input is closed.
 
-    A PIN goes with the orders, through a pipe: the environment of a process can be read from outside.
+    A PIN goes with the order to prepare, through a pipe: the environment of a process can be read from outside.
     """
 
     def __init__(self, module: str, pin: str = ""):
@@ -42,8 +42,10 @@ class Child:
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """One order, one answer. Raises ChildFailed."""
         assert self._process.stdin is not None and self._process.stdout is not None
+        if "prepare" in order:
+            order = {"prepare": {**order["prepare"], **self._secret}}
         try:
-            self._process.stdin.write(json.dumps({**order, **self._secret}) + "\n")
+            self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
         except OSError as error:
             raise ChildFailed(f"{self._name} has ended: {error}") from error

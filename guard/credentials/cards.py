@@ -88,10 +88,10 @@ class Card:
             return cls(authentication, _read(beside, pin) if beside.is_file() else None)
 
     def save(self, path: Path | str, pin: str) -> Path:
-        """Write both files, mode 0600; refuses to overwrite (FileExistsError) and an empty PIN (CardError).
-
-        A card that stays on its token cannot be saved (UnsupportedAlgorithm).
-        """
+        """Write both files, mode 0600; refuses to overwrite (FileExistsError), and an empty PIN or a card that is a
+        token (CardError)."""
+        if isinstance(self.authentication.key, TokenKey):
+            raise CardError("the key stays on its token: such a card is no file")
         if not pin:
             raise CardError("a card needs a PIN")
         path = Path(path)
