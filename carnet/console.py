@@ -204,7 +204,7 @@ def secret(file: Path | None, variable: str, asked: str, *, option: str, confirm
 
     The process leaves no core file from here on.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if file is not None:
         return first_line(file)
     if variable in os.environ:

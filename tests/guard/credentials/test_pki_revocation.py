@@ -100,7 +100,7 @@ def test_delta_lists_are_numbered_and_begin_anew(placed: Pki) -> None:
     assert number(full) == number(delta) > first == base(delta)
     serial = card.signature.certificate.serial_number
     assert [entry.serial_number for entry in delta] == [entry.serial_number for entry in full] == [serial]
-    assert len(list(full)[0].extensions) == 0, "an unspecified reason is left out"
+    assert len(next(iter(full)).extensions) == 0, "an unspecified reason is left out"
     assert not any(isinstance(e.value, x509.FreshestCRL) for e in delta.extensions)
     time.sleep(1.1)  # what is revoked in the very second of a new base is in its delta, too
     placed.write_crls(days=7)
@@ -186,7 +186,7 @@ def test_profiles_as_openssl_reads_them(own_pki: Pki) -> None:
     """Usages, policies and DER order of the multi-valued name, in the words of a stranger."""
     card = own_pki.issue_person("899700000018", "LIBRE", "Max", specialties=("SM26",), key=KeyKind.EC)
     (own_pki.folder / "leaf.pem").write_bytes(pem(card.signature.certificate))
-    text = openssl("x509", "-in", own_pki.folder / "leaf.pem", "-noout", "-text", "-ext", "keyUsage,certificatePolicies")
+    text = openssl("x509", "-in", own_pki.folder / "leaf.pem", "-noout", "-text")
     assert "Non Repudiation" in text and "Digital Signature" not in text and PERSON_SIGNATURE_POLICY in text
     members = set_members(card.signature.certificate.subject.public_bytes())
     assert len(members) == 3 and members == sorted(members), "DER order of the set"
@@ -319,8 +319,8 @@ def test_an_index_of_before_is_read(own_pki: Pki) -> None:
     card = own_pki.issue_person("899700000018", "ESSAI", "Anne", key=KeyKind.EC)
     serial = f"{card.signature.certificate.serial_number:x}"
     (own_pki.folder / "index.json").write_text(
-        '{"issued": [{"serial": "%s", "authority": "persons", "purpose": "signature", "holder": "899700000018", '
-        '"name": "ESSAI Anne", "not_after": "2029-01-01T00:00:00Z", "revoked": ""}]}' % serial
+        f'{{"issued": [{{"serial": "{serial}", "authority": "persons", "purpose": "signature", '
+        '"holder": "899700000018", "name": "ESSAI Anne", "not_after": "2029-01-01T00:00:00Z", "revoked": ""}]}'
     )
     again = Pki.open(own_pki.folder)
     assert again.products is Products.TEST and again.base_url == ""

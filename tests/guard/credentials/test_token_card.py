@@ -132,8 +132,9 @@ def test_keys_made_on_a_token_are_marked_so(pki: Pki) -> None:
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_the_token_opens_tls(card: Card, pki: Pki, own_pki: Pki, version: ssl.TLSVersion) -> None:
-    """The authentication key answers for the connection, in both versions; its certificate is what the server sees."""
-    assert shaken(card.tls_context(pki.ca_file), pki, version) == (card.authentication.der, f"TLSv1.{int(version) - 769}")
+    """The authentication key answers for the connection, in both versions; the server sees its certificate."""
+    seen, spoken = shaken(card.tls_context(pki.ca_file), pki, version)
+    assert (seen, spoken) == (card.authentication.der, f"TLSv1.{int(version) - 769}")
 
 
 def test_a_token_that_pads_itself_is_used_up_to_tls_1_2(card: Card, pki: Pki) -> None:
