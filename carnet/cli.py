@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from carnet.keys import KeyTrouble
-from carnet.secrecy import close_process, hide_pin
+from carnet.secrecy import close_process, hide_secrets
+from guard.credentials.try_counter import CardError
 
 OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain")
 CREDENTIALS = ("pki", "card")
@@ -25,13 +26,6 @@ GROUPS = {
 class Commands(click.Group):
     """Loads a verb's module when it is asked for, so that ``carnet --help`` is quick."""
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """A key of the installation that cannot be used is said in words, whichever verb needed it."""
-        try:
-            return super().invoke(ctx)
-        except KeyTrouble as error:
-            raise click.ClickException(str(error)) from None
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [name for names in GROUPS.values() for name in names]
 
@@ -41,6 +35,13 @@ class Commands(click.Group):
         module = importlib.import_module(f"carnet.commands.{cmd_name.replace('-', '_')}")
         command = module.command
         return command if isinstance(command, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """A card may refuse at any moment: taken out, or no longer answering. So may a key of the installation."""
+        try:
+            return super().invoke(ctx)
+        except (CardError, KeyTrouble) as error:
+            raise click.ClickException(str(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, names in GROUPS.items():
@@ -64,5 +65,5 @@ def main() -> None:
       carnet serve all --data data
     """
     close_process()
-    hide_pin()
+    hide_secrets()
 

@@ -12,9 +12,10 @@ import resource
 
 import click
 
+from carnet.supervisor import SECRET_VARIABLES
+
 log = logging.getLogger("carnet.secrecy")
 
-PIN = "CARNET_PIN"
 _PR_SET_DUMPABLE = 4
 
 
@@ -30,22 +31,22 @@ def close_process() -> None:
         log.debug("this system cannot keep others from looking into the process")
 
 
-def hide_pin() -> None:
-    """Take the PIN out of the environment, so that no child gets it and ``/proc`` does not show it.
+def hide_secrets() -> None:
+    """Take PIN and PUK out of the environment, so that no child gets them and ``/proc`` does not show them.
 
-    The command that runs finds it with ``environment_pin``.
+    The command that runs finds them with ``from_environment``.
     """
-    given = os.environ.get(PIN)
-    if given is None:
-        return
-    _wipe(PIN)
-    del os.environ[PIN]
-    click.get_current_context().meta[PIN] = given
+    for name in SECRET_VARIABLES:
+        given = os.environ.get(name)
+        if given is not None:
+            _wipe(name)
+            del os.environ[name]
+            click.get_current_context().meta[name] = given
 
 
-def environment_pin() -> str | None:
-    """The PIN that came by the environment, None when none did."""
-    found: str | None = click.get_current_context().meta.get(PIN)
+def from_environment(name: str) -> str | None:
+    """The PIN or PUK that came by the environment, None when none did."""
+    found: str | None = click.get_current_context().meta.get(name)
     return found
 
 

@@ -33,7 +33,7 @@ class Generator:
     """Prepared requests and what their answers must hold."""
 
     def __init__(self, order: dict[str, Any]):
-        """``verb`` deposit, query or retrieve; ``count`` requests; card and PIN, structure, patient, authorities."""
+        """``verb`` deposit, query or retrieve; ``count`` requests; card, structure, patient and authorities."""
         card = Card.open(order["card"], order["pin"])
         sender = Sender(card, order["structure"], order["patient"])
         self._context = card.tls_context(order["ca"])

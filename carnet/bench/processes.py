@@ -14,6 +14,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from carnet.supervisor import clean_environment
+
 LIBRARIES = ("lxml", "signxml", "cryptography", "SQLAlchemy", "gunicorn")
 _TICK = os.sysconf("SC_CLK_TCK")
 
@@ -23,18 +25,25 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """A Python module of ours in a process of its own; ends when its standard input is closed."""
+    """A Python module of ours in a process of its own; ends when its standard input is closed.
 
-    def __init__(self, module: str):
+    A PIN goes with the order to prepare, through a pipe: the environment of a process can be read from outside.
+    """
+
+    def __init__(self, module: str, pin: str = ""):
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env=clean_environment(),
         )
+        self._secret = {"pin": pin} if pin else {}
         self.pid = self._process.pid
         self._name = module
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """One order, one answer. Raises ChildFailed."""
         assert self._process.stdin is not None and self._process.stdout is not None
+        if "prepare" in order:
+            order = {"prepare": {**order["prepare"], **self._secret}}
         try:
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
@@ -62,8 +71,8 @@ class Child:
 
 
 @contextmanager
-def child(module: str) -> Iterator[Child]:
-    started = Child(module)
+def child(module: str, pin: str = "") -> Iterator[Child]:
+    started = Child(module, pin)
     try:
         yield started
     finally:
@@ -108,10 +117,7 @@ def _memory_of(pid: int) -> tuple[int, int]:
 
 
 def forget_highest(pid: int) -> None:
-    """Begin the highest resident memory of a family anew from what it is now (Linux).
-
-    Services keep others out of their memory: for whoever is not root the highest stays that since their start.
-    """
+    """Begin the highest resident memory of a family anew from what it is now (Linux)."""
     for one in family(pid):
         with suppress(OSError):
             Path(f"/proc/{one}/clear_refs").write_text("5", "ascii")

@@ -78,9 +78,9 @@ class Bench:
             rivals = []
             for number, one in enumerate(self.stages):
                 product = Side(one.settings.registry.port, {"registry": pids[number]["registry"]})
-                load = stack.enter_context(processes.child("carnet.bench.load"))
+                load = stack.enter_context(processes.child("carnet.bench.load", stage.PIN))
                 self.tell(f"signing {order['count']} queries")
-                load.ask({"prepare": {**order, "card": str(one.card), "pin": stage.PIN, "ca": str(one.anchors)}})
+                load.ask({"prepare": {**order, "card": str(one.card), "ca": str(one.anchors)}})
                 rivals.append((load, [product, stack.enter_context(self.serving(orders[number]))]))
             figures = self._rounds("query", rivals, plan.queries)
         results = [
@@ -99,7 +99,7 @@ class Bench:
         first = random.SystemRandom().getrandbits(100) << 20
         folder = self.work / "floor"
         with ExitStack() as stack:
-            deposit = stack.enter_context(processes.child("carnet.bench.load"))
+            deposit = stack.enter_context(processes.child("carnet.bench.load", stage.PIN))
             order = self.order(one, "deposit", DEPOSITED, plan.deposits, first=first)
             self.tell(f"signing {order['count']} deposits")
             deposit.ask({"prepare": order})
@@ -107,7 +107,7 @@ class Bench:
             deposits = self._rounds("deposit", [(deposit, [product, floor])], plan.deposits)[0]
         stored = order["count"]
         with ExitStack() as stack:
-            retrieve = stack.enter_context(processes.child("carnet.bench.load"))
+            retrieve = stack.enter_context(processes.child("carnet.bench.load", stage.PIN))
             known = {"first": first, "stored": stored, "repository": one.settings.repository.unique_id}
             order = self.order(one, "retrieve", DEPOSITED, plan.retrieves, **known)
             self.tell(f"signing {order['count']} retrieves")
@@ -149,7 +149,7 @@ class Bench:
         """What a load generator prepares."""
         return {
             "verb": verb, "count": self.plan.warm + count * self.plan.rounds, "card": str(one.card),
-            "pin": stage.PIN, "structure": stage.STRUCTURE, "patient": patient, "ca": str(one.anchors), **more,
+            "structure": stage.STRUCTURE, "patient": patient, "ca": str(one.anchors), **more,
         }
 
     def floor(self, one: Stage, name: str) -> dict[str, Any]:
@@ -181,11 +181,11 @@ class _Large:
         port = one.settings.repository.port
         floor, deposits, retrieves = Figures(), Figures(), Figures()
         prepare = {
-            "card": str(one.card), "pin": stage.PIN, "structure": stage.STRUCTURE, "patient": DEPOSITED,
-            "ca": str(one.anchors), "size": plan.size, "repository": one.settings.repository.unique_id,
+            "card": str(one.card), "structure": stage.STRUCTURE, "patient": DEPOSITED, "ca": str(one.anchors),
+            "size": plan.size, "repository": one.settings.repository.unique_id,
         }
         with (
-            processes.child("carnet.bench.large") as client,
+            processes.child("carnet.bench.large", stage.PIN) as client,
             processes.child("carnet.bench.floors") as thread,
         ):
             client.ask({"prepare": prepare})

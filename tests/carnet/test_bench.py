@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from carnet.bench import decisions, large, processes, stage
+from carnet.bench import credentials, decisions, large, processes, stage
 from carnet.bench.report import Figures, Mark, Result, as_table, percentile
 from carnet.bench.scenarios import Bench, Plan
 from carnet.commands.bench import command
@@ -60,7 +60,7 @@ def test_a_refused_answer_fails_the_run(tmp_path: Path) -> None:
     """An answer that is no success is an error, never a fast request."""
     one = stage.prepare(tmp_path / "one", 1000, lambda _: None)
     bench = Bench(Plan(entries=(1000,), rounds=1, queries=1, warm=1, clients=1), [one], tmp_path, lambda _: None)
-    with stage.running(one, ("registry",)), processes.child("carnet.bench.load") as load:
+    with stage.running(one, ("registry",)), processes.child("carnet.bench.load", stage.PIN) as load:
         load.ask({"prepare": bench.order(one, "query", stage.DEPOSITED, 1, documents=stage.DOCUMENTS)})
         with pytest.raises(processes.ChildFailed, match="1 documents in place of 100"):
             load.ask({"run": {
@@ -130,6 +130,18 @@ def test_percentiles() -> None:
 def test_sizes_that_cannot_be_measured_are_misuse(entries: str) -> None:
     """Exit status 2 before anything is made."""
     assert CliRunner().invoke(command, ["--entries", entries]).exit_code == 2
+
+
+def test_credentials_are_measured_cold_and_warm(tmp_path: Path) -> None:
+    """Floor, new certificate, new assertion, remembered assertion, for either kind of key. No time is asserted."""
+    rows = credentials.measure(tmp_path, 1)
+    assert [one["key"] for one in rows] == ["rsa-2048"] * 4 + ["p-256"] * 4
+    assert [bool(one["mark"]) for one in rows] == [False, False, False, True] * 2
+    assert all(one["us"] > 0 and one["floor"] > 0 for one in rows)
+    told = CliRunner().invoke(command, ["--credentials", "--rounds", "1", "--json"])
+    assert told.exit_code == 0 and len(json.loads(told.stdout)["results"]) == len(rows)
+    assert "µs" in credentials.as_table(rows)[0][2]
+    assert CliRunner().invoke(command, ["--credentials", "--decisions"]).exit_code == 2
 
 
 def test_decisions_are_measured_without_services(tmp_path: Path) -> None:

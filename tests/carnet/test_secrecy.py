@@ -26,7 +26,6 @@ from hypothesis import strategies as st
 
 from carnet import settings as settings_module
 from carnet.node import all_pair_files
-from carnet.secrecy import PIN as VARIABLE
 from carnet.supervisor import free_ports, ready_process
 from guard.credentials.cards import Card, CardError, PrivateKey, WrongPin
 from guard.credentials.pki import KeyKind, Pki
@@ -35,6 +34,7 @@ from tests.world import STRUCTURE
 
 ROOT = Path(__file__).resolve().parents[2]
 PIN = "Zq7-kepler-4812"
+VARIABLE = "CARNET_PIN"
 CAMILLE = "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH"
 
 
@@ -47,7 +47,7 @@ def probe(code: str, *, cwd: Path, pin: str = PIN) -> str:
     program = f"""
 import ctypes, os, resource, subprocess, sys, click
 from carnet.cli import main
-from carnet.secrecy import environment_pin
+from carnet.secrecy import from_environment
 @click.command("probe")
 def command():
 {lines}
@@ -67,7 +67,7 @@ def test_a_pin_leaves_the_environment_and_stays_known(tmp_path: Path) -> None:
     told = probe(
         "print(open('/proc/self/environ').read())\n"
         "print(subprocess.run(['env'], capture_output=True, text=True).stdout)\n"
-        "print('known', environment_pin()[::-1], os.environ.get('CARNET_PIN'))\n", cwd=tmp_path,
+        "print('known', from_environment('CARNET_PIN')[::-1], os.environ.get('CARNET_PIN'))\n", cwd=tmp_path,
     )
     assert PIN not in told and f"known {PIN[::-1]} None" in told
     assert told.count("LAST=kept") == 2
