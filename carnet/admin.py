@@ -59,6 +59,12 @@ class Meter:
         self._log_failures = Counter(
             "carnet_log_failures", "Checkpoints and looks at the log that failed", registry=self.collected
         )
+        self._revocations = Counter(
+            "carnet_revocation", "Questions about revocation", ["outcome"], registry=self.collected
+        )
+        self._software = Counter(
+            "carnet_software", "Requests of software not homologated for them", ["outcome"], registry=self.collected
+        )
         self._replies = Counter(
             "carnet_replies",
             "Answers sent to another address, delivered or lost",
@@ -97,6 +103,14 @@ class Meter:
         """Tell whether the code-set file on disk is the one in force: 1, or 0 for a file that cannot be used."""
         gauge = Gauge("carnet_code_sets_current", "The code-set file is in force", registry=self.collected)
         gauge.set_function(lambda: float(not _problem(source)))
+
+    def revocation(self, outcome: str) -> None:
+        """One question about revocation: ``fetched``, ``failed``, or ``grace`` for an outdated answer that counted."""
+        self._revocations.labels(outcome).inc()
+
+    def software(self, outcome: str) -> None:
+        """One request of software that is not homologated for it: ``warn`` or ``refuse``."""
+        self._software.labels(outcome).inc()
 
     def replied(self, transaction: str, outcome: str) -> None:
         """One answer that was to be sent to another address."""

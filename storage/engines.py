@@ -169,6 +169,7 @@ class SqliteEngine(Engine):
                 yield transaction
                 transaction.settle()
                 connection.commit()
+                transaction.committed()
             except BaseException as error:
                 self._undo(connection)
                 raise self.translated(error) if isinstance(error, Exception) else error from None
@@ -185,6 +186,7 @@ class SqliteEngine(Engine):
             yield transaction
             transaction.settle()
             connection.commit()
+            transaction.committed()
             connection.execute("PRAGMA journal_mode=WAL").close()
         finally:
             pooled.invalidate()
@@ -314,6 +316,7 @@ class PostgresqlEngine(Engine):
             yield transaction
             transaction.settle()
             connection.execute("COMMIT")
+            transaction.committed()
         except BaseException as error:
             try:
                 connection.execute("ROLLBACK")

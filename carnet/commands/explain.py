@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 import storage
 from carnet.assertions import Desk
 from carnet.console import DATA, JSON, PURPOSE, Misuse, Refused, emit, open_card, settings_of, table
+from carnet.gate import verifier_of
 from carnet.settings import Settings
-from carnet.wiring import domain_of, policy_of, verifier_of
+from carnet.wiring import domain_of, policy_of
 from guard.credentials import vihf
 from guard.credentials.caller import Caller
 from guard.credentials.cards import Card

@@ -117,9 +117,7 @@ class Verifier:
             self._check_replay(seen, known.sha256, known.until, now, trace_id, one_time=known.one_time)
             return known.caller
         generation = self._trust.generation
-        verified = self._verify(data, peer, now, generation)
-        seen = (verified.caller.issuer, verified.caller.assertion_id)
-        self._check_replay(seen, verified.sha256, verified.until, now, trace_id, one_time=verified.one_time)
+        verified = self._verify(data, peer, now, generation, trace_id)
         if rule.remember:
             self._store(key, verified)
         return verified.caller
@@ -176,8 +174,8 @@ class Verifier:
         by_name = peer.kind is Kind.ORGANISATION and peer.is_server and peer.identity.common_name in self._nodes
         return by_name or peer.sha256 in self._nodes
 
-    def _verify(self, data: bytes, peer: Accepted, now: datetime, generation: int) -> _Verified:
-        """Steps d to o, without n, over an assertion seen for the first time."""
+    def _verify(self, data: bytes, peer: Accepted, now: datetime, generation: int, trace_id: str) -> _Verified:
+        """Steps d to o over an assertion seen for the first time."""
         rule, times = self._rule, Times(now, timedelta(seconds=self._rule.clock_skew))
         tree = token.reparse(data)
         use = Use.VIHF_SIGNATURE if rule.vihf else Use.TOKEN_SIGNATURE
@@ -191,6 +189,8 @@ class Verifier:
         if confirmed_until is not None:
             until = min(until, confirmed_until)
         assertion_id = str(root.get("ID"))
+        seen = (issuer, assertion_id)
+        self._check_replay(seen, signed.sha256, until, now, trace_id, one_time=validity.one_time)
         said = attributes.read(root, rule)
         if rule.vihf:
             _check_context(root, said.mode, rule)

@@ -159,8 +159,8 @@ def _french(
     if _single(values, vihf.RESOURCE) != vihf.RESOURCE_URN:
         raise _refused(f"{vihf.RESOURCE} is not {vihf.RESOURCE_URN}")
     _check_roles(roles, rule)
-    if len(purposes) != 1:
-        raise _refused(f"{len(purposes)} purposes of use; one is expected")
+    if not purposes:
+        raise _refused(f"{vihf.PURPOSE} is missing")
     if purposes[0].code in rule.reasons and not _single(values, vihf.PURPOSE_REASON).strip():
         raise _refused(f"{vihf.PURPOSE_REASON} is missing: an access by emergency says why")
     match = _SECTOR.fullmatch(_single(values, vihf.SECTOR))

@@ -28,7 +28,7 @@ def is_allowed(url: str, hosts: Collection[str]) -> bool:
 
 
 def fetch(url: str, body: bytes | None, limit: int, seconds: float) -> bytes:
-    """The body of a 200 answer, no redirection followed. Raises OSError, also when ``seconds`` or ``limit`` are over."""
+    """The body of a 200 answer, no redirection followed. Raises OSError, also past ``seconds`` or ``limit``."""
     parts = _split(url)
     if parts is None:
         raise OSError("not an address of plain HTTP")

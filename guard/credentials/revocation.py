@@ -125,7 +125,10 @@ class Revocation:
             if now < end:
                 self._say(GRACE, f"{certificate.subject.rfc4514_string()}: last said good until {last.isoformat()}")
                 return min(end, now + timedelta(seconds=self._rule.retry))
-        raise Unsaid(f"nothing current says that {certificate.subject.rfc4514_string()} is not revoked")
+        raise Unsaid(
+            f"no current revocation list or answer of {issuer.subject.rfc4514_string()} "
+            f"about {certificate.subject.rfc4514_string()}"
+        )
 
     def _ask(
         self, certificate: x509.Certificate, issuer: x509.Certificate,

@@ -18,7 +18,7 @@ from hl7.mllp import open_hl7_connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carnet import acceptance, wiring
+from carnet import acceptance, gate, wiring
 from carnet.admin import Meter
 from carnet.commands.serve import listen_mllp
 from carnet.feeds import patient_feed
@@ -105,7 +105,7 @@ def world_with(folder: Path, **registry: str) -> World:
 def listening(world: World) -> Callable[[], None]:
     """Serve the world's feed as ``carnet serve`` does. Returns how to stop it."""
     actor = wiring.registry_actor(world.settings)
-    feed = patient_feed(world.settings, actor, wiring.verifier_of(world.settings, actor.domain), Meter())
+    feed = patient_feed(world.settings, actor, gate.verifier_of(world.settings, actor.domain), Meter())
     certificate, key = wiring.node_files(world.settings, "registry")
     listener = Listener(
         name="registry", host="127.0.0.1", port=0, threads=1, certificate=certificate, key=key, idle=1.0,
