@@ -138,6 +138,7 @@ def registry_actor(settings: Settings) -> RegistryActor:
         repositories=frozenset() if any_repository else settings.known_repositories,
         max_results=settings.registry.max_results,
         feed=feed_rules(settings),
+        author_rule=settings.credentials.author or source.current.credentials.author,
     )
 
 
