@@ -158,7 +158,8 @@ def _french(
         raise _refused(f"{vihf.STRUCTURE} is {structure!r}, which is no Struct_IdNat")
     if _single(values, vihf.RESOURCE) != vihf.RESOURCE_URN:
         raise _refused(f"{vihf.RESOURCE} is not {vihf.RESOURCE_URN}")
-    _check_roles(roles, rule)
+    if not roles:
+        raise _refused(f"{vihf.ROLE} is missing")
     if not purposes:
         raise _refused(f"{vihf.PURPOSE} is missing")
     if purposes[0].code in rule.reasons and not _single(values, vihf.PURPOSE_REASON).strip():
@@ -172,16 +173,17 @@ def _french(
     return mode, sector
 
 
-def _check_roles(roles: tuple[Code, ...], rule: CredentialRule) -> None:
-    """The profession first; then, for those who have one, the specialty, the section or the role."""
-    if not roles:
-        raise _refused(f"{vihf.ROLE} is missing")
-    later = set(rule.second_roles.values())
-    if roles[0].scheme in later:
-        raise _refused(f"the first role is {roles[0].key!r}, which is no profession")
+def check_roles(roles: tuple[Code, ...], rule: CredentialRule) -> None:
+    """The profession first; then, for those who have one, the specialty, the section or the role.
+
+    Judged once it is known that the roles are those of the card. Raises SoapFault of step o.
+    """
+    if roles[0].scheme in rule.second_roles.values():
+        raise claim_fault(INVALID_SECURITY_TOKEN, f"the first role is {roles[0].key!r}, which is no profession", "o")
     wanted = rule.second_roles.get(roles[0].key)
     if wanted is not None and not any(role.scheme == wanted for role in roles[1:]):
-        raise _refused(f"the second role is missing: {roles[0].key!r} goes with one of the system {wanted}")
+        problem = f"the second role is missing: {roles[0].key!r} goes with one of the system {wanted}"
+        raise claim_fault(INVALID_SECURITY_TOKEN, problem, "o")
 
 
 def _single(values: Values, name: str) -> str:
