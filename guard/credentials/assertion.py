@@ -195,9 +195,9 @@ class Verifier:
         if rule.vihf:
             _check_context(root, said.mode, rule)
             _check_binding(name_id, said, signer, rule)
-            attributes.check_roles(said.roles, rule)
             if not self._is_node(peer):
                 _check_peer(said, signer, peer)
+            attributes.check_roles(said.roles, rule)
         elif signer.kind is Kind.PERSON and name_id != signer.identity.common_name:
             raise _refused("a person's card speaks for another person", "g")
         caller = _caller(name_id, said, signer, issuer)
