@@ -37,7 +37,7 @@ from guard.credentials.pki import Pki
 from tests.attack.test_assertions import STEPS
 from tests.world import World, contents
 from xds.ebxml import write
-from xds.namespaces import SOAP12
+from xds.namespaces import SOAP12, WSA_ANONYMOUS
 from xds.wire.addressing import new_message_id, request_headers
 from xds.wire.exchange import Peer, Transaction
 from xds.wire.http import PEER_KEY
@@ -49,6 +49,15 @@ MALFORMED = {"instructioninnameid"}
 """Refused by the hardened parser before anybody looks for an assertion: no security fault, no refused login."""
 AT_THE_DOOR = {"revokedconnection", "foreignauthority", "noclientcertificate"}
 """Refused by the certificate of the connection."""
+NOBODY = "The caller could not be authenticated"
+UNTOLD = {
+    "revoked", "revokedconnection", "expiredcertificate", "foreignauthority", "attackercertificate",
+    "invalidx509certificate", "authenticationkeysigns", "connectionofanother", "noclientcertificate",
+    "signed by a production product", "connected by a production product", "signed by a product of no category",
+    "signed by a certificate of tomorrow", "connected by a certificate of tomorrow",
+    "connected by a certificate of the past", "the same ID again",
+}
+"""Wrong card, expired, revoked, unknown issuer, wrong product: one answer."""
 NODE_ONLY = ("/internal/registry",)
 SHARED = ("/services/registry", "/services/repository")
 BY_NODES = ("ITI-42", "ITI-61")
@@ -254,13 +263,17 @@ def credentials(kit: Kit, pki: Pki) -> dict[str, tuple[bytes, bytes]]:
 
 
 PLACES = [
-    (service, path, name)
+    (service, path, name, False)
     for service, paths in (
         ("registry", registry.app.PATHS | record.td.app.PATHS), ("repository", repository.app.PATHS),
     )
     for path, names in paths.items() for name in sorted(names) if name not in WITHOUT_ASSERTION
 ]
-"""Every address of every transaction that an assertion opens."""
+"""Every address of every transaction that an assertion opens; True: the answer is wanted elsewhere."""
+ELSEWHERE = [
+    ("registry", "/services/registry/iti18", "ITI-18", True), ("repository", "/services/repository/iti41", "ITI-41", True),
+    ("repository", "/services/repository/iti43", "ITI-43", True),
+]
 
 
 def endpoint_of(world: World, service: str, path: str, name: str) -> Endpoint:
@@ -386,26 +399,31 @@ def patient(world: World) -> str:
 
 def test_the_table_has_every_endpoint_of_the_reference() -> None:
     """Otherwise it would prove less than it says."""
-    names = {name for _, _, name in PLACES}
+    names = {name for _, _, name, _ in PLACES}
     assert names >= {f"ITI-{number}" for number in (18, 41, 42, 43, 51, 57, 61, 62, 86, 92)}
     assert names >= {"setAuthorization", "patientList", "listAuthorizationByPatient", "PRPA_IN201311UV02", "readLog",
                      "retrieve decision"}
 
 
-@pytest.mark.parametrize(("service", "path", "name"), PLACES)
+@pytest.mark.parametrize(("service", "path", "name", "elsewhere"), PLACES + ELSEWHERE)
 def test_every_fault_at_every_endpoint(
     world: World, kit: Kit, credentials: dict[str, tuple[bytes, bytes]], patient: str, service: str, path: str,
-    name: str,
+    name: str, elsewhere: bool,
 ) -> None:
     """The fault of the table, HTTP 400, one line in the log with its step, and nothing is stored.
 
     At an address that serves many transactions one fault of each step and kind, at a transaction's own all of them.
+    Where the answer is wanted elsewhere, the refusal comes back on the connection all the same. Where nobody is
+    proved to have said anything, the words are the same for every cause.
 
     Step: a, b, c, d, e, f, g, i, j, k, l, m, n, o
     """
     endpoint = endpoint_of(world, service, path, name)
     body, parts = body_of(world, endpoint, patient)
     message = envelope(endpoint, body)
+    if elsewhere:
+        message = message.replace(WSA_ANONYMOUS.encode(), b"https://localhost/elsewhere")
+    is_short = elsewhere or path in SHARED
     shown = kit.build(replace(kit.says(), purpose_reason="first"))
     shown.set("ID", SHOWN_BEFORE)
     first = put(envelope(endpoint, [empty(endpoint)]), vihf.security_header(kit.sign(shown)))
@@ -415,16 +433,18 @@ def test_every_fault_at_every_endpoint(
     problems = []
     met: set[tuple[str, str]] = set()
     for fault, spoiled, peer, step, subcode in faults(kit, credentials, message):
-        if (endpoint.by_node and peer is None) or (path in SHARED and (step, subcode) in met):
+        if (endpoint.by_node and peer is None) or (is_short and (step, subcode) in met):
             continue
         met.add((step, subcode))
         answer = request(world, endpoint, spoiled, peer, parts)
         if (answer.status, answer.subcode) != (400, subcode):
             problems.append((fault, answer, subcode))
+        if (fault in UNTOLD) and answer.reason != NOBODY:
+            problems.append((fault, answer, NOBODY))
         if subcode:
             expected[answer.trace_id] = (fault, step)
     assert not problems
-    assert len(expected) > (15 if path in SHARED else 140)
+    assert len(expected) > (15 if is_short else 140)
     assert state(world) == before
     log = lines(world)
     wrong = [
@@ -455,7 +475,7 @@ def test_a_good_credential_passes_everywhere(world: World, kit: Kit) -> None:
     """The same requests with a good credential meet no security fault, and a deposit is stored."""
     patient, before = world.patient(), state(world)
     for place in PLACES:
-        endpoint = endpoint_of(world, *place)
+        endpoint = endpoint_of(world, *place[:3])
         body, parts = body_of(world, endpoint, patient)
         says = replace(kit.says(), patient_id="")
         good = put(envelope(endpoint, body), vihf.security_header(kit.sign(kit.build(says))))

@@ -139,13 +139,13 @@ def test_a_submission_comes_from_whom_the_credential_names(world: World) -> None
     assert "899900000017" in error.context and "899700000018" in error.context
     own = frames.valid_submission("dmp", patient_id=patient)
     own.submission_set.authors[0].person[:] = ["899700000018^ESSAI^Anne^^^^^^&1.2.250.1.71.4.2.1&ISO^D^^^IDNPS"]
-    assert world.deposit(own).errors == []
+    assert not world.deposit(own).errors
     for institution, good in (("10B0000001", True), ("1990000017", False)):
         of_lab = frames.valid_submission("dmp", patient_id=patient)
         of_lab.submission_set.authors[0].institutions[:] = [
             f"LABO^^^^^&1.2.250.1.71.4.2.2&ISO^IDNST^^^{institution}"
         ]
-        assert (world.deposit(of_lab, who="laboratory").errors == []) is good
+        assert (not world.deposit(of_lab, who="laboratory").errors) is good
 
 
 def test_a_legal_entity_serves_its_sites(tmp_path: Path) -> None:
