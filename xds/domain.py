@@ -101,9 +101,9 @@ class CredentialRules:
     direct_classes: frozenset[str] = frozenset()
     """AuthnContextClassRef of a card that signs for itself; empty = those of ``authn_classes``."""
     software: str = "off"
-    """What happens to software that is not homologated for what it asks: ``off``, ``warn`` or ``refuse``."""
     author: str = "off"
-    """The same for a submission whose author is not who signs."""
+    """What happens to software not homologated for what it asks, and to a submission whose author is not who signs:
+    ``off``, ``warn`` or ``refuse``."""
     siren_covers_siret: bool = False
     """The certificate of a legal entity known by SIREN serves every establishment whose SIRET begins with it."""
     person_forms: str = ""
@@ -431,12 +431,11 @@ def _credentials(settings: dict[str, Any], codes: dict[str, dict[str, str]], whe
     profile = settings.get("profile", "xua")
     if profile not in PROFILES:
         raise DomainError(f"{where}: credentials.profile is {profile!r}; expected one of {', '.join(PROFILES)}")
-    for key in ("software", "author"):
-        if settings.get(key, "off") not in SEVERITIES:
-            raise DomainError(f"{where}: credentials.{key} is {settings[key]!r}; expected {', '.join(SEVERITIES)}")
-    for key in ("person_forms", "structure_forms"):
+    for key, value in settings.items():
+        if key in ("software", "author") and value not in SEVERITIES:
+            raise DomainError(f"{where}: credentials.{key} is {value!r}; expected {', '.join(SEVERITIES)}")
         try:
-            re.compile(settings.get(key, ""))
+            re.compile(value if key in ("person_forms", "structure_forms") else "")
         except re.error as error:
             raise DomainError(f"{where}: credentials.{key} is no regular expression: {error}") from error
     return CredentialRules(

@@ -271,7 +271,8 @@ PLACES = [
 ]
 """Every address of every transaction that an assertion opens; True: the answer is wanted elsewhere."""
 ELSEWHERE = [
-    ("registry", "/services/registry/iti18", "ITI-18", True), ("repository", "/services/repository/iti41", "ITI-41", True),
+    ("registry", "/services/registry/iti18", "ITI-18", True),
+    ("repository", "/services/repository/iti41", "ITI-41", True),
     ("repository", "/services/repository/iti43", "ITI-43", True),
 ]
 
