@@ -7,7 +7,7 @@ from pathlib import Path
 
 from carnet.settings import Settings
 from guard.credentials.certificates import Products, TrustStore
-from guard.credentials.revocation import Down, RevocationRule, Tell
+from guard.credentials.revocation_check import Down, RevocationRule, Tell
 from guard.credentials.rule import CredentialRule, Replay, Required
 from guard.credentials.structures import Structures
 from xds.domain import AffinityDomain

@@ -17,7 +17,7 @@ from carnet.acceptance import credential_rule, trust_of
 from carnet.admin import Meter
 from carnet.settings import Settings
 from guard.audit import access_log
-from guard.credentials import revocation
+from guard.credentials import revocation_check as revocation
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.replay import ReplayStore

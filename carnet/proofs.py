@@ -19,7 +19,7 @@ from carnet.settings import Settings
 from carnet.wiring import domain_of
 from guard.credentials import attributes, signature, token
 from guard.credentials.certificates import TrustStore, Use
-from guard.credentials.revocation import Revocation, RevocationRule, Revoked, signed_by
+from guard.credentials.revocation_check import Revocation, RevocationRule, Revoked, signed_by
 from guard.credentials.rule import CredentialRule
 from guard.credentials.statements import Times, check_subject
 from storage.proofs import Proof

@@ -31,7 +31,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from guard.credentials import identity
 from guard.credentials.identity import Identity, Kind
-from guard.credentials.revocation import Revocation, RevocationRule, Revoked, Tell, Unsaid, read_list, signed_by
+from guard.credentials.revocation_check import Revocation, RevocationRule, Revoked, Tell, Unsaid, read_list, signed_by
 
 _log = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from carnet import gate
 from carnet.admin import Meter
 from carnet.settings import Settings, load
 from guard.audit import access_log
-from guard.credentials import revocation
+from guard.credentials import revocation_check as revocation
 from tests.world import World
 from xds.wire.faults import FAILED_AUTHENTICATION, SoapFault, security_fault
 

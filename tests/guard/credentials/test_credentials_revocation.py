@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509 import ocsp
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from guard.credentials import revocation
+from guard.credentials import revocation_check as revocation
 from guard.credentials.certificates import CertificateRefused, Products, TrustStore, Use
 from guard.credentials.fetch import fetch, is_allowed
-from guard.credentials.revocation import Down, RevocationRule
+from guard.credentials.revocation_check import Down, RevocationRule
 from tests.responders import HOUR, Authority, Responder
 
 GOOD, REVOKED, UNKNOWN = ocsp.OCSPCertStatus.GOOD, ocsp.OCSPCertStatus.REVOKED, ocsp.OCSPCertStatus.UNKNOWN

@@ -17,7 +17,7 @@ from guard.credentials.cards import Card
 from guard.credentials.certificates import CertificateRefused, TrustError, TrustStore, Use
 from guard.credentials.identity import Kind
 from guard.credentials.pki import KeyKind, Pki
-from guard.credentials.revocation import Revocation, RevocationRule
+from guard.credentials.revocation_check import Revocation, RevocationRule
 
 
 def quick(folder: Path, **choices: object) -> TrustStore:

@@ -26,7 +26,7 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from guard.credentials import ocsp
+from guard.credentials import ocsp_answers as ocsp
 from guard.credentials.fetch import Fetch, fetch, is_allowed
 
 _log = logging.getLogger(__name__)
