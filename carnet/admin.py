@@ -65,6 +65,12 @@ class Meter:
         self._log_failures = Counter(
             "carnet_log_failures", "Checkpoints and looks at the log that failed", registry=self.collected
         )
+        self._revocations = Counter(
+            "carnet_revocation", "Questions about revocation", ["outcome"], registry=self.collected
+        )
+        self._software = Counter(
+            "carnet_software", "Requests of software not homologated for them", ["outcome"], registry=self.collected
+        )
         self._replies = Counter(
             "carnet_replies",
             "Answers sent to another address, delivered or lost",
@@ -118,6 +124,14 @@ class Meter:
             return float(not found[stamp])
 
         gauge.set_function(usable)
+
+    def revocation(self, outcome: str) -> None:
+        """One question about revocation: ``fetched``, ``failed``, or ``grace`` for an outdated answer that counted."""
+        self._revocations.labels(outcome).inc()
+
+    def software(self, outcome: str) -> None:
+        """One request of software that is not homologated for it: ``warn`` or ``refuse``."""
+        self._software.labels(outcome).inc()
 
     def replied(self, transaction: str, outcome: str) -> None:
         """One answer that was to be sent to another address."""

@@ -74,12 +74,14 @@ def refused(database: AuditDatabase, exchange: Exchange, event: str, reason: str
 
 def _step(step: str) -> str:
     """The clause of a step of the verification procedure."""
+    if step == "software":
+        return "DMP homologation"
     return f"ITI TF-2 3.40.4.1.3, step {step}" if len(step) == 1 else "ITI TF-2 3.19"
 
 
 def _of_login(fault: SoapFault, peer: Peer, exchange: Exchange | None) -> Particulars:
     """A credential that is refused is a failed login; a node that is refused is told of as such."""
-    row = "login" if len(fault.step) == 1 else "node authentication"
+    row = "node authentication" if fault.step in ("tls", "node") else "login"
     endpoint = exchange.endpoint if exchange is not None else ""
     return Particulars(row=row, endpoint=endpoint, client=subject(peer.certificate), process=process_id())
 

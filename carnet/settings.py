@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -118,8 +118,38 @@ class Credentials(Section):
     clock_skew: int = Field(60, description="tolerated clock difference, seconds", ge=0, le=300)
     max_age: int = Field(600, description="oldest IssueInstant of an assertion without NotOnOrAfter, seconds", ge=1)
     replay: str = Field("count", description="count: an assertion may serve again until it ends; strict: once only")
+    products: Literal["test", "production"] = Field(
+        "test", description="which cards and certificates count, by their product category; the others are refused"
+    )
+    revocation: Literal["refuse", "grace"] = Field(
+        "refuse", description="when nothing current says whether a certificate is revoked: refuse it, or let the last "
+        "good statement count for revocation_grace"
+    )
+    revocation_grace: int = Field(3600, description="that time, seconds", ge=1, le=604800)
+    revocation_hosts: list[str] = Field(
+        default_factory=list, description="OCSP responders and list servers that may be asked, host or host:port, "
+        "plain HTTP; empty: nothing is fetched, the lists of pki/trust count"
+    )
+    revocation_longest: int = Field(3600, description="a fetched statement is asked for again after, seconds", ge=1)
+    revocation_timeout: float = Field(3.0, description="longest wait for one statement, seconds", gt=0, le=60)
+    revocation_retry: float = Field(30.0, description="a source that failed is left alone for, seconds", gt=0)
+    revocation_nonce: bool = Field(False, description="refuse OCSP answers that do not repeat our nonce")
+    software: Literal["", "off", "warn", "refuse"] = Field(
+        "", description="software not homologated for what it asks: off, warn or refuse; empty: what the domain says"
+    )
+    software_folder: str = Field(
+        "", description="folder with software.csv or software-profiles.csv that win over the domain's"
+    )
+    author: Literal["", "off", "warn", "refuse"] = Field(
+        "", description="a submission whose author is not who signs: off, warn or refuse; empty: what the domain says"
+    )
+    structures: str = Field(
+        "", description="CSV (legal_entity, site, name) of the sites a legal entity's certificate serves; empty: none"
+    )
     cache: bool = Field(True, description="remember verified assertions until they end")
-    max_lifetime: int = Field(0, description="longest validity of an assertion, seconds; 0: the domain's", ge=0)
+    max_lifetime: int = Field(
+        0, description="longest validity of an assertion, seconds; 0: the domain's", ge=0, le=604800
+    )
     audiences: list[str] = Field(default_factory=list, description="accepted Audience URIs; empty: the domain's")
     issuers: list[str] = Field(
         default_factory=list, description="accepted Issuer texts, plain XUA only; empty: the domain's"

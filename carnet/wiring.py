@@ -22,10 +22,11 @@ import registry.app
 import repository.app
 import storage
 from carnet import node
-from carnet.acceptance import credential_rule, takes_direct_registration, trust_of
+from carnet.acceptance import takes_direct_registration
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
+from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, SoftwareGate, revocation_teller, verifier_of
 from carnet.keys import Following
 from carnet.log_keeper import LogKeeper, emergency_notice, notices_waiting
 from carnet.mllp import PatientFeed
@@ -66,8 +67,6 @@ REGISTRATIONS = {
 }
 """Actions that only our own repositories may send, unless the registry takes direct registrations."""
 
-REGISTRY_NODE, REPOSITORY_NODE = "registry", "repository"
-"""Names our own servers' certificates are issued to."""
 LAST_WORDS = 3.0
 """Seconds a service that ends gives its last audit messages."""
 
@@ -110,11 +109,6 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(**settings.limits.model_dump())
 
 
-def verifier_of(settings: Settings, domain: domains.AffinityDomain) -> Verifier:
-    nodes = frozenset({REGISTRY_NODE, REPOSITORY_NODE})
-    return Verifier(credential_rule(settings, domain), trust_of(settings, domain), trusted_nodes=nodes)
-
-
 def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
     """The domain's policy with the operator's own tables, when there are any."""
     return Policy.load(
@@ -148,16 +142,20 @@ def registry_actor(settings: Settings) -> RegistryActor:
         repositories=frozenset() if any_repository else settings.known_repositories,
         max_results=settings.registry.max_results,
         feed=feed_rules(settings),
+        author_rule=settings.credentials.author or source.current.credentials.author,
     )
 
 
 def registry_service(settings: Settings, actor: RegistryActor | None = None) -> Service:
     """The registry as a WSGI application."""
     actor = actor or registry_actor(settings)
-    verifier = verifier_of(settings, actor.domain)
+    meter = Meter()
+    database: Any = actor.database
+    tell = revocation_teller(database, REGISTRY_NODE, meter)
+    verifier = verifier_of(settings, actor.domain, database.replay, tell)
+    software = SoftwareGate(settings, actor.domain, meter)
     is_direct = takes_direct_registration(settings, actor.domain)
     sources = identity_sources(settings, actor.domain)
-    meter = Meter()
     feed = patient_feed(settings, actor, verifier, meter) if settings.registry.mllp_port else None
 
     def authenticate(exchange: Exchange) -> Caller:
@@ -177,9 +175,11 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         if exchange.on_behalf and _is_node(verifier, Peer(certificate=exchange.on_behalf)):
             raise security_fault(FAILED_AUTHENTICATION, "a node acts on behalf of a node", "node")
         own = None if action.endswith(":RetrieveDecision") else exchange.peer.certificate
-        return verifier.authenticate(
-            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.on_behalf or own
+        caller = verifier.authenticate(
+            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.on_behalf or own,
+            trace_id=exchange.trace_id,
         )
+        return software.check(caller, exchange.transaction)
 
     meter.watch_codes(actor.domains)
     records = record_services(settings, actor)
@@ -283,16 +283,21 @@ def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -
 def repository_service(settings: Settings, actor: RepositoryActor | None = None) -> Service:
     """The repository as a WSGI application."""
     actor = actor or repository_actor(settings)
-    verifier = verifier_of(settings, actor.domain)
+    meter = Meter()
+    database: Any = actor.database
+    tell = revocation_teller(database, REPOSITORY_NODE, meter)
+    verifier = verifier_of(settings, actor.domain, database.replay, tell)
+    software = SoftwareGate(settings, actor.domain, meter)
 
     def authenticate(exchange: Exchange) -> Caller:
         if exchange.addressing.action.endswith(":RemoveDocuments") and _is_node(verifier, exchange.peer):
             return verifier.authenticate_node(exchange.peer.certificate)
-        return verifier.authenticate(
-            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate
+        caller = verifier.authenticate(
+            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate,
+            trace_id=exchange.trace_id,
         )
+        return software.check(caller, exchange.transaction)
 
-    meter = Meter()
     meter.watch_codes(actor.domains)
     app = SoapService(
         transactions=repository.app.transactions(actor),

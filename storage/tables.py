@@ -19,6 +19,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -210,10 +211,38 @@ def _access_log(name: str, metadata: MetaData) -> Table:
         Column("lane", Integer, nullable=False, server_default="0"),
         Column("sequence", BigInteger, nullable=False, server_default="0"),
         Column("hash", TEXT, nullable=False, server_default=text("''")),
+        *_added("assertion_sha256"),
         PrimaryKeyConstraint("patient_key", "number", "trace_id", name=f"pk_{name}"),
     )
     Index(f"ix_{name}_number", table.c.number)
     Index(f"ix_{name}_chain", table.c.lane, table.c.sequence)
+    return table
+
+
+def _proofs(name: str, metadata: MetaData) -> Table:
+    """Assertions that lines of a log name, compressed. ``number`` is that of the first such line.
+
+    No ``patient_key``: one assertion may serve for several records, and is found by its hash alone.
+    """
+    return Table(
+        name, metadata,
+        *_text("sha256"),
+        Column("number", BigInteger, nullable=False),
+        Column("assertion", LargeBinary, nullable=False),
+        PrimaryKeyConstraint("sha256", name=f"pk_{name}"),
+    )
+
+
+def _shown(name: str, metadata: MetaData) -> Table:
+    """Assertions that may be shown once only. ``name`` is a hash of issuer and ID, ``until`` in seconds since 1970."""
+    table = Table(
+        name, metadata,
+        *_text("name", "sha256", "trace_id"),
+        Column("until", BigInteger, nullable=False),
+        Column("times", Integer, nullable=False),
+        PrimaryKeyConstraint("name", name=f"pk_{name}"),
+    )
+    Index(f"ix_{name}_until", table.c.until)
     return table
 
 
@@ -276,6 +305,11 @@ access_log = _access_log("access_log", registry_metadata)
 repository_access_log = _access_log("repository_access_log", repository_metadata)
 audit_outbox = _outbox("audit_outbox", registry_metadata)
 repository_audit_outbox = _outbox("repository_audit_outbox", repository_metadata)
+
+assertion_proof = _proofs("assertion_proof", registry_metadata)
+repository_assertion_proof = _proofs("repository_assertion_proof", repository_metadata)
+shown_assertion = _shown("shown_assertion", registry_metadata)
+repository_shown_assertion = _shown("repository_shown_assertion", repository_metadata)
 
 access_log_chain = _chain("access_log", registry_metadata)
 repository_access_log_chain = _chain("repository_access_log", repository_metadata)

@@ -59,6 +59,7 @@ AUTHN_CLASSES = "urn:oasis:names:tc:SAML:2.0:ac:classes:"
 """Prefix of the standard authentication contexts; a domain may list them without it."""
 MODES = ("assertion", "tls", "off")
 PROFILES = ("vihf", "xua")
+SEVERITIES = ("off", "warn", "refuse")
 MAX_CODES_BYTES = 64 * 1024 * 1024
 Table = Mapping[str, str]
 _NONE: Table = MappingProxyType({})
@@ -97,6 +98,19 @@ class CredentialRules:
     """Seconds since AuthnInstant."""
     clock_skew: float = 60.0
     """Seconds by which clocks may differ."""
+    direct_classes: frozenset[str] = frozenset()
+    """AuthnContextClassRef of a card that signs for itself; empty = those of ``authn_classes``."""
+    software: str = "off"
+    author: str = "off"
+    """What happens to software not homologated for what it asks, and to a submission whose author is not who signs:
+    ``off``, ``warn`` or ``refuse``."""
+    siren_covers_siret: bool = False
+    """The certificate of a legal entity known by SIREN serves every establishment whose SIRET begins with it."""
+    person_forms: str = ""
+    """Regular expression of a NameID; "" = any. So is ``structure_forms`` of Identifiant_Structure."""
+    structure_forms: str = ""
+    second_roles: Table = field(default_factory=_nothing)
+    """First role, ``code^^scheme``, to the scheme of the second role it needs; such roles come second only."""
     roles: Table = field(default_factory=_nothing)
     purposes: Table = field(default_factory=_nothing)
     sectors: Table = field(default_factory=_nothing)
@@ -350,7 +364,8 @@ SECTIONS = {
     },
     "credentials": {
         "required", "mode", "profile", "audiences", "issuers", "authn_classes", "lenient_certificates", "max_age",
-        "max_lifetime", "max_authn_age", "clock_skew", "roles", "purposes", "sectors",
+        "max_lifetime", "max_authn_age", "clock_skew", "roles", "purposes", "sectors", "direct_classes", "software",
+        "author", "siren_covers_siret", "person_forms", "structure_forms", "second_roles",
     },
     "registry": {"direct_registration", "any_repository"},
 }  # fmt: skip
@@ -416,15 +431,27 @@ def _credentials(settings: dict[str, Any], codes: dict[str, dict[str, str]], whe
     profile = settings.get("profile", "xua")
     if profile not in PROFILES:
         raise DomainError(f"{where}: credentials.profile is {profile!r}; expected one of {', '.join(PROFILES)}")
+    for key, value in settings.items():
+        if key in ("software", "author") and value not in SEVERITIES:
+            raise DomainError(f"{where}: credentials.{key} is {value!r}; expected {', '.join(SEVERITIES)}")
+        try:
+            re.compile(value if key in ("person_forms", "structure_forms") else "")
+        except re.error as error:
+            raise DomainError(f"{where}: credentials.{key} is no regular expression: {error}") from error
     return CredentialRules(
         required=bool(settings.get("required", False)),
         mode=mode,
         profile=profile,
         audiences=frozenset(settings.get("audiences", ())),
         issuers=frozenset(settings.get("issuers", ())),
-        authn_classes=frozenset(
-            name if ":" in name else AUTHN_CLASSES + name for name in settings.get("authn_classes", ())
-        ),
+        authn_classes=_classes(settings.get("authn_classes", ())),
+        direct_classes=_classes(settings.get("direct_classes", ())),
+        software=settings.get("software", "off"),
+        author=settings.get("author", "off"),
+        siren_covers_siret=bool(settings.get("siren_covers_siret", False)),
+        person_forms=settings.get("person_forms", ""),
+        structure_forms=settings.get("structure_forms", ""),
+        second_roles=MappingProxyType(dict(settings.get("second_roles", {}))),
         lenient_certificates=bool(settings.get("lenient_certificates", False)),
         max_age=float(settings.get("max_age", 600)),
         max_lifetime=float(settings.get("max_lifetime", 3600)),
@@ -434,6 +461,10 @@ def _credentials(settings: dict[str, Any], codes: dict[str, dict[str, str]], whe
         purposes=MappingProxyType(dict(settings.get("purposes", {}))),
         sectors=MappingProxyType(_sectors(settings.get("sectors", {}), codes)),
     )
+
+
+def _classes(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name if ":" in name else AUTHN_CLASSES + name for name in names)
 
 
 def _sectors(settings: dict[str, str], codes: dict[str, dict[str, str]]) -> dict[str, str]:

@@ -24,8 +24,9 @@ from carnet.console import (
     settings_of,
     table,
 )
+from carnet.gate import verifier_of
 from carnet.settings import Settings
-from carnet.wiring import domain_of, policy_of, verifier_of
+from carnet.wiring import domain_of, policy_of
 from guard.credentials import vihf
 from guard.credentials.caller import Caller
 from guard.credentials.cards import Card

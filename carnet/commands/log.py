@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import storage
-from carnet import log_keeper
+from carnet import log_keeper, proofs
 from carnet.commands.patient import operator
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
 from carnet.retention import rules_of
@@ -46,6 +46,7 @@ def command() -> None:
     Examples:
       carnet log "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --lang fr
       carnet log verify
+      carnet log proof 0123456789abcdef0123456789abcdef
       carnet log emergencies --since 2026-01-01
     """
 
@@ -164,6 +165,41 @@ def _flaw_in_words(flaw: Flaw) -> str:
     known = ", ".join(filter(None, (flaw.at, flaw.trace_id and f"trace {flaw.trace_id}")))
     told = (f"{flaw.kind.upper()}:", where, known and f"({known})", flaw.told and f"- {flaw.told}")
     return " ".join(filter(None, told))
+
+
+@command.command("proof")
+@click.argument("what", metavar="TRACE|SHA256")
+@click.option("--xml", is_flag=True, help="The assertion as it was signed, instead of what it says.")
+@click.option(
+    "--trust", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Trust folder with the authorities of that time; default: the installation's own.",
+)
+@DATA
+@JSON
+def proof(what: str, xml: bool, trust: Path | None, data: Path, as_json: bool) -> None:
+    """What the assertion of an act said, and that it was signed: verified again. Status 1 if it does not hold.
+
+    WHAT is the trace id of the act, as the answer and the log carry it, or the hash its line names.
+
+    \b
+    Examples:
+      carnet log proof 0123456789abcdef0123456789abcdef
+      carnet log proof 0123456789abcdef0123456789abcdef --xml > assertion.xml
+    """
+    settings = settings_of(data)
+    found = proofs.find(opened(settings), what)
+    if not found:
+        raise Misuse("no line of the log names an assertion by this trace id or hash")
+    checked = [proofs.verify(settings, one, trust) for one in found]
+    for one, result in zip(found, checked, strict=True):
+        if xml:
+            click.echo(one.assertion.decode())
+        elif not as_json:
+            click.echo(result.in_words())
+    if as_json and not xml:
+        click.echo(json.dumps([asdict(result) for result in checked], ensure_ascii=False))
+    if not all(result.holds for result in checked):
+        raise SystemExit(1)
 
 
 @command.command("checkpoint")

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 import storage
-from carnet import acceptance, admin, node, plain_door, wiring
+from carnet import acceptance, admin, gate, node, plain_door, wiring
 from carnet.commands import pki
 from carnet.commands.init import upgrade
 from carnet.console import DATA, Misuse, pki_of, settings_of
@@ -100,6 +100,7 @@ def check(settings: Settings) -> None:
     domain = wiring.domain_of(settings)
     rule = acceptance.credential_rule(settings, domain)
     acceptance.trust_of(settings, domain)
+    gate.SoftwareGate(settings, domain)
     if (settings.registry.http_port or settings.repository.http_port) and rule.required is not Required.OFF:
         raise ValueError("registry.http_port and repository.http_port need `--credentials off`: HTTP carries none")
 

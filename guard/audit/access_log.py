@@ -12,12 +12,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from guard.audit.particulars import NONE, Particulars, process_id
-from guard.audit.store import AccessLine
+from guard.audit.store import KEPT, AccessLine
 from guard.audit.words import CATALOGUES, Words
 from guard.credentials.caller import Caller, Mode
 from guard.professions import Professions, shipped_professions
@@ -30,6 +30,7 @@ MASK, UNMASK, REVEAL, ARCHIVE, DELETE, UPDATE, REMOVE = (
     "mask", "unmask", "reveal", "archive", "delete", "update", "remove"
 )
 RECORD_OPENED, RECORD_CLOSED, RECORD_REOPENED = "record opened", "record closed", "record reopened"
+REVOCATION_UNSAID, REVOCATION_GRACE = "revocation source silent", "revocation answer outdated"
 LOG_READ, TRACES_DESTROYED = "log read", "traces destroyed"
 STARTED, STOPPED = "service started", "service stopped"
 IDENTITY_ADDED, IDENTITY_REVISED = "identity added", "identity revised"
@@ -158,10 +159,17 @@ def service_act(service: str, *, started: bool, at: str = "") -> AccessLine:
     )
 
 
+def revocation_event(service: str, action: str, detail: str, *, at: str = "") -> AccessLine:
+    """A source of revocations did not answer, or a certificate was believed on an answer that has ended."""
+    return AccessLine(
+        at=at or now(), trace_id="", event=service, action=action, outcome=REFUSED if action == REVOCATION_UNSAID
+        else SUCCESS, caller_id=service, mode=Mode.NODE.value, detail=clean(detail), clause="RFC 5280 6.3",
+    )
+
+
 def as_json(line: AccessLine) -> str:
     """One line of JSON, ASCII only, keys in a fixed order."""
-    told = asdict(line)
-    del told["particulars"]
+    told = {name: getattr(line, name) for name in KEPT}
     return json.dumps(told, ensure_ascii=True, separators=(",", ":"))
 
 
@@ -233,6 +241,8 @@ def _caller_fields(caller: Caller | None) -> Mapping[str, Any]:
         "purpose": clean(caller.purpose),
         "purpose_reason": clean(caller.purpose_reason),
         "assertion_id": clean(caller.assertion_id),
+        "assertion_sha256": caller.assertion_sha256,
+        "assertion": caller.assertion if caller.assertion_sha256 else b"",
         "is_secret": caller.secret_connection,
     }
 

@@ -387,7 +387,7 @@ def test_a_revoked_card_is_refused_within_seconds(desk: Desk) -> None:
     person = ("card", "issue", "person")
     for number, purpose in (("899700000059", "authentication"), ("899700000067", "signature")):
         card = desk.card(number)
-        desk.run(*person, number, "--surname", "REVOQUE", "--given", "Rose", "--out", card)
+        desk.run(*person, number, "--surname", "REVOQUE", "--given", "Rose", "--specialty", "SM26", "--out", card)
         ask = ("query", CAMILLE, "--card", card)
         desk.run(*ask)
         (issued,) = (i for i in desk.json("pki", "list") if i["holder"] == number and i["purpose"] == purpose)

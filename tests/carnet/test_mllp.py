@@ -18,7 +18,7 @@ from hl7.mllp import open_hl7_connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carnet import wiring
+from carnet import gate, wiring
 from carnet.admin import Meter
 from carnet.commands.serve import listen_mllp
 from carnet.feeds import patient_feed
@@ -104,7 +104,7 @@ def world_with(folder: Path, **registry: str) -> World:
 def listening(world: World) -> Callable[[], None]:
     """Serve the world's feed as ``carnet serve`` does. Returns how to stop it."""
     actor = wiring.registry_actor(world.settings)
-    feed = patient_feed(world.settings, actor, wiring.verifier_of(world.settings, actor.domain), Meter())
+    feed = patient_feed(world.settings, actor, gate.verifier_of(world.settings, actor.domain), Meter())
     limits = world.settings.limits.model_copy(update={"body_idle": 1.0})
     return listen_mllp(world.settings.model_copy(update={"limits": limits}), feed)
 

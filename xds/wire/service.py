@@ -283,7 +283,8 @@ class _Post:
         self._exchange = Exchange(
             trace_id=self._trace_id, peer=self._peer, envelope=envelope.root, body=envelope.body,
             addressing=addressing, security=envelope.security, parts=message.parts, endpoint=self._path,
-            on_behalf=self._on_behalf, authenticate=self._service._authenticate if transaction.needs_caller else None,
+            transaction=transaction.name, on_behalf=self._on_behalf,
+            authenticate=self._service._authenticate if transaction.needs_caller else None,
         )
         return self._exchange
 
