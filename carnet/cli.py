@@ -6,7 +6,7 @@ import importlib
 
 import click
 
-OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain")
+OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain", "verify")
 CREDENTIALS = ("pki", "card")
 PROFESSIONAL = ("send", "query", "retrieve", "call")
 TESTER = ("demo", "bench")

@@ -113,6 +113,8 @@ def _verify(
         if actor.trust is None:
             raise CertificateRefused("no authorities are configured for signatures")
         signer = result.signer = signer_at(signature.certificate, signature.signing_time, actor.trust)
+        if signer.revoked_since is not None:
+            raise CertificateRefused(f"revoked at {signer.revoked_since.isoformat()}: nothing shows it signed before")
     except CertificateRefused as error:
         result.detail = str(error)
         yield problem("R-176", POLICY, subject, "SigningCertificate", found="a certificate that is not accepted",

@@ -100,6 +100,14 @@ class HeldDocument:
     settled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class KeptProof:
+    """``accepted_at``, seconds since the epoch, is when the signature was there at the latest."""
+
+    signer: SignerProof
+    accepted_at: float
+
+
 class DocumentIndex(Protocol):
     def add(self, documents: Iterable[HeldDocument]) -> None: ...
 
@@ -130,7 +138,7 @@ class DocumentIndex(Protocol):
         epoch); it goes when the document goes."""
         ...
 
-    def proof(self, key: str) -> SignerProof | None: ...
+    def proof(self, key: str) -> KeptProof | None: ...
 
     def every(self) -> Iterator[HeldDocument]: ...
 

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Table, bindparam, delete, select, update
 
 from guard.credentials.past import SignerProof
-from repository.store import HeldDocument
+from repository.store import HeldDocument, KeptProof
 from storage.tables import held_document, removed_document, revocation_list, signature_proof
 from storage.transaction import Transaction
 from storage.words import compared
@@ -76,10 +76,10 @@ class SqlDocumentIndex:
             "add proof", signature_proof.insert, key=key, chain=chain, lists=" ".join(lists), accepted_at=at
         )
 
-    def proof(self, key: str) -> SignerProof | None:
+    def proof(self, key: str) -> KeptProof | None:
         row = self._sql.first(
             "proof",
-            lambda: select(signature_proof.c.chain, signature_proof.c.lists).where(
+            lambda: select(signature_proof.c.chain, signature_proof.c.lists, signature_proof.c.accepted_at).where(
                 signature_proof.c.key == bindparam("wanted")
             ),
             wanted=key,
@@ -93,10 +93,11 @@ class SqlDocumentIndex:
             ).order_by(revocation_list.c.sha256),
             wanted=self._flavour.listed(row[1].split()),
         )
-        return SignerProof(
+        proof = SignerProof(
             tuple(base64.b64decode(each) for each in row[0].split()),
             tuple(base64.b64decode(each[0]) for each in contents),
         )
+        return KeptProof(proof, row[2])
 
     def bury(self, documents: Iterable[HeldDocument], *, at: float, trace_id: str) -> None:
         gone = list(documents)

@@ -138,6 +138,13 @@ def read(data: bytes) -> SetSignature:
     Clause: DMP TD2.1 signature document; ITI TF-3 5.5.2; ETSI TS 101 903 7
     """
     root = _parse(data)
+    try:
+        return _signature(root)
+    except (etree.LxmlError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise SignatureRefused("the document", type(error).__name__, "what can be canonicalized and read") from None
+
+
+def _signature(root: etree._Element) -> SetSignature:
     parts = ["SignedInfo", "SignatureValue", "KeyInfo"]
     info, value, key_info, *objects = _children(root, "Signature", parts, "Object")
     manifest, qualifying, stated = _objects(objects)
