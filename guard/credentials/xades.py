@@ -165,9 +165,13 @@ def write(
 def canonical(element: etree._Element, *, exclusive: bool = False) -> bytes:
     """Canonical form of an element within its document, without comments.
 
-    One result for C14N 1.0 and 1.1: they differ in ``xml:`` attributes of ancestors alone, and here are none.
+    One result for C14N 1.0 and 1.1: they differ in ``xml:`` attributes of ancestors alone, and here are none. The
+    element is parsed anew as a document of its own, with the namespaces in scope: of an element inside a tree, lxml
+    writes ``xmlns=""`` where nothing is undeclared.
     """
-    return etree.tostring(element, method="c14n", exclusive=exclusive, with_comments=False)
+    parser = etree.XMLParser(resolve_entities=False, load_dtd=False, no_network=True, huge_tree=False)
+    alone = etree.fromstring(etree.tostring(element, with_tail=False), parser).getroottree()
+    return etree.tostring(alone, method="c14n", exclusive=exclusive, with_comments=False)
 
 
 def issuer_serial(certificate: x509.Certificate) -> bytes:

@@ -9,11 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from guard.credentials.cards import Card
 from guard.credentials.certificates import CertificateRefused, TrustStore
 from guard.credentials.identity import Kind
-from guard.credentials.past import signer_at
+from guard.credentials.past import SignerProof, signer_at
 from guard.credentials.pki import KeyKind, Pki
 
 MINUTE = timedelta(minutes=1)
@@ -38,25 +41,39 @@ def test_a_signer_is_known_by_his_card(own_pki: Pki) -> None:
 
 
 def test_a_certificate_that_has_expired_since_is_good(own_pki: Pki) -> None:
-    """It was valid when it signed; a moment outside of its days is refused."""
-    start = datetime.now(UTC) - timedelta(days=3)
-    old = card(own_pki, days=1, start=start)
-    kept = signer_at(card(own_pki).signature.der, datetime.now(UTC), store(own_pki)).proof
-    with pytest.raises(CertificateRefused, match="not valid at"):
-        signer_at(old.signature.der, datetime.now(UTC), store(own_pki))
-    with pytest.raises(CertificateRefused, match="not valid at"):
-        signer_at(old.signature.der, start - timedelta(days=1), store(own_pki))
-    assert kept.lists
+    """By the list of its days, which was kept. A list made after its end says nothing by its silence: authorities drop
+    what has expired. A moment outside of its days is refused."""
+    start = datetime.now(UTC).replace(microsecond=0) - 4 * MINUTE
+    old = card(own_pki, days=MINUTE / timedelta(days=1), start=start)
+    moment = start + MINUTE / 2
+    assert old.signature.certificate.not_valid_after_utc < datetime.now(UTC)
+    trust = own_pki.folder / "trust"
+    (trust / "persons.crl").unlink()
+    late = a_list(own_pki, made=datetime.now(UTC) - MINUTE, ends=datetime.now(UTC) + MINUTE)
+    (trust / "late.crl").write_bytes(late)
+    with pytest.raises(CertificateRefused, match="no revocation list"):
+        signer_at(old.signature.der, moment, store(own_pki))
+    kept = SignerProof((), (a_list(own_pki, made=start + MINUTE / 4, ends=datetime.now(UTC) + MINUTE),))
+    assert signer_at(old.signature.der, moment, store(own_pki), kept).number == "899700000018"
+    for outside in (start - MINUTE, start + 2 * MINUTE):
+        with pytest.raises(CertificateRefused, match="not valid at"):
+            signer_at(old.signature.der, outside, store(own_pki), kept)
+    ended = SignerProof((), (a_list(own_pki, made=start - MINUTE, ends=moment - timedelta(seconds=1)),))
+    with pytest.raises(CertificateRefused, match="no revocation list"):
+        signer_at(old.signature.der, moment, store(own_pki), ended)
 
 
-def test_a_list_made_after_the_end_of_a_certificate_says_nothing(own_pki: Pki) -> None:
-    """Authorities drop what has expired from their lists: silence then is no proof, what was kept is.
+def a_list(pki: Pki, *, made: datetime, ends: datetime) -> bytes:
+    """A revocation list of the persons' authority that names nobody, in DER form."""
+    issuer = x509.load_pem_x509_certificate((pki.folder / "trust" / "persons.pem").read_bytes())
+    key = load_pem_private_key((pki.folder / "private" / "persons.key").read_bytes(), None)
+    builder = x509.CertificateRevocationListBuilder().issuer_name(issuer.subject).last_update(made).next_update(ends)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)  # type: ignore[arg-type]
 
-    The authorities of the test are younger than the certificate, so the check of the chain is not in the way only
-    where lists are asked for.
-    """
-    fresh = card(own_pki)
-    now = datetime.now(UTC)
+
+def test_without_a_list_nothing_is_known(own_pki: Pki) -> None:
+    """What was kept is enough, when the folder has none any more."""
+    fresh, now = card(own_pki), datetime.now(UTC)
     kept = signer_at(fresh.signature.der, now, store(own_pki)).proof
     for file in (own_pki.folder / "trust").glob("*.crl"):
         file.unlink()
