@@ -165,8 +165,10 @@ def test_canonical_documents_are_those_of_xmlsec(
     card: Card, algorithm: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """French software digests the canonical form of a CDA document: ours is the same, comments or not."""
-    text = (b'<?xml version="1.0"?>\n<?pi a?>\n<a xmlns:b="urn:b" z="1" a="&lt;2"><!-- n\xc3\xb4te --><b:c xml:lang="fr"/>'
-            b"\r\n</a>\n")
+    text = (
+        b'<?xml version="1.0"?>\n<?pi a?>\n<a xmlns:b="urn:b" z="1" a="&lt;2">'
+        b'<!-- n\xc3\xb4te --><b:c xml:lang="fr"/>\r\n</a>\n'
+    )
     monkeypatch.setitem(CONTENT, FIRST, text)
     root = tree(made(card, xades.FRENCH))
     the(root, "Manifest").remove(reference(root, f"urn:oid:{SET}"))
