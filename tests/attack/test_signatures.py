@@ -86,6 +86,18 @@ def test_what_is_written_is_read(card: Card, form: xades.Form) -> None:
     assert signature.certificate == card.signature.der
 
 
+def test_a_key_that_never_leaves_its_token_signs(card: Card, form: xades.Form) -> None:
+    """Whoever signs is asked to sign: certificate, chain and ``sign`` are all that is looked at."""
+
+    class Token:
+        __slots__ = ("certificate", "chain", "sign")
+
+    token = Token()
+    token.certificate, token.chain = card.signature.certificate, card.signature.chain
+    token.sign = card.signature.sign
+    assert accepted(xades.write(token, form, submission_unique_id=SET, documents=DOCUMENTS)).purposes == {xades.SOURCE}
+
+
 def test_the_french_form_is_that_of_the_published_messages(card: Card) -> None:
     """Element by element as the published TD2.1 example has it, with SHA-256 in place of SHA-1."""
     root = tree(made(card.signature))
