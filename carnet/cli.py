@@ -11,7 +11,7 @@ from carnet.keys import KeyTrouble
 from carnet.secrecy import close_process, hide_secrets
 from guard.credentials.try_counter import CardError
 
-OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain")
+OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain", "verify")
 CREDENTIALS = ("pki", "card")
 PROFESSIONAL = ("send", "query", "retrieve", "call")
 TESTER = ("demo", "bench")

@@ -34,6 +34,10 @@ class Domain(Section):
     name: str = Field("dmp", description="shipped domain (dmp, connectathon) or folder with a domain.toml")
     codes: str = Field("", description="IHE code-set file that replaces the domain's own; empty: the domain's")
     credentials: str = Field("", description="assertion, tls or off; empty: what the domain says")
+    signatures: str = Field(
+        "", description="signed submission sets: required, optional (verified when present) or off (stored unread); "
+        "empty: what the domain says", pattern="^(required|optional|off)?$",
+    )
     matrix: str = Field("", description="folder with access-matrix.csv or functional-rights.csv cells that win")
 
 

@@ -45,6 +45,7 @@ from guard.policy.decision import Policy
 from registry import iti44_patient_feed_v3
 from registry.actor import RegistryActor
 from repository.actor import RepositoryActor
+from repository.digests import sinks
 from repository.erase import erase
 from repository.registry_link import RegistryUnavailable, SoapRegistryLink
 from repository.sweep import sweep
@@ -97,7 +98,8 @@ class Service:
 
 def domain_source(settings: Settings) -> DomainSource:
     """The domain a service works with: its code sets follow their file."""
-    return DomainSource(settings.domain.name, Path(settings.domain.codes) if settings.domain.codes else None)
+    codes = Path(settings.domain.codes) if settings.domain.codes else None
+    return DomainSource(settings.domain.name, codes, signatures=settings.domain.signatures)
 
 
 def domain_of(settings: Settings) -> domains.AffinityDomain:
@@ -277,6 +279,7 @@ def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -
         max_documents=settings.repository.max_documents,
         providers=providers_of(settings, domain_of(settings)),
         keeps_snapshots=settings.repository.keep_snapshots,
+        trust=trust_of(settings, source.current),
     )
 
 
@@ -305,6 +308,7 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         authenticate=authenticate,
         admit=lambda peer: verifier.admit(peer.certificate),
         begin_part=actor.documents.begin,
+        foresee=sinks(actor.documents),
         limits=limits_of(settings),
         validate=schema.validate,
         on_fault=fault_logger(actor.database, "repository"),

@@ -24,6 +24,7 @@ from lxml import etree
 
 from xds import namespaces as ns
 from xds.model import Code
+from xds.signature_rules import SignatureRules, signature_rules
 
 DEFAULT = "*"
 """Key of a table's row that answers for everything the table does not list."""
@@ -150,6 +151,7 @@ class AffinityDomain:
     deleted_status: str = ""
     """URNs of availability statuses that the community has beside IHE's, for DocumentEntries; "" where it has none."""
     credentials: CredentialRules = CredentialRules()
+    signatures: SignatureRules = field(default_factory=SignatureRules)
     direct_registration: bool = False
     """ITI-42 is taken from others than our own repositories, unless a setting says otherwise."""
     any_repository: bool = False
@@ -354,7 +356,7 @@ def _table(source: Traversable, key: str, value: str) -> dict[str, str]:
 SECTIONS = {
     "": {
         "name", "policy", "unlisted_types", "patient_types", "patient_id", "required", "statuses", "confidentiality",
-        "credentials", "registry",
+        "credentials", "registry", "signatures",
     },
     "patient_id": {"type_codes", "type_of_authority", "record_needs_consent"},
     "required": {"DocumentEntry", "SubmissionSet", "Folder"},
@@ -368,6 +370,9 @@ SECTIONS = {
         "author", "siren_covers_siret", "person_forms", "structure_forms", "second_roles",
     },
     "registry": {"direct_registration", "any_repository"},
+    "signatures": {
+        "deposit", "form", "format_code", "class_code", "type_code", "purpose", "confidentiality", "names_set",
+    },
 }  # fmt: skip
 
 
@@ -415,6 +420,7 @@ def _assemble(
         archived_status=settings.get("statuses", {}).get("archived", ""),
         deleted_status=settings.get("statuses", {}).get("deleted", ""),
         credentials=_credentials(settings.get("credentials", {}), codes, where),
+        signatures=_signatures(settings, where),
         policy=settings.get("policy", ""),
         direct_registration=bool(settings.get("registry", {}).get("direct_registration", False)),
         any_repository=bool(settings.get("registry", {}).get("any_repository", False)),
@@ -467,6 +473,13 @@ def _classes(names: Iterable[str]) -> frozenset[str]:
     return frozenset(name if ":" in name else AUTHN_CLASSES + name for name in names)
 
 
+def _signatures(settings: dict[str, Any], where: str) -> SignatureRules:
+    try:
+        return signature_rules(settings.get("signatures", {}))
+    except ValueError as error:
+        raise DomainError(f"{where}: {error}") from None
+
+
 def _sectors(settings: dict[str, str], codes: dict[str, dict[str, str]]) -> dict[str, str]:
     """Listed one by one, or with ``scheme`` alone: the facility types of that coding scheme."""
     if "scheme" not in settings:
@@ -479,9 +492,13 @@ def _agree(domain: AffinityDomain, folder: Traversable) -> None:
     """Every code that domain.toml and the tables name is listed in codes.xml: catches a slip of the pen."""
     flags = domain.hidden_from_professionals | domain.hidden_from_patient | domain.hidden_from_representatives
     flags |= domain.base_confidentiality.union(*domain.conflicting_confidentiality)
+    rules = domain.signatures
     used: list[tuple[str, str, Iterable[str]]] = [
         ("domain.toml", "confidentiality_codes", flags),
-        ("domain.toml", "type_code", domain.unlisted_types | domain.patient_types),
+        ("domain.toml", "type_code", domain.unlisted_types | domain.patient_types | {rules.type_code} - {""}),
+        ("domain.toml", "format_code", {rules.format_code} - {""}),
+        ("domain.toml", "class_code", {rules.class_code} - {""}),
+        ("domain.toml", "confidentiality_codes", rules.confidentiality),
         ("type-class.csv", "type_code", set(domain.class_of_type) - {DEFAULT}),
         ("type-class.csv", "class_code", domain.class_of_type.values()),
         ("template-format.csv", "format_code", domain.format_of_template.values()),

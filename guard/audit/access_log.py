@@ -38,6 +38,8 @@ IDENTITY_SUBSUMED, IDENTITY_SURVIVES = "identity subsumed", "identity survives a
 IDENTITY_MERGE = "identity merge"
 """Only in a line that says it was refused."""
 
+SIGNATURE = "signature verified"
+
 MAX_TEXT = 500
 """Characters of one free text (reason, detail, name) in a line."""
 MAX_DOCUMENTS = 1000
@@ -65,6 +67,24 @@ def deposit(
         caller, at=at, trace_id=trace_id, event=event, action=DEPOSIT, patient_key=patient_key,
         patient_id=patient_id, documents=documents, peer=peer, detail=f"submission set {submission_unique_id}",
         refusal=_reason(refused_by), particulars=replace(particulars, submission_set=clean(submission_unique_id)),
+    )
+
+
+def signature(
+    caller: Caller | None, *, trace_id: str, event: str, patient_id: str, document: str, submission_unique_id: str,
+    signer: str, peer: str, patient_key: int | None = None, refused_by: Finding | None = None, detail: str = "",
+    at: str = "", particulars: Particulars = NONE,
+) -> AccessLine:
+    """The signature of a submission set verified. ``document`` is the uniqueId of the signature document, ``signer``
+    the number its certificate carries, ``detail`` what only the log says of a refusal. Clause: ITI TF-3 5.5.7"""
+    refusal = _reason(refused_by)
+    if refusal is not None and detail:
+        refusal = (f"{refusal[0]}; {detail}", refusal[1])
+    told = f"submission set {submission_unique_id}" + (f", signed by {signer}" if signer else "")
+    return _line(
+        caller, at=at, trace_id=trace_id, event=event, action=SIGNATURE, patient_key=patient_key,
+        patient_id=patient_id, documents=(document,), peer=peer, detail=told, refusal=refusal,
+        particulars=replace(particulars, submission_set=clean(submission_unique_id)),
     )
 
 

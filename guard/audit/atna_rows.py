@@ -21,6 +21,7 @@ ACTIVITY = Code("110100", DCM, "Application Activity")
 EXPORT = Code("110106", DCM, "Export")
 IMPORT = Code("110107", DCM, "Import")
 PATIENT_RECORD = Code("110110", DCM, "Patient Record")
+VERIFICATION = Code("110007", DCM, "Report Verification")
 QUERY = Code("110112", DCM, "Query")
 ALERT = Code("110113", DCM, "Security Alert")
 AUTHENTICATION = Code("110114", DCM, "User Authentication")
@@ -144,6 +145,10 @@ RECEIVED: dict[str, Row] = {
     "ITI-92": Row(
         event=IMPORT, act="U", kind=_iti(92, "Restricted Update Document Set"), side=REGISTRY, who=_CALLED_BY_PERSON,
         what=_SUBMITTED,
+    ),
+    "DSG": Row(
+        event=VERIFICATION, act="R", kind=Code("urn:ihe:iti:dsg", TRANSACTIONS, "Document Digital Signature"),
+        side=REPOSITORY, who=_CALLED, what=(What.PATIENT, What.DOCUMENTS),
     ),
     "application start": Row(
         event=ACTIVITY, act="E", kind=Code("110120", DCM, "Application Start"), who=(Who.APPLICATION,)

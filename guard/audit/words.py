@@ -50,6 +50,7 @@ FRENCH = Words(
     results=lambda count: f"{count} résultat{'s' if count > 1 else ''}" if count else "aucun résultat",
     done={
         "deposit": "a déposé {documents}",
+        "signature verified": "a déposé une signature, qui a été vérifiée {detail}",
         "search": "a recherché dans le dossier ({results})",
         "read": "a lu {documents}",
         "mask": "a masqué {documents} aux professionnels",
@@ -97,6 +98,7 @@ FRENCH = Words(
     },
     refused={
         "deposit": "a voulu déposer {documents} : refusé",
+        "signature verified": "a déposé une signature qui n'est pas valable : refusé",
         "search": "a voulu rechercher dans le dossier : refusé",
         "read": "a voulu lire {documents} : refusé",
         "mask": "a voulu masquer {documents} : refusé",
@@ -152,6 +154,7 @@ ENGLISH = Words(
     results=lambda count: f"{count} result{'' if count == 1 else 's'}" if count else "no result",
     done={
         "deposit": "deposited {documents}",
+        "signature verified": "deposited a signature, which was verified {detail}",
         "search": "searched the record ({results})",
         "read": "read {documents}",
         "mask": "masked {documents} from professionals",
@@ -199,6 +202,7 @@ ENGLISH = Words(
     },
     refused={
         "deposit": "tried to deposit {documents}: refused",
+        "signature verified": "deposited a signature that is not valid: refused",
         "search": "tried to search the record: refused",
         "read": "tried to read {documents}: refused",
         "mask": "tried to mask {documents}: refused",

@@ -63,6 +63,8 @@ class Use(StrEnum):
     """digitalSignature, and clientAuth"""
     VIHF_SIGNATURE = "VIHF signature"
     """nonRepudiation, and not a TLS certificate: the authentication key of a card signs no statements"""
+    DOCUMENT_SIGNATURE = "signature of documents"
+    """The same: what a card signs for good is signed by its signature key"""
     TOKEN_SIGNATURE = "token signature"  # noqa: S105
     """digitalSignature or nonRepudiation: an assertion provider outside the French profile"""
 
@@ -89,6 +91,20 @@ class Accepted:
     until: datetime
     subject: str
     """as ``distinguished_name.write`` gives it"""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a certificate stands, whatever the time: nothing of its validity or revocation is said."""
+
+    kind: Kind
+    identity: Identity
+    chain: tuple[x509.Certificate, ...]
+    """From the certificate up to an authority that is believed."""
+    lists: tuple[tuple[tuple[x509.CertificateRevocationList, bool], ...], ...]
+    """For each certificate of the chain but the last: the lists of its issuer, and whether their silence means a
+    thing about it."""
+    lists_required: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +222,28 @@ class TrustStore:
                 while len(self._seen) > self._memory:
                     self._seen.popitem(last=False)
         return accepted
+
+    def standing(self, der: bytes, use: Use, more: Iterable[bytes] = ()) -> Standing:
+        """Chain, key and usages of a certificate at no particular time. Raises CertificateRefused.
+
+        ``more`` are revocation lists beside those of the folder, in DER form.
+        """
+        self.refresh()
+        with self._lock:
+            trusted = self._trusted
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+            kind, chain = _chain(certificate, trusted)
+            _check_leaf(certificate, use, lenient=self._lenient)
+            crls = [*trusted.crls, *(x509.load_der_x509_crl(each) for each in more)]
+            lists = tuple(
+                tuple((crl, _covers(crl, below)) for crl in crls
+                      if crl.issuer == issuer.subject and _signed_by(crl, issuer))
+                for below, issuer in pairwise(chain)
+            )
+            return Standing(kind, identity.read(certificate), tuple(chain), lists, self._require_crl)
+        except _UNREADABLE as error:
+            raise CertificateRefused(f"certificate cannot be read: {type(error).__name__}") from error
 
     def refresh(self) -> None:
         """Look at the folder again when it is time to; cheap, called for every check."""
@@ -327,14 +365,15 @@ def _check_leaf(certificate: x509.Certificate, use: Use, *, lenient: bool) -> No
         raise CertificateRefused("an authority's certificate is used as a person's or a system's")
     usage = _extension(certificate, x509.KeyUsage)
     extended = _extended(certificate)
-    if lenient and use is not Use.VIHF_SIGNATURE:
+    is_card_signature = use in (Use.VIHF_SIGNATURE, Use.DOCUMENT_SIGNATURE)
+    if lenient and not is_card_signature:
         usage, extended = usage or _ANY_USAGE, extended or _ANY_EXTENDED
     if usage is None:
         raise CertificateRefused("no keyUsage")
     tls = extended is not None and bool({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH} & extended)
     if use is Use.TLS_CLIENT:
         good = usage.digital_signature and extended is not None and ExtendedKeyUsageOID.CLIENT_AUTH in extended
-    elif use is Use.VIHF_SIGNATURE:
+    elif is_card_signature:
         good = usage.content_commitment and not tls
     else:
         good = usage.digital_signature or usage.content_commitment

@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carnet.cli import main
+from conformance import frames
 from tests.world import STRUCTURE, World
 
 PIN = "pin-7391"  # no number issued to a card can hold it
@@ -223,6 +224,20 @@ def test_a_repeat_is_recognised(desk: Desk, cda: Path, sent: str, who: str) -> N
     result = desk.json("send", cda / "cr-bio-v1.xml", *desk.by(who))
     assert (result["status"], result["unique_id"]) == ("already there", sent)
     assert "already there" in desk.run("send", cda / "cr-bio-v1.xml", *desk.by(who)).stdout
+
+
+@pytest.mark.parametrize("who", ["lab", "anne"])
+def test_a_signed_set_is_sent_and_verified(desk: Desk, cda: Path, sent: str, tmp_path: Path, who: str) -> None:
+    """With the card's signature key, a person's or a structure's; a repeat is recognised; the proof is all there."""
+    file = tmp_path / "signed.xml"
+    file.write_text((cda / "cr-bio-v1.xml").read_text("utf-8").replace(sent, frames.new_oid()), "utf-8")
+    result = desk.json("send", file, "--sign", *desk.by(who))
+    assert result["status"] == "deposited", result
+    assert desk.json("send", file, "--sign", *desk.by(who))["status"] == "already there"
+    report = desk.json("verify", "--document", result["unique_id"], "--patient", CAMILLE)
+    assert [report[name]["verdict"] for name in ("block", "signer", "documents")] == ["valid"] * 3
+    assert report["signed_by"].split()[0] == (STRUCTURE if who == "lab" else "899700000018")
+    desk.run("verify", "--document", sent, expect=1)
 
 
 def test_a_dry_run_sends_nothing(desk: Desk, cda: Path) -> None:

@@ -24,7 +24,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from lxml import etree
 from signxml import XMLVerifier
 
-from guard.credentials import certificate_requests, token_tls, vihf
+from guard.credentials import certificate_requests, token_tls, vihf, xades, xades_read
 from guard.credentials.cards import Card, CardError, CardLocked, NoSignatureKey, WrongPin
 from guard.credentials.pkcs11_uri import TokenAddress, parse
 from guard.credentials.pki import KeyKind, Pki
@@ -83,6 +83,15 @@ def test_the_signature_key_signs_assertions(card: Card) -> None:
         public.verify(signed, b"statement", padding.PKCS1v15(), hashes.SHA256())
     else:
         public.verify(signed, b"statement", ec.ECDSA(hashes.SHA256()))
+
+
+def test_the_signature_key_signs_sets(card: Card) -> None:
+    """The token computes the value; what comes out is read, and fits the certificate that it holds."""
+    documents = [xades.Signable("1.2.3.5", "00" * 32)]
+    data = xades.write(card.signature, xades.FRENCH, submission_unique_id="1.2.3.4", documents=documents)
+    signature = xades_read.read(data)
+    signature.verify()
+    assert signature.certificate == card.signature.der
 
 
 @pytest.mark.parametrize("digest", [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()], ids=lambda d: d.name)
