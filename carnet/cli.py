@@ -6,7 +6,9 @@ import importlib
 
 import click
 
-OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain")
+OPERATOR = (
+    "init", "serve", "check", "patient", "document", "on-demand", "log", "notify", "remove", "matrix", "explain",
+)
 CREDENTIALS = ("pki", "card")
 PROFESSIONAL = ("send", "query", "retrieve", "call")
 TESTER = ("demo", "bench")

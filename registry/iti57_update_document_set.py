@@ -35,6 +35,8 @@ LOGGED_AS = {
     Action.MASK: access_log.MASK,
     Action.UNMASK: access_log.UNMASK,
     Action.REVEAL: access_log.REVEAL,
+    Action.SHOW: access_log.SHOW,
+    Action.HIDE: access_log.HIDE,
     Action.ARCHIVE: access_log.ARCHIVE,
     Action.DELETE: access_log.DELETE,
     Action.AMEND: access_log.UPDATE,

@@ -186,7 +186,7 @@ def exists(patient: str, data: Path, as_json: bool) -> None:
     settings = settings_of(data)
     actor = operator_of(settings)
     found = done(settings, actor, lifecycle.EXISTENCE_TESTED, patient,
-                  lambda unit: lifecycle.test_existence(unit, patient, by=actor))
+                  lambda unit: lifecycle.find_existence(unit, patient, by=actor))
     facts = _facts(found.record) if found else {"patient_id": patient, "status": "absent"}
     emit(as_json, facts, f"{patient}: {facts['status']}")
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from guard.audit.access_log import DEPOSIT, stamp
+from guard.audit.access_log import DEPOSIT, HIDE, stamp
 from guard.audit.store import AccessLine
 
 DEPTH = timedelta(days=365)
@@ -41,7 +41,7 @@ def visible(lines: Iterable[AccessLine], reader: Reader, now: datetime) -> list[
     """What this reader may see of the lines of one record, which come oldest first.
 
     The patient and the operator see all. Legal representatives see neither the accesses of a secret connection nor,
-    in other lines, the documents deposited under one: their names would tell of it. A professional sees what he did
+    in other lines, the documents deposited under one or hidden from them later: their names would tell of it. A professional sees what he did
     himself, the attending physician everything, both within the depth.
     """
     match reader.kind:
@@ -62,7 +62,7 @@ def visible(lines: Iterable[AccessLine], reader: Reader, now: datetime) -> list[
 
 def _without_secrets(lines: list[AccessLine]) -> list[AccessLine]:
     hidden = frozenset(
-        name for line in lines if line.is_secret and line.action == DEPOSIT for name in line.documents
+        name for line in lines if line.is_secret and line.action in (DEPOSIT, HIDE) for name in line.documents
     )
     shown = []
     for line in lines:

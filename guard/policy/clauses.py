@@ -22,7 +22,9 @@ HOLDERS = frozenset({"PA", "RL"})
 """Those whose record it is: no professional's rules hold for them, and their own do for nobody else."""
 _ALL = frozenset(Action)
 _ON_TYPES = frozenset({Action.SEARCH, Action.READ})
-_CHANGES = frozenset({Action.MASK, Action.UNMASK, Action.REVEAL, Action.DELETE, Action.ARCHIVE, Action.AMEND})
+_CHANGES = frozenset({
+    Action.MASK, Action.UNMASK, Action.REVEAL, Action.SHOW, Action.HIDE, Action.DELETE, Action.ARCHIVE, Action.AMEND,
+})
 """Of the metadata of one stored document."""
 _ON_DOCUMENTS = _ON_TYPES | {Action.SEARCH_ID} | _CHANGES
 _ACROSS_RECORDS = frozenset({Action.LIST_RECORDS, Action.SEARCH_PATIENTS})

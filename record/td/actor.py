@@ -9,6 +9,7 @@ from datetime import datetime
 from guard.audit.particulars import particulars
 from guard.policy.decision import Policy
 from record.actor import Actor, RecordDatabase, Rules, professional
+from record.documents import Shelf
 from xds.domain import AffinityDomain
 from xds.domain_source import DomainSource
 from xds.errors import ErrorCode, Refused
@@ -23,6 +24,7 @@ class RecordServices:
     database: RecordDatabase
     domains: DomainSource
     policy: Policy
+    shelf: Shelf
     device_id: str
     clock: Callable[[], datetime]
     rules: Rules = field(default_factory=Rules)

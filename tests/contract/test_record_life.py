@@ -89,7 +89,7 @@ def test_existence(registry: SqlRegistryDatabase) -> None:
 
     Rule: D-01
     """
-    assert run(registry, lifecycle.test_existence, make.PATIENT, by=by()) is None
+    assert run(registry, lifecycle.find_existence, make.PATIENT, by=by()) is None
     record = opened(registry)
     seen = []
     for act in (
@@ -98,15 +98,15 @@ def test_existence(registry: SqlRegistryDatabase) -> None:
         lambda: run(registry, acts.block, make.PATIENT, PHYSICIAN.identifier, by=holder()),
     ):
         act()
-        found = run(registry, lifecycle.test_existence, make.PATIENT, by=by())
+        found = run(registry, lifecycle.find_existence, make.PATIENT, by=by())
         seen.append(found.authorisation)
         assert found.record.patient_key == record.patient_key and found.patient_ids == (make.PATIENT,)
     late = by(at=DAY + timedelta(days=366))
     run(registry, acts.unblock, make.PATIENT, PHYSICIAN.identifier, by=holder())
-    seen.append(run(registry, lifecycle.test_existence, make.PATIENT, by=late).authorisation)
+    seen.append(run(registry, lifecycle.find_existence, make.PATIENT, by=late).authorisation)
     assert seen == ["NON_EXISTE", "VALIDE", "INTERDIT", "EXPIRE"]
     run(registry, lifecycle.close_record, make.PATIENT, by=operator(), reason="x", code=CLOSED_AT_PATIENTS_REQUEST)
-    closed = run(registry, lifecycle.test_existence, make.PATIENT, by=by(STAFF)).record
+    closed = run(registry, lifecycle.find_existence, make.PATIENT, by=by(STAFF)).record
     assert (closed.status, closed.closed_because) == (RecordStatus.CLOSED, "FERMETURE_DEMANDE_PATIENT x")
 
 
@@ -137,7 +137,7 @@ def test_opening_without_a_word_of_the_patient(registry: SqlRegistryDatabase) ->
     rules = Rules(notice_days=10)
     for patient_id in (make.PATIENT, OTHER):
         run(registry, lifecycle.announce, patient_id, by=operator(rules=rules), check_key=False)
-    assert run(registry, lifecycle.test_existence, make.PATIENT, by=by()) is None
+    assert run(registry, lifecycle.find_existence, make.PATIENT, by=by()) is None
     with refused(RecordProblem.UNKNOWN):
         run(registry, circle.declare_authorised, make.PATIENT, by=by(), agreed=True)
     run(registry, lifecycle.decline, OTHER, by=holder(patient_id=OTHER))
