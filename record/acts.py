@@ -135,7 +135,8 @@ def read_log(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> list[A
     require(actor, Action.READ_LOG, facts)
     eyes = traces.reader_of(actor.caller, facts)
     return traces.read(
-        unit, record, eyes, by=actor.caller, event=actor.event, trace_id=actor.trace_id, peer=actor.peer, at=actor.at
+        unit, record, eyes, by=actor.caller, event=actor.event, trace_id=actor.trace_id, peer=actor.peer, at=actor.at,
+        particulars=actor.told,
     )
 
 

@@ -41,8 +41,8 @@ def visible(lines: Iterable[AccessLine], reader: Reader, now: datetime) -> list[
     """What this reader may see of the lines of one record, which come oldest first.
 
     The patient and the operator see all. Legal representatives see neither the accesses of a secret connection nor,
-    in other lines, the documents deposited under one or hidden from them later: their names would tell of it. A professional sees what he did
-    himself, the attending physician everything, both within the depth.
+    in other lines, the documents deposited under one or hidden from them later: their names would tell of it. A
+    professional sees what he did himself, the attending physician everything, both within the depth.
     """
     match reader.kind:
         case ReaderKind.PATIENT | ReaderKind.OPERATOR:

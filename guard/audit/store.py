@@ -44,8 +44,8 @@ class AccessLine:
     """network address of the peer, and the subject of its certificate"""
     assertion_id: str = ""
     is_secret: bool = False
-    """Under a secret connection, or the hiding of a document from the patient's legal representatives: hidden from them,
-    not from himself"""
+    """Under a secret connection, or hiding a document from the patient's legal representatives: hidden from them, not
+    from himself"""
     particulars: Particulars = field(default=NONE, repr=False, compare=False)
     """For the audit message alone: kept beside the log, for a time, and in no answer, sentence or copy of the line"""
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from guard.audit.access_log import in_words
+from guard.audit.atna_td import ACCESS_SET, DOCUMENT_MARKED, LOG_READ
 from record import acts, destruction, documents
 from record.actor import carried_out
 from record.documents import Act
@@ -63,7 +64,7 @@ def set_access(
             "D-55", ErrorCode.XDSRegistryError, "setAccess", "nationalIdType", found=national_id_type,
             expected=" or ".join(KINDS),
         )])
-    actor = services.by(exchange, NAME)
+    actor = services.by(exchange, NAME, ACCESS_SET)
     name, act = VERBS[action]
     carried_out(
         services.database, actor, name, patient_id,
@@ -95,7 +96,7 @@ def set_document(services: RecordServices, exchange: Exchange, action: str, uniq
             raise Refused([problem(
                 "D-57", ErrorCode.XDSRegistryError, "setDocument", name, found=value, expected=wanted
             )])
-    actor, act = services.by(exchange, NAME), DOCUMENT_VERBS[action]
+    actor, act = services.by(exchange, NAME, DOCUMENT_MARKED), DOCUMENT_VERBS[action]
     carried_out(
         services.database, actor, documents.LOGGED_AS[act], patient_id,
         lambda unit: documents.change(unit, patient_id, unique_id, act, by=actor, shelf=services.shelf),
@@ -123,7 +124,7 @@ def read_log(services: RecordServices, exchange: Exchange) -> list[Line]:
     Clause: R527 2.6. Rule: D-43, D-56
     """
     patient_id = patient_of(exchange, "readLog")
-    actor = services.by(exchange, NAME)
+    actor = services.by(exchange, NAME, LOG_READ)
 
     def read(unit: Any) -> list[Line]:
         lines = acts.read_log(unit, patient_id, by=actor)

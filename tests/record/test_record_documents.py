@@ -21,19 +21,18 @@ from record import acts, traces
 from record.actor import Actor, RecordProblem, RecordRefused, carried_out, patient
 from record.administrative import AdministrativeData, Representative
 from record.documents import LOGGED_AS, NOTHING_CHANGED, Act, change
-from record.store import Kind
 from record.td.patient_acts import DOCUMENT_VERBS
 from record.td.services import ACTS
 from registry.shelf import Shelf
-from tests.carnet.test_rights_commands import PIN, run
+from tests.carnet.test_rights_commands import run
 from tests.record_messages import Said, send
 from tests.registry.test_iti57_rights import FLAGS, HIDDEN, MASK, NORMAL, Bedside
-from tests.world import COLLEAGUE, OPERATOR, PHYSICIAN, World, codes, unique_ids
+from tests.world import COLLEAGUE, OPERATOR, PHYSICIAN, World, unique_ids
+from xds.check.update import plan_update
 from xds.ebxml.read import read_submission
 from xds.ebxml.write import submit_objects_request
 from xds.errors import Actor as XdsActor
-from xds.check.update import plan_update
-from xds.model import Code, DocumentEntry, Submission
+from xds.model import Code, DocumentEntry
 from xds.namespaces import APPROVED, ARCHIVED, DELETED, DEPRECATED, RPLC
 from xds.wire.xml import parse
 
@@ -262,8 +261,8 @@ def test_what_an_act_writes_is_what_a_message_could_have_brought(home: Home) -> 
         newest = home_entry(home, stored.unique_id)
         links = unit.registry.associations_of(record.patient_key, [newest.entry_uuid])
         own = [a for a in links if a.slot("SubmissionSetStatus")]
-        from registry.store import SetCriteria  # noqa: PLC0415
-        from guard.policy.facts import EVERYTHING  # noqa: PLC0415
+        from guard.policy.facts import EVERYTHING
+        from registry.store import SetCriteria
         (made,) = unit.registry.submission_sets(
             record.patient_key, SetCriteria(entry_uuids=frozenset({own[0].source})), EVERYTHING)
     again = updates.update_of("dmp", newest, confidentiality_codes=[NORMAL])
