@@ -161,7 +161,8 @@ class Emergencies(Section):
     far: bool = Field(True, description="alert when none of his structures is in the same French department")
     watch_every: float = Field(5.0, description="pause between looks at new accesses, seconds", gt=0)
     notifier: str = Field("", description="program that tells a patient, given one JSON object on its input; or "
-                          "module:function; used by `carnet notify --deliver`")  # fmt: skip
+                          "module:function; empty: nobody is told")  # fmt: skip
+    notify_every: float = Field(30.0, description="pause between two rounds of telling patients, seconds", gt=0)
 
 
 class Replies(Section):

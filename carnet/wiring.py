@@ -27,6 +27,7 @@ from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
 from carnet.log_keeper import LogKeeper, emergency_notice, notices_waiting
 from carnet.mllp import PatientFeed
+from carnet.notices import notify_for_ever
 from carnet.providers import providers_of
 from carnet.records import described_records, describer, record_services, validate
 from carnet.refusals import fault_logger, refusal_logger
@@ -207,7 +208,10 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
     def background() -> None:
         threading.Thread(target=keeper.run, name="log", daemon=True).start()
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
-        retain_for_ever(settings, actor.database)
+        if settings.emergencies.notifier:
+            told = partial(notify_for_ever, settings, actor.database)
+            threading.Thread(target=told, name="notices", daemon=True).start()
+        retain_for_ever(settings, actor.database, lambda: storage.open_repository(settings.repository_database))
 
     meter.watch_notices(lambda: notices_waiting(actor.database))
     return Service(

@@ -146,6 +146,10 @@ class RecordStore(Protocol):
         """Closed records whose closing lies before that time."""
         ...
 
+    def ended_before(self, closed_at: str) -> list[Record]:
+        """Closed and destroyed records whose closing lies before that time."""
+        ...
+
     def absorb(self, subsumed: Record, surviving: Record) -> None:
         """Every object of ``subsumed`` now belongs to ``surviving`` and carries its patient identifier; the access log
         stays where it was written. Both records must be locked."""

@@ -124,6 +124,10 @@ class SqlRecordStore(SqlCircle):
     def closed_before(self, closed_at: str) -> list[Record]:
         return self._in_state(RecordStatus.CLOSED, record.c.closed_at, closed_at)
 
+    def ended_before(self, closed_at: str) -> list[Record]:
+        return [*self.closed_before(closed_at),
+                *self._in_state(RecordStatus.DESTROYED, record.c.closed_at, closed_at)]
+
     def announced(self, before: str) -> list[Record]:
         return self._in_state(RecordStatus.ANNOUNCED, record.c.opened_at, before)
 
