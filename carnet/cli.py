@@ -10,7 +10,7 @@ OPERATOR = (
     "init", "serve", "check", "patient", "document", "on-demand", "log", "notify", "remove", "matrix", "explain",
 )
 CREDENTIALS = ("pki", "card")
-PROFESSIONAL = ("send", "query", "retrieve", "call")
+PROFESSIONAL = ("send", "query", "retrieve", "circle", "call")
 TESTER = ("demo", "bench")
 GROUPS = {
     "Operate": OPERATOR,

@@ -66,8 +66,7 @@ class Shelf:
         plan = self._plan(record, before, by)
         set_id = plan.submission.submission_set.entry_uuid
         if marks is not None:
-            item = replace(before, entry_uuid="Version", status="", version=0, confidentiality_codes=marks,
-                           patient_id=record.patient_id)
+            item = replace(before, entry_uuid="Version", status="", version=0, confidentiality_codes=marks)
             member = Association(entry_uuid="Member", type=ns.HAS_MEMBER, source=set_id, target="Version",
                                  slots={"SubmissionSetStatus": ["Original"], "PreviousVersion": [str(before.version)]})
             plan.restricted = True
@@ -94,7 +93,7 @@ class Shelf:
         if content not in domain.codes.get("content_type_code", {}):
             content = min(domain.codes.get("content_type_code", {}), default="")
         return Plan(Submission(SubmissionSet(
-            entry_uuid="SubmissionSet", unique_id=f"2.25.{uuid4().int}", patient_id=record.patient_id,
+            entry_uuid="SubmissionSet", unique_id=f"2.25.{uuid4().int}", patient_id=before.patient_id,
             source_id=self.source_id, submission_time=dtm_text(by.at),
             content_type_code=domain.code("content_type_code", content) if content else None,
             authors=[_author(by.caller, record)],

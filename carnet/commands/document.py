@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import click
-from lxml import etree
 
 import storage
-from carnet.commands.call import ADDRESSES
+from carnet.commands.call import typed
 from carnet.commands.patient_acts import patient_of
-from carnet.commands.query import call
 from carnet.console import DATA, JSON, Misuse, Refused, a_cx, card_options, client_of, emit, settings_of
 from carnet.wiring import domain_source
 from record.actor import RecordRefused, carried_out
 from record.documents import LOGGED_AS, Act, change
 from record.td.patient_acts import DOCUMENT_VERBS
-from record.td.services import ACTS, OK
+from record.td.services import ACTS
 from registry.shelf import Shelf
-from xds.wire.xml import escape_text
 
 CARD, PATIENT = "card", "patient"
 TOLD = {
@@ -65,19 +61,6 @@ def _by_holder(data: Path, patient: str, document: str, act: Act, representative
         database.close()
 
 
-def _by_card(patient: str, document: str, act: Act, client: Any) -> None:
-    """Over the wire, with a professional's credential."""
-    verb = next(name for name, one in DOCUMENT_VERBS.items() if one is act)
-    body = (
-        f'<setDocument xmlns="{ACTS}"><action>{verb}</action><uniqueId>{escape_text(document)}</uniqueId></setDocument>'
-    )
-    path, action = ADDRESSES[ACTS]
-    answer = call(lambda: client.ask(path, action.format("setDocument"), body.encode(), patient_id=patient))
-    said = {etree.QName(one).localname: one.text or "" for one in answer.body.iter("{*}status", "{*}context")}
-    if said.get("status") != OK:
-        raise Refused(f"{said.get('context', '')} ({said.get('status', 'no status')})")
-
-
 def _verb(act: Act) -> click.Command:
     told, afterwards = TOLD[act]
 
@@ -99,7 +82,8 @@ def _verb(act: Act) -> click.Command:
             if card_file is None:
                 raise Misuse("no card: use --card, or set CARNET_CARD")
             client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
-            _by_card(patient, document, act, client)
+            verb_of = next(name for name, one in DOCUMENT_VERBS.items() if one is act)
+            typed(client, ACTS, "setDocument", patient, action=verb_of, uniqueId=document)
         else:
             _by_holder(data, patient, document, act, "" if who == PATIENT else who)
         emit(as_json, {"document": document, "act": act.value, "by": who}, f"{document}: {afterwards}")
