@@ -17,7 +17,7 @@ from guard.audit.particulars import NONE, Particulars
 from guard.audit.store import AuditStore
 from guard.credentials.caller import Caller, Mode
 from guard.policy.clauses import same_patient
-from guard.policy.facts import Action, Decision, EntryFacts, RecordFacts, RecordStatus
+from guard.policy.facts import Action, Decision, EntryFacts, EntryFilter, RecordFacts, RecordStatus
 from record.store import Record, RecordStore
 
 Made = TypeVar("Made")
@@ -109,6 +109,8 @@ class Rights(Protocol):
     ) -> Decision: ...
 
     def extent(self, caller: Caller, action: Action, record: RecordFacts) -> str: ...
+
+    def visible(self, caller: Caller, action: Action, record: RecordFacts) -> EntryFilter: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,6 +28,7 @@ from record.actor import (
     with_mark,
 )
 from record.circle import AUTHORISED, WITHDRAWN, place_of
+from record.documents import Shelf, hidden_names
 from record.facts import CARE_TEAM, CONSENT_BASIS, facts_for
 from record.store import Kind, Place, Record
 
@@ -123,7 +124,7 @@ def show_masked_in_emergency(unit: RecordUnit, patient_id: str, *, by: Actor | C
     return record
 
 
-def read_log(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> list[AccessLine]:
+def read_log(unit: RecordUnit, patient_id: str, *, by: Actor | Caller, shelf: Shelf) -> list[AccessLine]:
     """The lines this actor may see, those of identifiers merged into the record too, oldest first; of a closed record
     as well.
 
@@ -133,7 +134,7 @@ def read_log(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> list[A
     record = locked(unit, patient_id)
     facts = facts_for(unit.record, record, actor.caller, actor.at)
     require(actor, Action.READ_LOG, facts)
-    eyes = traces.reader_of(actor.caller, facts)
+    eyes = traces.reader_of(actor.caller, facts, hidden_names(unit, record, actor.caller, shelf))
     return traces.read(
         unit, record, eyes, by=actor.caller, event=actor.event, trace_id=actor.trace_id, peer=actor.peer, at=actor.at,
         particulars=actor.told,

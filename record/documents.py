@@ -14,7 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from guard.audit import access_log
-from guard.credentials.caller import Caller
+from guard.credentials.caller import Caller, Mode
 from guard.policy.facts import Action
 from record.actor import Actor, RecordProblem, RecordRefused, RecordUnit, active, as_actor, log, require
 from record.facts import entry_facts, facts_for
@@ -83,6 +83,10 @@ class Shelf(Protocol):
         """The newest version of the document with this uniqueId or entryUUID; unfiltered."""
         ...
 
+    def names_under(self, unit: RecordUnit, patient_key: int, marks: frozenset[str]) -> frozenset[str]:
+        """uniqueIds of the documents that carry one of these marks now."""
+        ...
+
     def change(
         self, unit: RecordUnit, record: Record, before: DocumentEntry, by: Actor, *, marks: list[Code] | None = None,
         status: str = "",
@@ -143,6 +147,14 @@ def change(
     after = _changed(unit, record, before, actor, wanted, shelf)
     log(unit, actor, record, LOGGED_AS[act], "" if after != before else NOTHING_CHANGED, (before.unique_id,))
     return after
+
+
+def hidden_names(unit: RecordUnit, record: Record, caller: Caller, shelf: Shelf) -> frozenset[str]:
+    """uniqueIds that the holder or a representative may not know of, in the record's documents."""
+    marks = {
+        Mode.PATIENT: shelf.marks.hidden_from_patient, Mode.REPRESENTATIVE: shelf.marks.hidden_from_representatives,
+    }.get(caller.mode)
+    return shelf.names_under(unit, record.patient_key, marks) if marks else frozenset()
 
 
 def _changed(

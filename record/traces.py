@@ -48,13 +48,13 @@ def _as_professional(caller: Caller, facts: RecordFacts) -> Reader:
     return Reader(ReaderKind.ATTENDING if facts.is_attending else ReaderKind.PROFESSIONAL, caller.identifier)
 
 
-def reader_of(caller: Caller, facts: RecordFacts) -> Reader:
-    """With whose eyes a caller reads the log of a record he may read."""
+def reader_of(caller: Caller, facts: RecordFacts, hidden: frozenset[str] = frozenset()) -> Reader:
+    """With whose eyes a caller reads the log of a record he may read. ``hidden`` as in ``Reader``."""
     match caller.mode:
         case Mode.PATIENT:
-            return Reader(ReaderKind.PATIENT)
+            return Reader(ReaderKind.PATIENT, hidden=hidden)
         case Mode.REPRESENTATIVE:
-            return Reader(ReaderKind.REPRESENTATIVE)
+            return Reader(ReaderKind.REPRESENTATIVE, hidden=hidden)
         case Mode.NODE:
             return Reader(ReaderKind.OPERATOR)
     return _as_professional(caller, facts)

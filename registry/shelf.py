@@ -13,7 +13,7 @@ from typing import cast
 from uuid import uuid4
 
 from guard.credentials.caller import Caller, Mode
-from guard.policy.facts import EVERYTHING
+from guard.policy.facts import EVERYTHING, EntryFilter
 from record.actor import Actor, RecordProblem, RecordRefused, RecordUnit
 from record.store import Record
 from registry import update_rules
@@ -57,6 +57,15 @@ class Shelf:
                 versions = EntryCriteria(logical_ids=frozenset({found.logical_id}))
                 return max(store.entries(patient_key, versions, EVERYTHING), key=lambda entry: entry.version)
         return None
+
+    def names_under(self, unit: RecordUnit, patient_key: int, marks: frozenset[str]) -> frozenset[str]:
+        store = _store(unit)
+        shown = EntryFilter(hidden_by=marks)
+        everything, free = (
+            {one.unique_id for one in store.entries(patient_key, EntryCriteria(), visible)}
+            for visible in (EVERYTHING, shown)
+        )
+        return frozenset(everything - free)
 
     def change(
         self, unit: RecordUnit, record: Record, before: DocumentEntry, by: Actor, *, marks: list[Code] | None = None,

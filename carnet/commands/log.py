@@ -17,7 +17,7 @@ from carnet.commands.patient import operator
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
 from carnet.retention import expire as expire_traces
 from carnet.settings import Settings
-from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE, audit_node
+from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE, audit_node, domain_source
 from guard.audit.access_log import as_json as line_as_json
 from guard.audit.access_log import in_words, stamp
 from guard.audit.atna import Message, grouped
@@ -27,6 +27,8 @@ from guard.audit.readers import Reader, ReaderKind
 from guard.audit.store import AccessLine
 from guard.credentials.caller import Caller, Mode
 from record import traces
+from record.documents import hidden_names
+from registry.shelf import Shelf
 
 
 class _LogGroup(click.Group):
@@ -108,7 +110,10 @@ def of_patient(settings: Settings, patient_id: str, reader: str = "") -> list[Ac
                 case "":
                     eyes = Reader(ReaderKind.OPERATOR)
                 case "patient" | "representative":
-                    eyes = Reader(ReaderKind(reader))
+                    mode = Mode.PATIENT if reader == "patient" else Mode.REPRESENTATIVE
+                    shelf = Shelf(domain_source(settings), settings.registry.device_id)
+                    hidden = hidden_names(unit, record, Caller(identifier=reader, mode=mode), shelf)
+                    eyes = Reader(ReaderKind(reader), hidden=hidden)
                 case _:
                     by = Caller(identifier=reader, mode=Mode.NODE)
                     eyes = traces.professional(unit.record, record, by)

@@ -127,7 +127,7 @@ def read_log(services: RecordServices, exchange: Exchange) -> list[Line]:
     actor = services.by(exchange, NAME, LOG_READ)
 
     def read(unit: Any) -> list[Line]:
-        lines = acts.read_log(unit, patient_id, by=actor)
+        lines = acts.read_log(unit, patient_id, by=actor, shelf=services.shelf)
         return [Line(date=one.at, outcome=one.outcome, sentence=in_words(one)) for one in lines[: -LINES - 1 : -1]]
 
     return carried_out(services.database, actor, acts.LOG_READ, patient_id, read)

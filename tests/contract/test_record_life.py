@@ -22,14 +22,17 @@ from record.administrative import AdministrativeData, Representative
 from record.facts import facts_for
 from record.lifecycle import CLOSED_AT_PATIENTS_REQUEST, OPENING_CONSENT, REOPENING_CONSENT
 from record.store import Erasure, Record
+from registry.shelf import Shelf
 from registry.store import EntryCriteria
 from storage import SqlRegistryDatabase
 from tests.contract import store_objects as make
 from xds import domain
+from xds.domain_source import DomainSource
 from xds.model import Code
 
 PROFESSIONS = "1.2.250.1.71.1.2.7"
 POLICY = Policy.load("dmp")
+SHELF = Shelf(DomainSource("dmp"), "1.2.3")
 DAY = datetime(2026, 3, 12, 13, 3, tzinfo=UTC)
 OTHER = "9^^^&1.2.250.1.213.1.4.10&ISO^NH"
 TRAITS = AdministrativeData(
@@ -200,7 +203,7 @@ def test_a_closed_record_gives_and_takes_nothing(registry: SqlRegistryDatabase) 
         with refused(RecordProblem.CLOSED):
             run(registry, act, make.PATIENT, *arguments, by=holder())
     with registry.write() as unit:
-        told = [line.action for line in acts.read_log(unit, make.PATIENT, by=holder())]
+        told = [line.action for line in acts.read_log(unit, make.PATIENT, by=holder(), shelf=SHELF)]
     assert told == ["record opened", "record closed"]
     with registry.read() as unit:
         facts = facts_for(unit.record, unit.record.get(record.patient_key), PHYSICIAN, DAY)
