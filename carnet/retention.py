@@ -76,9 +76,19 @@ def expire(settings: Settings, registry: Any, repository: Callable[[], Any], by:
                 for database, of in ((other, ()), (registry, keys)):
                     with database.write() as unit:
                         lines += traces.destroy(unit, of, names, by=by)
+            for database in (other, registry):
+                _overwritten(database)
         finally:
             other.close()
     return len(due), lines
+
+
+def _overwritten(database: Any) -> None:
+    """What destroyed traces have left in the files goes; where somebody reads for long, with the next that end."""
+    try:
+        database.scrub()
+    except TimeoutError as error:
+        log.warning("what destroyed traces have left in the files is not overwritten yet: %s", error)
 
 
 def retain_for_ever(settings: Settings, database: RegistryDatabase, repository: Callable[[], Any]) -> None:
@@ -96,8 +106,8 @@ def retain_for_ever(settings: Settings, database: RegistryDatabase, repository: 
             if time.monotonic() - scrubbed >= settings.record.scrub_every:
                 scrubbed = time.monotonic()
                 scrub(database)
-            records, lines = expire(settings, database, repository, system("retention").caller)
-            if lines:
-                log.warning("destroyed %s traces of %s records that are kept no longer", lines, records)
+                records, lines = expire(settings, database, repository, system("retention").caller)
+                if lines:
+                    log.warning("destroyed %s traces of %s records that are kept no longer", lines, records)
         except Exception:
             log.exception("the retention job failed")

@@ -103,10 +103,13 @@ class RecordRules(Section):
     notice_days: int = Field(42, description="from the announcement of a record to its opening, days", ge=0)
     confirm_days: int = Field(30, description="within which a destruction must be confirmed, days", ge=1)
     retention_years: int = Field(10, description="a closed record is kept, years", ge=1)
+    minors: bool = Field(True, description="minors are managed: secret connections are taken")
+    majority: int = Field(18, description="age of majority, years", ge=1, le=30)
+    secret_from: int = Field(0, description="youngest patient for whom a secret connection is taken, years", ge=0)
     most_found: int = Field(10, description="answers of a search by traits", ge=1, le=10)
     retention_every: float = Field(3600.0, description="pause between two runs of the retention job, seconds", gt=0)
     scrub_every: float = Field(
-        86400.0, description="after a destruction the database file is rewritten, once in so many seconds", gt=0
+        86400.0, description="pause between two looks for traces to end and files to overwrite, seconds", gt=0
     )
 
 

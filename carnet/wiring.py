@@ -39,6 +39,7 @@ from guard.audit import access_log, atna
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
 from guard.policy.decision import Policy
+from guard.policy.facts import Minors
 from registry import iti44_patient_feed_v3
 from registry.actor import RegistryActor
 from repository.actor import RepositoryActor
@@ -121,6 +122,7 @@ def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
         hidden_from_representatives=domain.hidden_from_representatives,
         unlisted_types=domain.unlisted_types,
         patient_types=domain.patient_types,
+        minors=Minors(settings.record.minors, settings.record.majority, settings.record.secret_from),
         folder=Path(settings.domain.matrix) if settings.domain.matrix else None,
     )
 

@@ -112,6 +112,8 @@ class Rights(Protocol):
 
     def visible(self, caller: Caller, action: Action, record: RecordFacts) -> EntryFilter: ...
 
+    def known(self, caller: Caller, record: RecordFacts) -> EntryFilter: ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:

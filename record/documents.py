@@ -15,7 +15,7 @@ from typing import Protocol
 
 from guard.audit import access_log
 from guard.credentials.caller import Caller, Mode
-from guard.policy.facts import Action
+from guard.policy.facts import EVERYTHING, Action
 from record.actor import Actor, RecordProblem, RecordRefused, RecordUnit, active, as_actor, log, require
 from record.facts import entry_facts, facts_for
 from record.store import Record
@@ -135,12 +135,8 @@ def change(
     facts = facts_for(unit.record, record, actor.caller, actor.at)
     require(actor, ACTIONS[act], facts)
     before = shelf.newest(unit, record.patient_key, document.strip())
-    if before is not None:
-        try:
-            require(actor, Action.SEARCH_ID, facts, entry_facts(before))
-        except RecordRefused:
-            before = None
-    if before is None:
+    known = actor.rights.known(actor.caller, facts) if actor.rights else EVERYTHING
+    if before is None or not known.passes(entry_facts(before)):
         raise RecordRefused(RecordProblem.UNKNOWN_DOCUMENT, "name it by the uniqueId a search gives")
     require(actor, ACTIONS[act], facts, entry_facts(before))
     wanted = change_of(act, shelf.marks)

@@ -66,6 +66,17 @@ class RecordStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Minors:
+    """The server parameters about minors. Ages in years. Clause: DMP EX_GEN-1550, EX_0.1-1115"""
+
+    managed: bool = True
+    """``fonctions-gestion-mineurs``; without it there is no secret connection"""
+    majority: int = 18
+    secret_from: int = 0
+    """Youngest patient for whom a secret connection is taken"""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordFacts:
     """One patient's record as far as a decision needs it."""
 
@@ -84,6 +95,8 @@ class RecordFacts:
     """Purposes the patient objected to: ``bris_de_glace``, ``centre_15``."""
     patient_id: str = ""
     """CX of the record's patient: an assertion that names a patient opens no other record."""
+    age: int | None = None
+    """Of the patient, in years, where it is known and asked for: under a secret connection only."""
     shows_masked_in_emergency: bool = False
     """The patient lets emergency accesses read what he masked (R526, value ``pat``)."""
 
