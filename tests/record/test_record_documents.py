@@ -16,7 +16,7 @@ from lxml import etree
 
 from carnet import wiring
 from conformance import frames, updates
-from guard.audit.readers import Reader, ReaderKind
+from guard.audit.readers import WITHHELD, Reader, ReaderKind
 from record import acts, traces
 from record.actor import Actor, RecordProblem, RecordRefused, carried_out, patient
 from record.administrative import AdministrativeData, Representative
@@ -202,6 +202,25 @@ def test_what_is_kept_from_representatives(home: Home) -> None:
     assert [one.action for one in home.log_of(ReaderKind.PATIENT) if stored.unique_id in one.documents].count("hide")
     assert flags(home.do(Act.SHOW, stored.unique_id)) == {"MASQUE_PS"}
     assert flags(home.do(Act.UNMASK, stored.unique_id, mother)) == set()
+
+
+def test_the_log_names_no_document_that_is_not_announced(home: Home) -> None:
+    """To its holder the access is told without its name until then, at the terminal too; to his representative not at
+    all. Rule: J-07"""
+    mother = home.with_mother()
+    stored = home.deposit(confidentiality_codes=[NORMAL, HIDDEN])
+    shelf = Shelf(wiring.domain_source(home.world.settings), "1.2.250.1.999.1.2")
+
+    def named(by: Actor) -> list[tuple[str, ...]]:
+        with home.world._registry_database() as database, database.write() as unit:
+            lines = acts.read_log(unit, home.patient_id, by=by, shelf=shelf)
+        return [line.documents for line in lines if line.action == "deposit"]
+
+    assert named(home.me()) == [(WITHHELD,)] and named(mother) == []
+    for reader in ("patient", "representative"):
+        assert stored.unique_id not in run(home.world, "log", home.patient_id, "--as", reader)
+    assert over_soap(home, "ANNONCER", stored.unique_id).status == "DMPOk"
+    assert named(home.me()) == [(stored.unique_id,)] == named(mother)
 
 
 def test_the_author_hides_by_update_and_any_professional_shows(home: Home) -> None:
