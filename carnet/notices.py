@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from carnet.settings import Settings
+from carnet.supervisor import clean_environment
 from guard.audit.access_log import in_words
 from guard.audit.store import AccessLine
 
@@ -91,7 +92,8 @@ def notifier_of(chosen: str) -> Notifier:
     words = shlex.split(chosen)
 
     def run(told: dict[str, Any]) -> None:
-        subprocess.run(words, input=json.dumps(told).encode(), timeout=PATIENCE, check=True)
+        subprocess.run(words, input=json.dumps(told).encode(), timeout=PATIENCE, check=True,
+                       env=clean_environment())  # fmt: skip
 
     return run
 

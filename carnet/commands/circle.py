@@ -10,7 +10,7 @@ import click
 from lxml import etree
 
 from carnet.commands.call import typed
-from carnet.console import DATA, JSON, Misuse, a_cx, card_options, client_of, emit, table
+from carnet.console import DATA, JSON, Misuse, Place, a_cx, card_options, client_of, emit, table
 from conformance.client import Client
 from record.circle import Listed
 from record.td.services import HABILITATIONS, PATIENTS
@@ -43,7 +43,7 @@ def by_card(function: Callable[..., None]) -> Callable[..., None]:
     @JSON
     @click.pass_context
     def wrapped(
-        context: click.Context, card_file: Path | None, pin_file: Path | None, structure_id: str, purpose: str,
+        context: click.Context, card_file: Place | None, pin_file: Path | None, structure_id: str, purpose: str,
         repository_url: str, registry_url: str, ca: Path | None, data: Path, **given: Any,
     ) -> None:
         client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)

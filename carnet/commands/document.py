@@ -9,7 +9,7 @@ import click
 import storage
 from carnet.commands.call import typed
 from carnet.commands.patient_acts import patient_of
-from carnet.console import DATA, JSON, Misuse, Refused, a_cx, card_options, client_of, emit, settings_of
+from carnet.console import DATA, JSON, Misuse, Place, Refused, a_cx, card_options, client_of, emit, settings_of
 from carnet.wiring import domain_source
 from record.actor import RecordRefused, carried_out
 from record.documents import LOGGED_AS, Act, change
@@ -74,7 +74,7 @@ def _verb(act: Act) -> click.Command:
     @DATA
     @JSON
     def verb(
-        patient: str, document: str, who: str, card_file: Path | None, pin_file: Path | None, structure_id: str,
+        patient: str, document: str, who: str, card_file: Place | None, pin_file: Path | None, structure_id: str,
         purpose: str, repository_url: str, registry_url: str, ca: Path | None, data: Path, as_json: bool,
     ) -> None:
         who = who or (CARD if card_file else PATIENT)

@@ -9,16 +9,30 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import storage
 from carnet.assertions import Desk
-from carnet.console import DATA, JSON, PURPOSE, Misuse, Refused, emit, open_card, settings_of, table
+from carnet.console import (
+    CARD_HELP,
+    CARD_PLACE,
+    DATA,
+    JSON,
+    PIN_FILE,
+    PURPOSE,
+    Misuse,
+    Place,
+    Refused,
+    emit,
+    open_card,
+    settings_of,
+    table,
+)
 from carnet.settings import Settings
-from carnet.wiring import domain_of, policy_of, verifier_of
+from carnet.wiring import domain_of, domain_source, policy_of, verifier_of
 from guard.credentials import vihf
 from guard.credentials.caller import Caller
 from guard.credentials.cards import Card
 from guard.policy.decision import Policy
-from guard.policy.facts import EVERYTHING, Action, EntryFacts, RecordFacts
+from guard.policy.facts import Action, EntryFacts, RecordFacts
 from record.facts import entry_facts, facts_for
-from registry.store import EntryCriteria, RegistryUnit
+from registry.shelf import Shelf
 from xds.wire.faults import SoapFault
 from xds.wire.soap12 import write_envelope
 from xds.wire.xml import parse
@@ -27,10 +41,8 @@ ACTIONS = {action.name.lower().replace("_", "-"): action for action in Action}
 
 
 @click.command("explain")
-@click.option("--card", "card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
-              envvar="CARNET_CARD", help="Card file (PKCS#12). The PIN: prompt, --pin-file or CARNET_PIN.")
-@click.option("--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="File whose first line is the PIN.")
+@click.option("--card", "card_file", type=CARD_PLACE, required=True, envvar="CARNET_CARD", help=CARD_HELP)
+@PIN_FILE
 @click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE",
               help="Struct_IdNat of the structure a person works in.")
 @click.option("--patient", required=True, help="CX of the patient.")
@@ -40,7 +52,7 @@ ACTIONS = {action.name.lower().replace("_", "-"): action for action in Action}
 @DATA
 @JSON
 def command(
-    card_file: Path, pin_file: Path | None, structure_id: str, patient: str, document: str, purpose: str, name: str,
+    card_file: Place, pin_file: Path | None, structure_id: str, patient: str, document: str, purpose: str, name: str,
     data: Path, as_json: bool,
 ) -> None:
     """Tell why this card may or may not do this: each clause of the decision and what it says.
@@ -57,6 +69,7 @@ def command(
     settings = settings_of(data)
     caller = caller_of(settings, open_card(card_file, pin_file), patient, structure_id, purpose)
     policy = policy_of(settings, domain_of(settings))
+    shelf = Shelf(domain_source(settings), settings.registry.device_id)
     database = storage.open_registry(settings.registry_database)
     try:
         with database.read() as unit:
@@ -64,7 +77,8 @@ def command(
             facts = facts_for(unit.record, record, caller)
             entry = None
             if document:
-                entry = None if record is None else _document(unit, record.patient_key, document)
+                found = None if record is None else shelf.newest(unit, record.patient_key, document)
+                entry = None if found is None else entry_facts(found)
                 if entry is None:
                     raise Refused(f"no document {document} in the record of this patient")
     finally:
@@ -88,23 +102,6 @@ def caller_of(settings: Settings, card: Card, patient: str, structure_id: str, p
         )
     except SoapFault as fault:
         raise Refused(f"the card is refused before any right is asked for: {fault.detail or fault.reason}") from fault
-
-
-def _document(unit: RegistryUnit, patient_key: int, document: str) -> EntryFacts | None:
-    """The newest version of the document with this uniqueId or entryUUID."""
-    found = [
-        entry
-        for where in (
-            EntryCriteria(unique_ids=frozenset({document})), EntryCriteria(entry_uuids=frozenset({document}))
-        )
-        for entry in unit.registry.entries(patient_key, where, EVERYTHING)
-    ]
-    if not found:
-        return None
-    versions = unit.registry.entries(
-        patient_key, EntryCriteria(logical_ids=frozenset({found[0].logical_id})), EVERYTHING
-    )
-    return entry_facts(max(versions, key=lambda entry: entry.version))
 
 
 def explanation(

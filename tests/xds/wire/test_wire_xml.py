@@ -36,6 +36,8 @@ ATTACKS = {
     "latin-1-bytes": b"<a>\xe9</a>",
     "two-roots": b"<a/><b/>", "cut-short": b"<a><b>", "nothing": b"", "blank": b" \n", "nul": b"<a>\0</a>",
     "bare-text": b"hello", "unbound-prefix": b"<x:a/>", "second-declaration": b'<a/><?xml version="1.0"?>',
+    "unbound-prefix-excused": b'<x:a><b xmlns="relative"/></x:a>',
+    "attribute-twice-excused": b'<a xmlns:p="urn:x" xmlns:q="urn:x" p:a="1" q:a="2"><b xmlns="relative"/></a>',
     "duplicate-attribute": b"<a b='1' b='2'/>", "endless-comment": b"<!-- <a/>", "bad-declaration": b"<?xml >",
 }
 
