@@ -256,12 +256,15 @@ class History:
         return normal(etree.tostring(answer.body))
 
     def check(self, step: str) -> dict[str, set[str]]:
-        """Found and read agree with the model for every observer, in an emergency too."""
+        """Found, found in all versions with all that is tied to them, and read: each as the model says, for every
+        observer, in an emergency too."""
         seen = {}
         for who in OBSERVERS:
             wanted = self.model.seen(who)
             assert self.found(who) == wanted, (step, who)
             assert self.read(who) == wanted, (step, who)
+            everything = self.everything(who)
+            assert {name for name in self.model.documents if name.encode() in everything} == wanted, (step, who)
             seen[who] = wanted
         if "colleague" in self.model.blocked or not self.model.is_open:
             self.check_emergency(step)
