@@ -11,9 +11,12 @@ from carnet.keys import KeyTrouble
 from carnet.secrecy import close_process, hide_secrets
 from guard.credentials.try_counter import CardError
 
-OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain", "verify")
+OPERATOR = (
+    "init", "serve", "check", "patient", "document", "on-demand", "log", "notify", "remove", "matrix", "explain",
+    "verify",
+)
 CREDENTIALS = ("pki", "card")
-PROFESSIONAL = ("send", "query", "retrieve", "call")
+PROFESSIONAL = ("send", "query", "retrieve", "circle", "call")
 TESTER = ("demo", "bench")
 GROUPS = {
     "Operate": OPERATOR,

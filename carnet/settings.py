@@ -109,10 +109,13 @@ class RecordRules(Section):
     notice_days: int = Field(42, description="from the announcement of a record to its opening, days", ge=0)
     confirm_days: int = Field(30, description="within which a destruction must be confirmed, days", ge=1)
     retention_years: int = Field(10, description="a closed record is kept, years", ge=1)
+    minors: bool = Field(True, description="minors are managed: secret connections are taken")
+    majority: int = Field(18, description="age of majority, years", ge=1, le=30)
+    secret_from: int = Field(0, description="youngest patient for whom a secret connection is taken, years", ge=0)
     most_found: int = Field(10, description="answers of a search by traits", ge=1, le=10)
     retention_every: float = Field(3600.0, description="pause between two runs of the retention job, seconds", gt=0)
     scrub_every: float = Field(
-        86400.0, description="after a destruction the database file is rewritten, once in so many seconds", gt=0
+        86400.0, description="pause between two looks for traces to end and files to overwrite, seconds", gt=0
     )
 
 
@@ -197,7 +200,8 @@ class Emergencies(Section):
     far: bool = Field(True, description="alert when none of his structures is in the same French department")
     watch_every: float = Field(5.0, description="pause between looks at new accesses, seconds", gt=0)
     notifier: str = Field("", description="program that tells a patient, given one JSON object on its input; or "
-                          "module:function; used by `carnet notify --deliver`")  # fmt: skip
+                          "module:function; empty: nobody is told")  # fmt: skip
+    notify_every: float = Field(30.0, description="pause between two rounds of telling patients, seconds", gt=0)
 
 
 class Replies(Section):

@@ -22,7 +22,7 @@ import registry.app
 import repository.app
 import storage
 from carnet import node
-from carnet.acceptance import takes_direct_registration
+from carnet.acceptance import takes_direct_registration, trust_of
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
@@ -31,6 +31,7 @@ from carnet.keys import Following
 from carnet.log_keeper import LogKeeper, emergency_notice, notices_waiting
 from carnet.mllp import PatientFeed
 from carnet.node import Calendar
+from carnet.notices import notify_for_ever
 from carnet.providers import providers_of
 from carnet.records import described_records, describer, record_services, validate
 from carnet.refusals import fault_logger, refusal_logger
@@ -42,6 +43,7 @@ from guard.audit import access_log, atna
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
 from guard.policy.decision import Policy
+from guard.policy.facts import Minors
 from registry import iti44_patient_feed_v3
 from registry.actor import RegistryActor
 from repository.actor import RepositoryActor
@@ -120,6 +122,7 @@ def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
         hidden_from_representatives=domain.hidden_from_representatives,
         unlisted_types=domain.unlisted_types,
         patient_types=domain.patient_types,
+        minors=Minors(settings.record.minors, settings.record.majority, settings.record.secret_from),
         folder=Path(settings.domain.matrix) if settings.domain.matrix else None,
     )
 
@@ -216,7 +219,10 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         threading.Thread(target=keeper.run, name="log", daemon=True).start()
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         threading.Thread(target=Calendar(settings, REGISTRY_NODE).run, name="calendar", daemon=True).start()
-        retain_for_ever(settings, actor.database)
+        if settings.emergencies.notifier:
+            told = partial(notify_for_ever, settings, actor.database)
+            threading.Thread(target=told, name="notices", daemon=True).start()
+        retain_for_ever(settings, actor.database, lambda: storage.open_repository(settings.repository_database))
 
     meter.watch_notices(lambda: notices_waiting(actor.database))
     return Service(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 
 from storage.audit import SqlAuditStore, SqlOutbox
 from storage.audit_chain import SqlChain
@@ -31,24 +31,74 @@ from storage.tables import (
 from storage.transaction import Transaction
 
 
-@dataclass(slots=True)
 class SqlRegistryUnit:
-    registry: SqlRegistryStore
-    record: SqlRecordStore
-    audit: SqlAuditStore
-    outbox: SqlOutbox
-    chain: SqlChain
-    emergencies: SqlEmergencies
-    proofs: SqlProofs
+    """Each store is made when it is first asked for: most units need two of the seven."""
+
+    def __init__(self, transaction: Transaction, kept: KeptProofs) -> None:
+        self._sql = transaction
+        self._kept = kept
+
+    @cached_property
+    def registry(self) -> SqlRegistryStore:
+        return SqlRegistryStore(self._sql)
+
+    @cached_property
+    def record(self) -> SqlRecordStore:
+        return SqlRecordStore(self._sql)
+
+    @cached_property
+    def audit(self) -> SqlAuditStore:
+        return SqlAuditStore(
+            self._sql, access_log, audit_outbox, access_log_chain[0], self.proofs, emergency_access
+        )
+
+    @cached_property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self._sql, access_log, audit_outbox)
+
+    @cached_property
+    def chain(self) -> SqlChain:
+        return SqlChain(self._sql, access_log, access_log_chain, (audit_outbox, emergency_access), self.proofs)
+
+    @cached_property
+    def emergencies(self) -> SqlEmergencies:
+        return SqlEmergencies(self._sql, access_log, emergency_access)
+
+    @cached_property
+    def proofs(self) -> SqlProofs:
+        return SqlProofs(self._sql, assertion_proof, access_log, self._kept)
 
 
-@dataclass(slots=True)
 class SqlRepositoryUnit:
-    documents: SqlDocumentIndex
-    audit: SqlAuditStore
-    outbox: SqlOutbox
-    chain: SqlChain
-    proofs: SqlProofs
+    """As ``SqlRegistryUnit``."""
+
+    def __init__(self, transaction: Transaction, kept: KeptProofs) -> None:
+        self._sql = transaction
+        self._kept = kept
+
+    @cached_property
+    def documents(self) -> SqlDocumentIndex:
+        return SqlDocumentIndex(self._sql)
+
+    @cached_property
+    def audit(self) -> SqlAuditStore:
+        return SqlAuditStore(
+            self._sql, repository_access_log, repository_audit_outbox, repository_access_log_chain[0], self.proofs
+        )
+
+    @cached_property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self._sql, repository_access_log, repository_audit_outbox)
+
+    @cached_property
+    def chain(self) -> SqlChain:
+        return SqlChain(
+            self._sql, repository_access_log, repository_access_log_chain, (repository_audit_outbox,), self.proofs
+        )
+
+    @cached_property
+    def proofs(self) -> SqlProofs:
+        return SqlProofs(self._sql, repository_assertion_proof, repository_access_log, self._kept)
 
 
 class SqlRegistryDatabase:
@@ -66,12 +116,12 @@ class SqlRegistryDatabase:
     @contextmanager
     def read(self) -> Iterator[SqlRegistryUnit]:
         with self.engine.reading() as transaction:
-            yield _registry_unit(transaction, self._kept)
+            yield SqlRegistryUnit(transaction, self._kept)
 
     @contextmanager
     def write(self) -> Iterator[SqlRegistryUnit]:
         with self.engine.writing() as transaction:
-            yield _registry_unit(transaction, self._kept)
+            yield SqlRegistryUnit(transaction, self._kept)
 
     def scrub(self) -> None:
         """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""
@@ -92,12 +142,12 @@ class SqlRepositoryDatabase:
     @contextmanager
     def read(self) -> Iterator[SqlRepositoryUnit]:
         with self.engine.reading() as transaction:
-            yield _repository_unit(transaction, self._kept)
+            yield SqlRepositoryUnit(transaction, self._kept)
 
     @contextmanager
     def write(self) -> Iterator[SqlRepositoryUnit]:
         with self.engine.writing() as transaction:
-            yield _repository_unit(transaction, self._kept)
+            yield SqlRepositoryUnit(transaction, self._kept)
 
     def scrub(self) -> None:
         """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""
@@ -105,24 +155,3 @@ class SqlRepositoryDatabase:
 
     def close(self) -> None:
         self.engine.close()
-
-
-def _registry_unit(transaction: Transaction, kept: KeptProofs) -> SqlRegistryUnit:
-    proofs = SqlProofs(transaction, assertion_proof, access_log, kept)
-    return SqlRegistryUnit(
-        SqlRegistryStore(transaction), SqlRecordStore(transaction),
-        SqlAuditStore(transaction, access_log, audit_outbox, access_log_chain[0], proofs, emergency_access),
-        SqlOutbox(transaction, access_log, audit_outbox),
-        SqlChain(transaction, access_log, access_log_chain, (audit_outbox, emergency_access), proofs),
-        SqlEmergencies(transaction, access_log, emergency_access),
-        proofs,
-    )
-
-
-def _repository_unit(transaction: Transaction, kept: KeptProofs) -> SqlRepositoryUnit:
-    log, outbox, chain = repository_access_log, repository_audit_outbox, repository_access_log_chain
-    proofs = SqlProofs(transaction, repository_assertion_proof, log, kept)
-    return SqlRepositoryUnit(
-        SqlDocumentIndex(transaction), SqlAuditStore(transaction, log, outbox, chain[0], proofs),
-        SqlOutbox(transaction, log, outbox), SqlChain(transaction, log, chain, (outbox,), proofs), proofs,
-    )

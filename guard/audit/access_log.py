@@ -26,8 +26,8 @@ from xds.model.codes import Code
 
 SUCCESS, REFUSED = "success", "refused"
 DEPOSIT, SEARCH, READ, LOGIN = "deposit", "search", "read", "refused login"
-MASK, UNMASK, REVEAL, ARCHIVE, DELETE, UPDATE, REMOVE = (
-    "mask", "unmask", "reveal", "archive", "delete", "update", "remove"
+MASK, UNMASK, REVEAL, SHOW, HIDE, ARCHIVE, DELETE, UPDATE, REMOVE = (
+    "mask", "unmask", "reveal", "show", "hide", "archive", "delete", "update", "remove"
 )
 RECORD_OPENED, RECORD_CLOSED, RECORD_REOPENED = "record opened", "record closed", "record reopened"
 REVOCATION_UNSAID, REVOCATION_GRACE = "revocation source silent", "revocation answer outdated"
@@ -151,13 +151,13 @@ def login_refused(
 
 def record_act(
     caller: Caller, *, trace_id: str, event: str, action: str, patient_key: int, patient_id: str, detail: str = "",
-    peer: str = "", at: str = "", particulars: Particulars = NONE,
+    documents: Iterable[str] = (), peer: str = "", at: str = "", particulars: Particulars = NONE,
 ) -> AccessLine:
-    """A record opened, closed or reopened; an identity added, revised or merged. ``detail`` is the consent, the reason
-    for closing, or the message."""
+    """A record opened, closed or reopened; an identity added, revised or merged; a document masked, archived, deleted.
+    ``detail`` is the consent, the reason for closing, or the message; ``documents`` are uniqueIds."""
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=patient_key,
-        patient_id=patient_id, peer=peer, detail=detail, particulars=particulars,
+        patient_id=patient_id, documents=documents, peer=peer, detail=detail, particulars=particulars,
     )
 
 
@@ -239,12 +239,13 @@ def _line(
     refusal: tuple[str, str] | None = None, granted: tuple[str, str] = ("", ""), particulars: Particulars = NONE,
 ) -> AccessLine:
     reason, clause = refusal or granted
+    told = {**_caller_fields(caller), **({"is_secret": True} if action == HIDE else {})}
     return AccessLine(
         at=at or now(), trace_id=trace_id, event=event, action=action, outcome=REFUSED if refusal else SUCCESS,
         patient_key=patient_key, patient_id=clean(patient_id),
         documents=tuple(clean(d) for d in list(documents)[:MAX_DOCUMENTS]),
         detail=clean(detail), reason=clean(reason), clause=clean(clause), peer=clean(peer),
-        particulars=particulars, **_caller_fields(caller),
+        particulars=particulars, **told,
     )
 
 

@@ -44,7 +44,8 @@ class AccessLine:
     """network address of the peer, and the subject of its certificate"""
     assertion_id: str = ""
     is_secret: bool = False
-    """Under a secret connection: hidden from the patient's legal representatives, not from himself"""
+    """Under a secret connection, or hiding a document from the patient's legal representatives: hidden from them, not
+    from himself"""
     assertion_sha256: str = ""
     """Of what the caller's assertion said and was signed: the key of its proof, which is kept beside the log"""
     particulars: Particulars = field(default=NONE, repr=False, compare=False)

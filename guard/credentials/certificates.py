@@ -31,7 +31,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from guard.credentials import distinguished_name, identity
 from guard.credentials.identity import Identity, Kind
-from guard.credentials.revocation_check import Revocation, RevocationRule, Revoked, Tell, Unsaid, read_list, signed_by
+from guard.credentials.revocation_check import (
+    Revocation,
+    RevocationRule,
+    Revoked,
+    Tell,
+    Unsaid,
+    read_list,
+    signed_by,
+    silence_counts,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -237,11 +246,11 @@ class TrustStore:
             _check_leaf(certificate, use, lenient=self._lenient)
             crls = [*trusted.crls, *(x509.load_der_x509_crl(each) for each in more)]
             lists = tuple(
-                tuple((crl, _covers(crl, below)) for crl in crls
-                      if crl.issuer == issuer.subject and _signed_by(crl, issuer))
+                tuple((crl, silence_counts(crl, below)) for crl in crls
+                      if crl.issuer == issuer.subject and signed_by(crl, issuer))
                 for below, issuer in pairwise(chain)
             )
-            return Standing(kind, identity.read(certificate), tuple(chain), lists, self._require_crl)
+            return Standing(kind, identity.read(certificate), tuple(chain), lists, self._revocation.rule.required)
         except _UNREADABLE as error:
             raise CertificateRefused(f"certificate cannot be read: {type(error).__name__}") from error
 

@@ -88,7 +88,7 @@ class Revocation:
     """Remembers what it was told. Thread-safe; questions about one address are asked one at a time."""
 
     def __init__(self, rule: RevocationRule, *, tell: Tell | None = None, fetch: Fetch = fetch) -> None:
-        self._rule = rule
+        self.rule = rule
         self._tell = tell
         self._fetch = fetch
         self._lock = threading.Lock()
@@ -109,22 +109,22 @@ class Revocation:
         ``issuer`` has signed it; ``folder`` are the lists of the trust folder.
         """
         told = listed(certificate, issuer, folder, now)
-        end, is_asked = self._ask(certificate, issuer, folder, now) if self._rule.hosts else (None, False)
+        end, is_asked = self._ask(certificate, issuer, folder, now) if self.rule.hosts else (None, False)
         if end is None and told.fresh is not None:
-            soon = now + timedelta(seconds=self._rule.retry)
+            soon = now + timedelta(seconds=self.rule.retry)
             end = min(told.fresh, soon) if is_asked else told.fresh
         key = (issuer.subject.public_bytes(), certificate.serial_number)
         if end is not None:
             self._remember(self._last_good, key, end)
             return end
-        if not self._rule.required:
+        if not self.rule.required:
             return None
         last = max((end for end in (told.stale, self._last_good.get(key)) if end is not None), default=None)
-        if self._rule.down is Down.GRACE and last is not None:
-            end = last + timedelta(seconds=self._rule.grace)
+        if self.rule.down is Down.GRACE and last is not None:
+            end = last + timedelta(seconds=self.rule.grace)
             if now < end:
                 self._say(GRACE, f"{certificate.subject.rfc4514_string()}: last said good until {last.isoformat()}")
-                return min(end, now + timedelta(seconds=self._rule.retry))
+                return min(end, now + timedelta(seconds=self.rule.retry))
         raise Unsaid(
             f"no current revocation list or answer of {issuer.subject.rfc4514_string()} "
             f"about {certificate.subject.rfc4514_string()}"
@@ -154,10 +154,10 @@ class Revocation:
             deltas += _list_addresses(crl, x509.FreshestCRL)
         lists += [one for url in self._callable(dict.fromkeys(deltas)) if (one := self._list(url, issuer, now))]
         fresh = listed(certificate, issuer, lists, now).fresh
-        return (None if fresh is None else min(fresh, now + timedelta(seconds=self._rule.longest))), True
+        return (None if fresh is None else min(fresh, now + timedelta(seconds=self.rule.longest))), True
 
     def _callable(self, urls: Iterable[str]) -> list[str]:
-        return [url for url in urls if is_allowed(url, self._rule.hosts)]
+        return [url for url in urls if is_allowed(url, self.rule.hosts)]
 
     def _ocsp(
         self, url: str, certificate: x509.Certificate, issuer: x509.Certificate,
@@ -177,13 +177,13 @@ class Revocation:
                 return None
             try:
                 answer = ocsp.read(
-                    data, certificate, issuer, nonce, now, needs_nonce=self._rule.needs_nonce,
+                    data, certificate, issuer, nonce, now, needs_nonce=self.rule.needs_nonce,
                     is_unrevoked=lambda responder: listed(responder, issuer, folder, now).fresh is not None,
                 )
             except (ocsp.OcspUnusable, Revoked) as error:
                 self._failed(url, str(error))
                 return None
-            end = min(answer.until, now + timedelta(seconds=self._rule.longest))
+            end = min(answer.until, now + timedelta(seconds=self.rule.longest))
             answer = ocsp.Answer(answer.is_good, answer.is_revoked, end)
             self._say(FETCHED, url)
             if known is not None and known.is_good and not answer.is_good:
@@ -217,7 +217,7 @@ class Revocation:
             self._say(FETCHED, url)
             if known is not None and known.crl != crl:
                 self.version += 1
-            again = min(ends, now + timedelta(seconds=self._rule.longest))
+            again = min(ends, now + timedelta(seconds=self.rule.longest))
             self._remember(self._lists, url, _Fetched(crl, again))
             return crl
 
@@ -226,7 +226,7 @@ class Revocation:
         if time.monotonic() < self._not_before.get(url, 0.0):
             return None
         try:
-            return self._fetch(url, body, limit, self._rule.timeout)
+            return self._fetch(url, body, limit, self.rule.timeout)
         except OSError as error:
             self._failed(url, str(error) or type(error).__name__)
             return None
@@ -235,7 +235,7 @@ class Revocation:
         with self._lock:
             if len(self._not_before) >= _MEMORY:
                 self._not_before.clear()
-            self._not_before[url] = time.monotonic() + self._rule.retry
+            self._not_before[url] = time.monotonic() + self.rule.retry
         self._say(FAILED, f"{url}: {why[:200]}")
 
     def _say(self, what: str, detail: str) -> None:
@@ -283,7 +283,7 @@ def listed(
             raise Revoked(f"revoked: {certificate.subject.rfc4514_string()}")
     fresh = stale = None
     for crl in mine:
-        if _delta_of(crl) is not None or crl.next_update_utc is None or not _covers(crl, certificate):
+        if crl.next_update_utc is None or not silence_counts(crl, certificate):
             continue
         if crl.last_update_utc > now + ocsp.TOLERANCE:
             continue
@@ -310,6 +310,11 @@ def signed_by(signed: x509.Certificate | x509.CertificateRevocationList, issuer:
         return isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and signed.is_signature_valid(key)
     except _UNREADABLE:
         return False
+
+
+def silence_counts(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
+    """Whether a certificate that this list does not name was not revoked when it was made."""
+    return _delta_of(crl) is None and _covers(crl, certificate)
 
 
 def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags | None:

@@ -23,9 +23,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 import storage
-from carnet import log_keeper
+from carnet import log_keeper, notices
 from carnet.cli import main
-from carnet.commands import notify
 from carnet.node import pair_files
 from conformance import frames
 from conformance.client import Client
@@ -323,9 +322,9 @@ def test_patients_are_told_once_and_wait_until_they_are(
     listed = run(world, "log", "emergencies")
     assert f"{patient_id}: " in listed and "[told " in listed
     received: list[Any] = []
-    monkeypatch.setattr(notify, "_collect", received.append, raising=False)
+    monkeypatch.setattr(notices, "_collect", received.append, raising=False)
     look(client, patient_id)
-    run(world, "notify", "--deliver", "--notifier", "carnet.commands.notify:_collect")
+    run(world, "notify", "--deliver", "--notifier", "carnet.notices:_collect")
     assert [one["accesses"] for one in received] == [1]
     for words in ((), ("--pending", "--deliver"), ("--deliver",), ("--deliver", "--notifier", "no.such:thing")):
         run(world, "notify", *words, expect=2)
