@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0009_signatures"
-down_revision = "0005_log"
+down_revision = "0007_credentials"
 
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
