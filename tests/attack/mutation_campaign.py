@@ -1,8 +1,8 @@
 """Mutations of valid signed envelopes by the hundred thousand: ``make mutations``.
 
 What is accepted must be equal in what was signed: the same ``Caller`` in every field, the same digested bytes, the
-same ``SignedInfo``. What is refused must be a ``SoapFault``. Anything else is a finding, and is printed with its seed and
-number, which do the same to the same node again; keys, names of assertions and times are new in every run.
+same ``SignedInfo``. What is refused must be a ``SoapFault``. Anything else is a finding, and is printed with its seed
+and number, which do the same to the same node again; keys, names of assertions and times are new in every run.
 """
 
 from __future__ import annotations
