@@ -340,6 +340,7 @@ def test_unusual_emergencies_are_alerts_in_the_log(world: World, registry: SqlRe
     patients = [world.patient() for _ in range(3)]
     rules = Thresholds(records=10**6)
     known = urgent(world)
+    world.find(patients[0])  # the physician has acted for this structure before
     look(known, patients[0])
     assert log_keeper.watch(registry, rules, raised.append) == 1 and raised == []
     away = urgent(world, structure_id=FAR_AWAY)
