@@ -24,6 +24,8 @@ from guard.credentials.pki import Issued, KeyKind, Pki
 from guard.credentials.profiles import Holder
 from guard.credentials.revocation import Reason
 
+DEFAULT_PORT = 8880
+
 
 @click.group("pki")
 def command() -> None:
@@ -215,7 +217,7 @@ def serve(host: str, port: int | None, data: Path) -> None:
 def begin(pki: Pki, host: str = "127.0.0.1", port: int | None = None) -> tuple[str, Callable[[], None]]:
     """Listen; returns what to tell a person and how to stop. Raises Misuse."""
     if port is None:
-        port = urlsplit(pki.base_url).port or (80 if pki.base_url else 8880)
+        port = urlsplit(pki.base_url).port or (80 if pki.base_url else DEFAULT_PORT)
     try:
         chosen, stop = pki_door.listen(pki, host, port)
     except OSError as error:

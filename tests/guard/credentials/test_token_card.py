@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import socket
 import ssl
 import subprocess
@@ -188,11 +189,14 @@ def test_certificate_and_key_must_belong_together(card: Card, pki: Pki) -> None:
         token_tls.load(context, card.signature.key, [card.authentication.certificate])  # type: ignore[arg-type]
 
 
+_servers = itertools.count(1)
+
+
 def shaken(context: ssl.SSLContext, pki: Pki, newest: ssl.TLSVersion) -> tuple[bytes, str]:
     """A handshake with a server of that PKI: the certificate it saw, and the version."""
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     for kind in (KeyKind.RSA, KeyKind.EC):  # as our servers have both: the suites of TLS 1.2 need RSA
-        files = pki.issue_server("tls", key=kind, replace_old=True)
+        files = pki.issue_server(f"tls-{next(_servers)}", key=kind)
         server.load_cert_chain(files.certificate_file, files.key_file)
     server.load_verify_locations(pki.ca_file)
     server.verify_mode, server.maximum_version = ssl.CERT_REQUIRED, newest
