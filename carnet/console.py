@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from carnet import assertions
+from carnet import assertions, own_calls
 from carnet import settings as settings_module
 from carnet.settings import Settings
 from conformance.client import Client
@@ -183,8 +183,11 @@ def client_of(
     repository_url: str,
     registry_url: str,
     ca: Path | None,
+    log_as: str = own_calls.REPORTER,
 ) -> Client:
-    """A client for the services of ``data``, or for those named; an installation says what they ask for."""
+    """A client for the services of ``data``, or for those named; an installation says what they ask for, and keeps the
+    audit of the exchanges, under the name ``log_as``.
+    """
     settings = None
     if not (repository_url and registry_url and ca) or (data / settings_module.FILE_NAME).is_file():
         settings = settings_of(data)
@@ -200,7 +203,7 @@ def client_of(
         sign = desk.signing(card, structure_id=structure_id, purpose=purpose, reason=reason_given())
     except ValueError as error:
         raise Misuse(str(error)) from error
-    return Client(
+    client = Client(
         card=card,
         repository_url=repository_url,
         registry_url=registry_url,
@@ -208,3 +211,6 @@ def client_of(
         tls=ssl.create_default_context(cafile=ca) if card is None else None,
         sign=sign,
     )
+    if settings is not None:
+        own_calls.log_to(settings, client, reporter=log_as)
+    return client
