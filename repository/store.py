@@ -54,8 +54,12 @@ class DocumentStore(Protocol):
         Raises FileNotFoundError at the call, not at the first chunk."""
         ...
 
+    def size(self, key: str) -> int | None:
+        """In bytes, of something permanent; None when there is no such thing."""
+        ...
+
     def kept(self) -> Iterator[tuple[str, int, float]]:
-        """(key, size in bytes, age in seconds) of everything permanent."""
+        """(key, size in bytes, age in seconds) of everything permanent, in the order of the keys."""
         ...
 
     def clear_staging(self, older_than: float) -> int:
@@ -106,17 +110,19 @@ class DocumentIndex(Protocol):
         """True when a document of this uniqueId and hash was removed on request and has not come back since."""
         ...
 
-    def every_buried(self) -> Iterator[tuple[str, str]]:
-        """(uniqueId, sha1) of everything removed on request that has not come back."""
-        ...
-
     def unsettled(self, older_than: float, limit: int = 1000) -> list[HeldDocument]:
         """Rows not settled and received before ``older_than`` (seconds since the epoch), oldest first."""
         ...
 
     def settle(self, keys: Iterable[str]) -> None: ...
 
-    def every(self) -> Iterator[HeldDocument]: ...
+    def every(self) -> Iterator[HeldDocument]:
+        """Streamed in the order of the uniqueIds."""
+        ...
+
+    def keys(self) -> Iterator[str]:
+        """Of every row, streamed in their order."""
+        ...
 
 
 class RepositoryUnit(Protocol):

@@ -74,11 +74,17 @@ class FileDocumentStore:
     def open(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
         return FileReading(self._path(key), chunk)
 
+    def size(self, key: str) -> int | None:
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def kept(self) -> Iterator[tuple[str, int, float]]:
         now = time.time()
         for first, second in product(_DIGITS, _DIGITS):
             with os.scandir(self._kept / first / second) as files:
-                for file in files:
+                for file in sorted(files, key=lambda one: one.name):
                     with suppress(FileNotFoundError):
                         state = file.stat()
                         yield file.name, state.st_size, now - state.st_mtime
