@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from guard.audit import access_log
@@ -57,6 +57,7 @@ def make(actor: RepositoryActor, exchange: Exchange, entry: DocumentEntry, permi
     Clause: ITI TF-2 3.43.4.1.3
     """
     provider, domain = _provider(actor, entry), actor.domain
+    entry = replace(entry, extra_slots=entry.extra_slots | {PROVIDER_SLOT: [provider.name]})
     moment = datetime.fromtimestamp(actor.clock(), UTC)
     asker = Asker(exchange.caller.assertion, exchange.peer.certificate, exchange.trace_id)
     request = OnDemandRequest(
@@ -87,7 +88,10 @@ def make(actor: RepositoryActor, exchange: Exchange, entry: DocumentEntry, permi
 
 
 def _provider(actor: RepositoryActor, entry: DocumentEntry) -> OnDemandProvider:
-    names = entry.extra_slots.get(PROVIDER_SLOT, [])
+    """Whom the entry names; an entry that somebody else has registered for this repository names nobody, and the first
+    provider of the settings makes its document.
+    """
+    names = entry.extra_slots.get(PROVIDER_SLOT) or list(actor.providers)[:1]
     provider = actor.providers.get(names[0]) if len(names) == 1 else None
     if provider is None:
         raise Refused([_finding(entry, f"the provider {', '.join(names) or 'of no name'}", "one this repository has")])
