@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from guard.credentials import identity
+from guard.credentials import distinguished_name, identity
 from guard.credentials.identity import Identity, Kind
 
 _log = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ class Accepted:
     is_server: bool
     """Issued for TLS servers too: one of the systems a node certificate is given to."""
     until: datetime
+    subject: str
+    """as ``distinguished_name.write`` gives it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +205,8 @@ class TrustStore:
         except _UNREADABLE as error:
             raise CertificateRefused(f"certificate cannot be read: {type(error).__name__}") from error
         is_server = usages is not None and ExtendedKeyUsageOID.SERVER_AUTH in usages
-        return Accepted(certificate, kind, who, fingerprint, is_server, until)
+        subject = distinguished_name.write(certificate.subject)
+        return Accepted(certificate, kind, who, fingerprint, is_server, until, subject)
 
     def _check_times_and_lists(self, chain: list[x509.Certificate], now: datetime, trusted: _Trusted) -> datetime:
         """Validity of every certificate of the chain (leaf first) and its absence from its issuer's list."""

@@ -126,7 +126,9 @@ def hardened_parser() -> etree.XMLParser:
 
 
 def text(element: etree._Element | None) -> str:
-    """The whole text of an element, every text node joined; never ``.text``, which stops at the first child."""
+    """The whole text of an element, every text node joined; ``.text`` alone would stop at the first child."""
     if element is None:
         return ""
+    if not len(element):
+        return (element.text or "").strip()
     return str(_whole_text(element)).strip()
