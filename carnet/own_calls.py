@@ -75,7 +75,7 @@ def _line(
     return access_log.own_call(
         _holder(client), exchanged.failure, trace_id=uuid4().hex, event=f"{reporter} {exchanged.transaction}",
         action=_ACTIONS[exchanged.transaction], patient_id=exchanged.patient_id, documents=documents,
-        detail=exchanged.submission_set or exchanged.query_id, particulars=told,
+        detail=_detail(exchanged), particulars=told,
     )
 
 
@@ -83,6 +83,12 @@ _ACTIONS = {
     "ITI-18": access_log.SEARCH, "ITI-51": access_log.SEARCH, "ITI-41": access_log.DEPOSIT,
     "ITI-61": access_log.DEPOSIT, "ITI-43": access_log.READ,
 }
+
+
+def _detail(exchanged: Exchanged) -> str:
+    if exchanged.query_id:
+        return f"{exchanged.query_id}, {exchanged.results} results"
+    return f"submission set {exchanged.submission_set}" if exchanged.submission_set else ""
 
 
 def _holder(client: Client) -> Caller | None:

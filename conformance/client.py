@@ -73,7 +73,8 @@ class Retrieved:
 class Exchanged:
     """One exchange as this side saw it, and how it ended: for whoever keeps an audit of it.
 
-    ``documents`` are (repositoryUniqueId, uniqueId). ``failure`` is "" for success, else an error code or what befell.
+    ``documents`` are (repositoryUniqueId, uniqueId), the first "" where they are submitted; ``results`` counts the
+    objects a query gave. ``failure`` is "" for success, else an error code or what befell.
     """
 
     transaction: str
@@ -83,6 +84,7 @@ class Exchanged:
     query_id: str = ""
     request: str = ""
     documents: tuple[tuple[str, str], ...] = ()
+    results: int = 0
     failure: str = ""
 
 
@@ -241,7 +243,8 @@ class Client:
                 security=self.security(patient_id) if security is None else security,
             )
             status, objects, references, errors = read.read_query_response(answer.body)
-            return Found(ended(Outcome(status, tuple(errors))), objects, references)
+            outcome = ended(Outcome(status, tuple(errors)), results=len(objects) + len(references))
+            return Found(outcome, objects, references)
 
     def ask(self, path: str, action: str, body: bytes, *, patient_id: str = "") -> Answer:
         """Any message to any address of the registry's host, such as the record services, and its answer unread.
@@ -290,14 +293,15 @@ class Client:
     def _told(self, exchanged: Exchanged) -> Iterator[Callable[..., Outcome]]:
         """Around one exchange: its end is told by calling what is given, its failure by itself."""
 
-        def ended(outcome: Outcome, came: Set[tuple[str, str]] = frozenset()) -> Outcome:
+        def ended(outcome: Outcome, came: Set[tuple[str, str]] | None = None, results: int = 0) -> Outcome:
+            """``came`` are the documents of a retrieve that are there; None where documents are sent."""
             code = next((e.code for e in outcome.errors if e.is_error), "")
-            absent = tuple(one for one in exchanged.documents if one not in came)
-            if self.tell is None:
-                return outcome
-            if outcome.status != RESPONSE_FAILURE:
-                self.tell(replace(exchanged, documents=tuple(one for one in exchanged.documents if one in came)))
-            if outcome.status == RESPONSE_FAILURE or code:
+            asked = exchanged.documents
+            here = asked if came is None else tuple(one for one in asked if one in came)
+            if self.tell is not None and outcome.status != RESPONSE_FAILURE:
+                self.tell(replace(exchanged, documents=here, results=results))
+            if self.tell is not None and (outcome.status == RESPONSE_FAILURE or code):
+                absent = asked if came is None else tuple(one for one in asked if one not in came)
                 self.tell(replace(exchanged, documents=absent, failure=code or "refused"))
             return outcome
 
@@ -312,7 +316,8 @@ class Client:
 def _submitted(transaction: str, to: Transport, submission: Submission) -> Exchanged:
     one = submission.submission_set
     return Exchanged(
-        transaction=transaction, endpoint=to.url, patient_id=one.patient_id, submission_set=one.unique_id
+        transaction=transaction, endpoint=to.url, patient_id=one.patient_id, submission_set=one.unique_id,
+        documents=tuple(("", entry.unique_id) for entry in submission.entries),
     )
 
 

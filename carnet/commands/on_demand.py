@@ -95,7 +95,8 @@ def offer(client: Client, link: RegistryLink, made: Submission) -> Registered:
     """ITI-61, and the source's side of it in the log. Clause: ITI TF-2 3.61.5.1.1"""
     one = made.submission_set
     sent = Exchanged(
-        transaction="ITI-61", endpoint="", patient_id=one.patient_id, submission_set=one.unique_id
+        transaction="ITI-61", endpoint="", patient_id=one.patient_id, submission_set=one.unique_id,
+        documents=tuple(("", entry.unique_id) for entry in made.entries),
     )
     try:
         answer = link.register_on_demand(made, asker(client, one.patient_id))
@@ -134,7 +135,7 @@ def enrolment(
     def tell(asked: Asked) -> None:
         _told(client, Exchanged(
             transaction="ITI-18", endpoint="", patient_id=patient, query_id=asked.query_id, request=asked.request,
-            failure=asked.failure,
+            results=asked.results, failure=asked.failure,
         ))
 
     latest = link.latest(patient, 1, asker(client, patient), tell) if not client.is_structure else []
