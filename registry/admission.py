@@ -62,13 +62,13 @@ def refusal(
     """
     if not patient_id:
         return None
-    if other := another_patient(caller, patient_id, "SubmissionSet"):
-        return Refusal(other, other)
     at_best = RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id, is_representative=True)
     decision = policy.decide(caller, action, at_best)
     if not decision.allowed:
         told = no_right(caller, decision, "SubmissionSet")
         return Refusal(told, told)
+    if other := another_patient(caller, patient_id, "SubmissionSet"):
+        return Refusal(other, other)
     told = Finding(
         code=ErrorCode.XDSUnknownPatientId,
         subject="SubmissionSet",

@@ -109,10 +109,10 @@ class QueryContext:
             return
         else:
             self.answer.patients[record.patient_key] = record.patient_id
+        self._require(RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id, is_representative=True))
         other = another_patient(self.caller, patient_id, "AdhocQuery") if self.single_patient else None
         if other is not None:
             raise Refused([other])
-        self._require(RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id, is_representative=True))
         if record is not None:
             yield View(self, record.patient_key, self._visible(record))
 
