@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import Any
 
 from registry.actor import RegistryActor
 from repository.actor import RepositoryActor
 from repository.store import HeldDocument
-from xds.namespaces import ON_DEMAND
+from repository.sweep import orphans
 
 SHOWN = 20
+Groups = Iterator[tuple[str, Iterable[Any]]]
 
 
 @dataclass(slots=True)
@@ -66,36 +71,61 @@ class Report:
 def compare(registry: RegistryActor, repository: RepositoryActor, *, full: bool) -> Report:
     """Hold the three against each other; ``full`` reads every byte. Changes nothing.
 
-    Deposits may go on meanwhile: the registry is read first and the files last, because a deposit is complete
-    in the opposite order.
+    Both sides are read in the order of the uniqueIds, so memory does not grow with the number of documents, only with
+    what disagrees. Deposits may go on meanwhile: the registry's snapshot is taken first and files are looked at last,
+    because a deposit is complete in the opposite order.
     """
     report = Report()
-    registered: dict[tuple[str, str], int | None] = {}
-    with registry.database.read() as registry_unit:
-        for entry in registry_unit.registry.every_entry():
-            if entry.repository_unique_id == repository.unique_id and entry.object_type != ON_DEMAND:
-                report.entries += 1
-                registered[entry.unique_id, entry.hash.lower()] = entry.size
-    with repository.database.read() as unit:
-        rows = {row.key: row for row in unit.documents.every()}
-        buried = set(unit.documents.every_buried())
-    report.documents = len(rows)
-    held: dict[tuple[str, str], list[HeldDocument]] = defaultdict(list)
-    kept = {key: size for key, size, _ in repository.documents.kept()}
-    for row in rows.values():
-        if kept.pop(row.key, None) == row.size and (not full or _sha1(repository, row.key) == row.sha1):
-            held[row.unique_id, row.sha1].append(row)
-        elif _is_still_there(repository, row):
-            report.damaged.append(row.unique_id)
-    report.orphans = len(kept)
-    absent = [pair for pair, size in registered.items() if not any(row.size == size for row in held.get(pair, ()))]
-    report.missing = [pair[0] for pair in absent if pair not in buried]
-    report.removed = len(absent) - len(report.missing)
-    for pair, same in held.items():
-        if pair not in registered:
-            report.unfinished += sum(not row.settled for row in same)
-            report.unknown += [row.unique_id for row in same if row.settled]
+    with registry.database.read() as registry_unit, repository.database.read() as unit:
+        registered = groupby(registry_unit.registry.held_by(repository.unique_id), key=itemgetter(0))
+        rows = groupby(unit.documents.every(), key=attrgetter("unique_id"))
+        for unique_id, entries, held in _side_by_side(registered, rows):
+            _compare(repository, report, unique_id, entries, held, full=full)
+    report.orphans = sum(1 for _ in orphans(repository))
     return report
+
+
+def _side_by_side(left: Groups, right: Groups) -> Iterator[tuple[str, list[Any], list[Any]]]:
+    """Each name with what is on either side of it; both sides come in the order of their names."""
+    one, other = _next(left), _next(right)
+    while one or other:
+        name = min(group[0] for group in (one, other) if group)
+        here = one[1] if one and one[0] == name else []
+        there = other[1] if other and other[0] == name else []
+        yield name, here, there
+        one = _next(left) if here else one
+        other = _next(right) if there else other
+
+
+def _next(groups: Groups) -> tuple[str, list[Any]] | None:
+    return next(((name, list(items)) for name, items in groups), None)
+
+
+def _compare(
+    repository: RepositoryActor, report: Report, unique_id: str, entries: list[tuple[str, str, int | None]],
+    rows: list[HeldDocument], *, full: bool,
+) -> None:
+    """One uniqueId, which several entries and several deposits may share."""
+    report.entries += len(entries)
+    report.documents += len(rows)
+    held: dict[str, list[HeldDocument]] = defaultdict(list)
+    for row in rows:
+        is_whole = repository.documents.size(row.key) == row.size
+        if is_whole and (not full or _sha1(repository, row.key) == row.sha1):
+            held[row.sha1].append(row)
+        elif _is_still_there(repository, row):
+            report.damaged.append(unique_id)
+    registered = {sha1.lower(): size for _, sha1, size in entries}
+    for sha1, size in registered.items():
+        if any(row.size == size for row in held.get(sha1, ())):
+            continue
+        with repository.database.read() as unit:
+            is_removed = unit.documents.is_buried(unique_id, sha1)
+        report.removed += is_removed
+        report.missing += [] if is_removed else [unique_id]
+    for sha1 in held.keys() - registered.keys():
+        report.unfinished += sum(not row.settled for row in held[sha1])
+        report.unknown += [unique_id for row in held[sha1] if row.settled]
 
 
 def _is_still_there(repository: RepositoryActor, row: HeldDocument) -> bool:

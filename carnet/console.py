@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from carnet import assertions
+from carnet import assertions, own_calls
 from carnet import settings as settings_module
 from carnet.secrecy import from_environment
 from carnet.settings import Settings
@@ -242,8 +242,11 @@ def client_of(
     repository_url: str,
     registry_url: str,
     ca: Path | None,
+    log_as: str = own_calls.REPORTER,
 ) -> Client:
-    """A client for the services of ``data``, or for those named; an installation says what they ask for."""
+    """A client for the services of ``data``, or for those named; an installation says what they ask for, and keeps the
+    audit of the exchanges, under the name ``log_as``.
+    """
     settings = None
     if not (repository_url and registry_url and ca) or (data / settings_module.FILE_NAME).is_file():
         settings = settings_of(data)
@@ -262,7 +265,7 @@ def client_of(
         raise Misuse(str(error)) from error
     except CardError as error:
         raise Refused(str(error)) from error
-    return Client(
+    client = Client(
         card=card,
         repository_url=repository_url,
         registry_url=registry_url,
@@ -270,3 +273,6 @@ def client_of(
         tls=context,
         sign=sign,
     )
+    if settings is not None:
+        own_calls.log_to(settings, client, reporter=log_as)
+    return client

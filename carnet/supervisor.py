@@ -105,7 +105,7 @@ class Supervisor:
                 child.kill()
                 child.wait()
 
-    def wait_ready(self, addresses: Mapping[str, str], patience: float = 30.0) -> None:
+    def wait_ready(self, addresses: Mapping[str, str], patience: float = 120.0) -> None:
         """Wait until the admin address of each service (name to address) says that our process is ready.
 
         Raises RuntimeError when a service ends or the patience (seconds) does.

@@ -367,11 +367,14 @@ def _sweep_for_ever(settings: Settings, actor: RepositoryActor) -> None:
 
 def audit_node(settings: Settings) -> atna.Node:
     """How this installation names itself in audit messages."""
+    at_registry = f"{settings.registry_url}/services/registry"
+    at_repository = f"{settings.repository_url}/services/repository"
     return atna.Node(
         source_id=settings.audit.source_id,
         site=settings.audit.site,
         endpoints={REGISTRY_NODE: settings.registry_url, REPOSITORY_NODE: settings.repository_url},
-        forwards={"ITI-42": f"{settings.registry_url}/services/registry"},
+        forwards=dict.fromkeys(("ITI-18", "ITI-42", "ITI-51", "ITI-61", "ITI-62"), at_registry)
+        | dict.fromkeys(("ITI-41", "ITI-43", "ITI-86"), at_repository),
     )
 
 

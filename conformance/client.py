@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from xds.ebxml import read, write
 from xds.limits import DEFAULT
 from xds.model import Code, RegistryObject, Submission
 from xds.model.messages import ReceivedError
-from xds.namespaces import RESPONSE_SUCCESS
-from xds.wire.client import Answer, SoapClient, Transport
+from xds.namespaces import RESPONSE_FAILURE, RESPONSE_SUCCESS
+from xds.wire.client import Answer, BadAnswer, FaultReceived, PeerUnreachable, SoapClient, Transport
 from xds.wire.exchange import OutgoingPart, PartSink
 
 CHUNK = 1 << 18
@@ -68,6 +69,25 @@ class Retrieved:
     new_repository_unique_id: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchanged:
+    """One exchange as this side saw it, and how it ended: for whoever keeps an audit of it.
+
+    ``documents`` are (repositoryUniqueId, uniqueId), the first "" where they are submitted; ``results`` counts the
+    objects a query gave. ``failure`` is "" for success, else an error code or what befell.
+    """
+
+    transaction: str
+    endpoint: str
+    patient_id: str = ""
+    submission_set: str = ""
+    query_id: str = ""
+    request: str = ""
+    documents: tuple[tuple[str, str], ...] = ()
+    results: int = 0
+    failure: str = ""
+
+
 @dataclass(kw_only=True)
 class Client:
     """One card, one patient record system. Thread-safe; connections are kept and reused."""
@@ -91,6 +111,9 @@ class Client:
     repository: Transport | None = None
     """Way to the repository in place of HTTPS, for services of the same process."""
     registry: Transport | None = None
+    tell: Callable[[Exchanged], None] | None = None
+    """Told of each ITI-18, 41, 43, 51 and 61 before its answer is returned, once for what succeeded and for what did
+    not."""
 
     def __post_init__(self) -> None:
         self._repository = self.repository or self._https(self.repository_url, "/services/repository")
@@ -137,14 +160,15 @@ class Client:
         """ITI-41. ``documents`` are (entry id, part). Raises FaultReceived, PeerUnreachable."""
         pairs = list(documents)
         body = write.provide_and_register_request(submission, [(entry, part.content_id) for entry, part in pairs])
-        answer = self._repository.call(
-            "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b",
-            body,
-            mtom=True,
-            parts=[part for _, part in pairs],
-            security=self.security(submission.submission_set.patient_id) if security is None else security,
-        )
-        return _outcome(answer)
+        with self._told(_submitted("ITI-41", self._repository, submission)) as ended:
+            answer = self._repository.call(
+                "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b",
+                body,
+                mtom=True,
+                parts=[part for _, part in pairs],
+                security=self.security(submission.submission_set.patient_id) if security is None else security,
+            )
+            return ended(_outcome(answer))
 
     def register(self, submission: Submission, *, security: bytes | None = None) -> Outcome:
         """ITI-42, where the registry takes registrations of others than its repositories.
@@ -208,13 +232,19 @@ class Client:
         """ITI-18, or ITI-51 by its ``action``. ``slots`` are raw (name, values); ``patient_id`` is whom the assertion
         names, "" for nobody."""
         body = write.adhoc_query_request(query_id, return_type, slots)
-        answer = self._registry.call(
-            action,
-            [body],
-            security=self.security(patient_id) if security is None else security,
+        asked = Exchanged(
+            transaction="ITI-51" if action == MULTI_PATIENT_QUERY else "ITI-18", endpoint=self._registry.url,
+            patient_id=patient_id, query_id=query_id, request=body.decode("utf-8"),
         )
-        status, objects, references, errors = read.read_query_response(answer.body)
-        return Found(Outcome(status, tuple(errors)), objects, references)
+        with self._told(asked) as ended:
+            answer = self._registry.call(
+                action,
+                [body],
+                security=self.security(patient_id) if security is None else security,
+            )
+            status, objects, references, errors = read.read_query_response(answer.body)
+            outcome = ended(Outcome(status, tuple(errors)), results=len(objects) + len(references))
+            return Found(outcome, objects, references)
 
     def ask(self, path: str, action: str, body: bytes, *, patient_id: str = "") -> Answer:
         """Any message to any address of the registry's host, such as the record services, and its answer unread.
@@ -232,14 +262,20 @@ class Client:
         security: bytes | None = None,
     ) -> tuple[Outcome, list[Retrieved]]:
         """ITI-43. ``documents`` are (repositoryUniqueId, uniqueId); each document goes to a sink of its own."""
-        answer = self._repository.call(
-            "urn:ihe:iti:2007:RetrieveDocumentSet",
-            [write.retrieve_request(documents)],
-            mtom=True,
-            begin_part=begin_part,
-            security=self.security(patient_id) if security is None else security,
+        wanted = Exchanged(
+            transaction="ITI-43", endpoint=self._repository.url, patient_id=patient_id, documents=tuple(documents)
         )
-        response = read.read_retrieve_response(answer.body)
+        with self._told(wanted) as ended:
+            answer = self._repository.call(
+                "urn:ihe:iti:2007:RetrieveDocumentSet",
+                [write.retrieve_request(documents)],
+                mtom=True,
+                begin_part=begin_part,
+                security=self.security(patient_id) if security is None else security,
+            )
+            response = read.read_retrieve_response(answer.body)
+            came = {(one.repository_unique_id, one.document_unique_id) for one in response.documents}
+            ended(Outcome(response.status, tuple(response.errors)), came)
         items = []
         for document in response.documents:
             part = answer.parts[document.content_id]
@@ -252,6 +288,41 @@ class Client:
             )
         answer.discard()
         return Outcome(response.status, tuple(response.errors)), items
+
+    @contextmanager
+    def _told(self, exchanged: Exchanged) -> Iterator[Callable[..., Outcome]]:
+        """Around one exchange: its end is told by calling what is given, its failure by itself."""
+
+        def ended(outcome: Outcome, came: Set[tuple[str, str]] | None = None, results: int = 0) -> Outcome:
+            """``came`` are the documents of a retrieve that are there; None where documents are sent."""
+            code = next((e.code for e in outcome.errors if e.is_error), "")
+            asked = exchanged.documents
+            here = asked if came is None else tuple(one for one in asked if one in came)
+            if self.tell is not None and outcome.status != RESPONSE_FAILURE:
+                self.tell(replace(exchanged, documents=here, results=results))
+            if self.tell is not None and (outcome.status == RESPONSE_FAILURE or code):
+                absent = asked if came is None else tuple(one for one in asked if one not in came)
+                self.tell(replace(exchanged, documents=absent, failure=code or "refused"))
+            return outcome
+
+        try:
+            yield ended
+        except (FaultReceived, PeerUnreachable, BadAnswer) as error:
+            if self.tell is not None:
+                self.tell(replace(exchanged, failure=_befell(error)))
+            raise
+
+
+def _submitted(transaction: str, to: Transport, submission: Submission) -> Exchanged:
+    one = submission.submission_set
+    return Exchanged(
+        transaction=transaction, endpoint=to.url, patient_id=one.patient_id, submission_set=one.unique_id,
+        documents=tuple(("", entry.unique_id) for entry in submission.entries),
+    )
+
+
+def _befell(error: Exception) -> str:
+    return f"fault {(error.subcode or error.code)[1]}" if isinstance(error, FaultReceived) else "no answer"
 
 
 def _outcome(answer: Answer) -> Outcome:

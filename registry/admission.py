@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from guard.credentials.caller import Caller
+from guard.policy.clauses import same_patient
 from guard.policy.decision import Policy
 from guard.policy.facts import Action, Decision, RecordFacts, RecordStatus
 from record.facts import facts_for
@@ -66,6 +67,8 @@ def refusal(
     if not decision.allowed:
         told = no_right(caller, decision, "SubmissionSet")
         return Refusal(told, told)
+    if other := another_patient(caller, patient_id, "SubmissionSet"):
+        return Refusal(other, other)
     told = Finding(
         code=ErrorCode.XDSUnknownPatientId,
         subject="SubmissionSet",
@@ -79,6 +82,24 @@ def refusal(
         return Refusal(told, told)
     decision = policy.decide(caller, action, facts_for(unit.record, record, caller))
     return None if decision.allowed else Refusal(told, replace(told, clause=decision.clause))
+
+
+def another_patient(caller: Caller, patient_id: str, subject: str) -> Finding | None:
+    """The patient an assertion names and the patient of the message are one; None when they are, or one names nobody.
+
+    What names no patient (a selection by identifier, a retrieve) is not compared: policy decides there.
+    Clause: ITI TF-2 3.40.4.1.2.2, 3.40.4.1.3
+    """
+    if not caller.patient_id or not patient_id or same_patient(caller.patient_id, patient_id):
+        return None
+    return Finding(
+        code=ErrorCode.XDSRegistryError,
+        subject=subject,
+        field="patient of the assertion (resource-id)",
+        found="another patient than the message names",
+        expected="an assertion made out for the patient of the message, or for none",
+        clause="ITI TF-2 3.40.4.1.2.2",
+    )
 
 
 def no_right(

@@ -225,14 +225,25 @@ def _identifiers(actor: RegistryActor, text: str, place: str) -> list[_Named]:
 
 
 def _authority(actor: RegistryActor, text: str, place: str) -> str:
-    """The OID of an HD, from our configuration where it gives a namespace alone; "" for one we cannot know."""
+    """The OID of an HD, from our configuration where it gives a namespace alone; "" for one we cannot know.
+
+    Tolerated: where namespaces are not configured and the domain has one authority only, what comes without an OID is
+    of that one; not where a record needs consent, because there it may be anybody's number.
+    """
     namespace, oid, kind = ([unescape(part).strip() for part in split(text, "&")] + ["", "", ""])[:3]
     known = actor.feed.namespaces.get(namespace, "") if namespace else ""
     if not oid:
-        return known
+        return known or _sole_authority(actor)
     if known and known != oid:
         raise _Refused("AE", place, "102", f"found namespace {namespace} with the universal id {oid}; expected {known}")
     return oid if kind in ("", "ISO") else ""
+
+
+def _sole_authority(actor: RegistryActor) -> str:
+    authorities = actor.domain.assigning_authorities
+    if len(authorities) != 1 or actor.feed.namespaces or actor.domain.record_needs_consent:
+        return ""
+    return next(iter(authorities))
 
 
 # -- reading ------------------------------------------------------------------------------------------------------

@@ -116,7 +116,7 @@ class RegistryStore(Protocol):
 
     def references_to(self, entry_uuids: Iterable[str]) -> list[tuple[int, Association]]:
         """(patient_key, association) of every association, whatever its status, with an end among these objects;
-        references from the sets of other patients included. For rare acts: it may have to look at all of them."""
+        references from the sets of other patients included."""
         ...
 
     # -- changes ------------------------------------------------------------------------------------
@@ -186,9 +186,10 @@ class RegistryStore(Protocol):
         whole table where the values asked for are rare. ``where`` names no uniqueId and no logical id."""
         ...
 
-    # -- for check, export and benches ----------------------------------------------------------------
-    def every_entry(self) -> Iterator[DocumentEntry]:
-        """All DocumentEntries of every patient, any order, streamed; unfiltered."""
+    # -- for check ------------------------------------------------------------------------------------
+    def held_by(self, repository_unique_id: str) -> Iterator[tuple[str, str, int | None]]:
+        """(uniqueId, hash as submitted, size) of every stable entry of that repository, of every patient and version,
+        streamed in the order of the uniqueIds; unfiltered."""
         ...
 
 

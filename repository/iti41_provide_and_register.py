@@ -31,6 +31,8 @@ from xds.wire.exchange import Exchange, Part, Reply, Transaction
 from xds.wire.xop import UnresolvedInclude, receive_document
 
 NAME = "ITI-41"
+HASH_OF_NOTHING = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+"""SHA-1 of zero bytes."""
 METADATA = ErrorCode.XDSRepositoryMetadataError
 
 
@@ -156,7 +158,13 @@ def _match(submission: Submission, documents: Sequence[Document], unreadable: se
 
 
 def _compare(entry: DocumentEntry, staged: Staged) -> Iterator[Finding]:
-    """Fill hash and size when absent, refuse them when wrong. Clause: ITI TF-2 3.41.4.1.3 (R-044, R-045, R-047)"""
+    """Fill hash and size when absent, refuse them when wrong.
+
+    Tolerated: size 0 beside the hash of nothing, from a source that did not look at its document (C-13).
+    Clause: ITI TF-2 3.41.4.1.3 (R-044, R-045, R-047)
+    """
+    if (entry.size, entry.hash.lower()) == (0, HASH_OF_NOTHING):
+        entry.size, entry.hash = None, ""
     subject = f"DocumentEntry {entry.entry_uuid}"
     if entry.hash and entry.hash.lower() != staged.sha1:
         yield problem("R-044", METADATA, subject, "hash", found=entry.hash,

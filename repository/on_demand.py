@@ -1,7 +1,7 @@
 """What the repository needs of whoever makes its on-demand documents.
 
 A provider is a plug-in: an object with a name, two methods and no store of its own. It is named in the settings as
-``module:Class`` and built with the affinity domain and the repository's OID. An on-demand entry says which provider
+``module:Class`` and built with the affinity domain and the repository's OID. An on-demand entry may say which provider
 makes it, in a slot of ours that a registry keeps like any other.
 
 Clause: ITI TF-2 3.43, 3.61
@@ -18,7 +18,8 @@ from guard.credentials.caller import Caller
 from xds.model import Author, DocumentEntry
 
 PROVIDER_SLOT = "urn:carnet:2026:on-demand-provider"
-"""Slot of an on-demand entry: the name of its provider. Its snapshots keep it."""
+"""Slot of an on-demand entry: the name of its provider, the first of the settings where there is none. Its snapshots
+carry it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

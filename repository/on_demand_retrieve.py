@@ -11,16 +11,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from guard.audit import access_log
-from guard.audit.particulars import particulars
+from guard.audit.particulars import particulars, request_of
 from repository import deposit
 from repository.actor import RepositoryActor
 from repository.on_demand import PROVIDER_SLOT, Assembled, OnDemandProvider, OnDemandRequest
 from repository.on_demand_entries import may_be_kept, new_oid, snapshot
-from repository.registry_link import Asker, Permit, RegistryUnavailable
+from repository.registry_link import Asked, Asker, Permit, RegistryUnavailable
 from repository.store import Staged, readings
 from xds.errors import ErrorCode, Finding, Refused, Severity
 from xds.model import DocumentEntry, Submission
@@ -31,6 +31,8 @@ from xds.wire.outcome import place_of
 EVENT = "ITI-43"
 SNAPSHOT = "on-demand snapshot"
 """Event of the deposit inside a retrieve: nobody has called for it, so as an audit message it is ITI-42 alone."""
+QUERY = "on-demand query"
+"""Event of a stored query inside a retrieve: as an audit message the consumer's side of ITI-18."""
 CLAUSE = "ITI TF-2 3.43.4.1.3"
 
 log = logging.getLogger("repository.on_demand")
@@ -55,6 +57,7 @@ def make(actor: RepositoryActor, exchange: Exchange, entry: DocumentEntry, permi
     Clause: ITI TF-2 3.43.4.1.3
     """
     provider, domain = _provider(actor, entry), actor.domain
+    entry = replace(entry, extra_slots=entry.extra_slots | {PROVIDER_SLOT: [provider.name]})
     moment = datetime.fromtimestamp(actor.clock(), UTC)
     asker = Asker(exchange.caller.assertion, exchange.peer.certificate, exchange.trace_id)
     request = OnDemandRequest(
@@ -62,7 +65,9 @@ def make(actor: RepositoryActor, exchange: Exchange, entry: DocumentEntry, permi
         unique_id=new_oid(),
         caller=exchange.caller,
         moment=moment,
-        documents=lambda most: actor.registry.latest(entry.patient_id, most, asker),
+        documents=lambda most: actor.registry.latest(
+            entry.patient_id, most, asker, lambda asked: _log_query(actor, exchange, entry.patient_id, asked)
+        ),
     )
     assembled, staged = _assemble(actor, exchange, provider, request)
     if actor.keeps_snapshots and may_be_kept(domain):
@@ -83,7 +88,10 @@ def make(actor: RepositoryActor, exchange: Exchange, entry: DocumentEntry, permi
 
 
 def _provider(actor: RepositoryActor, entry: DocumentEntry) -> OnDemandProvider:
-    names = entry.extra_slots.get(PROVIDER_SLOT, [])
+    """Whom the entry names; an entry that somebody else has registered for this repository names nobody, and the first
+    provider of the settings makes its document.
+    """
+    names = entry.extra_slots.get(PROVIDER_SLOT) or list(actor.providers)[:1]
     provider = actor.providers.get(names[0]) if len(names) == 1 else None
     if provider is None:
         raise Refused([_finding(entry, f"the provider {', '.join(names) or 'of no name'}", "one this repository has")])
@@ -180,6 +188,18 @@ def _finding(entry: DocumentEntry, found: str, expected: str, severity: Severity
         severity=severity,
         location=entry.unique_id,
     )
+
+
+def _log_query(actor: RepositoryActor, exchange: Exchange, patient_id: str, asked: Asked) -> None:
+    """Our own query, before what it found is used. Clause: ITI TF-2 3.18.5.1.1"""
+    with actor.database.write() as unit:
+        unit.audit.append(
+            access_log.own_call(
+                exchange.caller, asked.failure, trace_id=exchange.trace_id, event=QUERY, action=access_log.SEARCH,
+                patient_id=patient_id, detail=f"{asked.query_id}, {asked.results} results",
+                particulars=particulars(exchange, sent_on="ITI-18", **request_of(asked.query_id, asked.request)),
+            )
+        )
 
 
 def _write_line(actor: RepositoryActor, exchange: Exchange, entry: DocumentEntry, made: Made) -> None:

@@ -8,6 +8,8 @@ Clause: ITI TF-2 3.43.4.1.3; HL7 CDA R2
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from repository.on_demand import PROVIDER_SLOT, Assembled, Enrolment, OnDemandRequest
 from repository.on_demand_cda import summary, words_of
 from xds.domain import DEFAULT, AffinityDomain
@@ -62,12 +64,28 @@ class RecordSummary:
         )
 
     def assemble(self, request: OnDemandRequest) -> Assembled:
-        """Other on-demand documents and snapshots are left out: they only tell what stands beside them."""
+        """Other on-demand documents and snapshots are left out: they only tell what stands beside them.
+
+        CDA where the entry promises XML, a list of lines where it promises text. Raises ValueError for other types.
+        """
+        kind, _, form = request.entry.mime_type.lower().partition("/")
+        if kind != "text" and not form.endswith("xml"):
+            raise ValueError(f"a summary is no {kind}/{form}")
         listed = [e for e in request.documents(MOST) if PROVIDER_SLOT not in e.extra_slots]
         told = frozenset(code.key for entry in listed for code in entry.confidentiality_codes)
-        return Assembled(chunks=iter((summary(request, listed, self._repository),)), confidentiality=told)
+        made = summary(request, listed, self._repository) if form.endswith("xml") else _lines(request, listed)
+        return Assembled(chunks=iter((made,)), confidentiality=told)
 
     def _code(self, attribute: str, preferred: tuple[str, ...]) -> Code:
         """The first preferred code that the domain lists, else the first it lists, else the first preferred."""
         listed = self._domain.codes.get(attribute) or dict.fromkeys(preferred)
         return self._domain.code(attribute, next((key for key in preferred if key in listed), next(iter(listed))))
+
+
+def _lines(request: OnDemandRequest, listed: Sequence[DocumentEntry]) -> bytes:
+    """Date, title, type and identifier of each document, a line each; UTF-8."""
+    words = words_of(request.entry.language_code)
+    rows = ((e.creation_time, e.title[0].value if e.title else "", e.type_code.display if e.type_code else "",
+             e.unique_id) for e in listed)
+    lines = [words.title, request.unique_id, *(("\t".join(row)) for row in rows)]
+    return ("\n".join(lines if listed else [*lines, words.empty]) + "\n").encode()

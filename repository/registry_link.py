@@ -9,8 +9,8 @@ Clause: ITI TF-2 3.18, 3.42, 3.43.4.1.3, 3.61
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Protocol
 from xml.sax.saxutils import escape, quoteattr
@@ -79,6 +79,17 @@ class Asker:
     trace_id: str
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One stored query of ours, for the audit: what was asked, how much was found, and why not if it was refused."""
+
+    query_id: str
+    request: str
+    """the whole AdhocQueryRequest"""
+    results: int = 0
+    failure: str = ""
+
+
 class RegistryLink(Protocol):
     def register(self, submission: Submission, asker: Asker) -> Registered:
         """Raises RegistryUnavailable."""
@@ -88,8 +99,13 @@ class RegistryLink(Protocol):
         """ITI-61. Raises RegistryUnavailable."""
         ...
 
-    def latest(self, patient_id: str, most: int, asker: Asker) -> list[DocumentEntry]:
-        """At most ``most`` Approved stable documents the caller finds, newest first. Raises RegistryUnavailable."""
+    def latest(
+        self, patient_id: str, most: int, asker: Asker, tell: Callable[[Asked], None]
+    ) -> list[DocumentEntry]:
+        """At most ``most`` Approved stable documents the caller finds, newest first; ``tell`` hears of each query.
+
+        Raises RegistryUnavailable, and whatever ``tell`` raises.
+        """
         ...
 
     def decide(
@@ -136,33 +152,43 @@ class SoapRegistryLink:
         status, errors = read_registry_response(answer.body)
         return Registered(status == RESPONSE_SUCCESS, tuple(errors))
 
-    def latest(self, patient_id: str, most: int, asker: Asker) -> list[DocumentEntry]:
+    def latest(
+        self, patient_id: str, most: int, asker: Asker, tell: Callable[[Asked], None]
+    ) -> list[DocumentEntry]:
         """Identifiers first, then the entries of the newest: the answer keeps its size however long the record is."""
         wanted = [
             ("$XDSDocumentEntryPatientId", [quote(patient_id)]),
             ("$XDSDocumentEntryStatus", [quote_list((APPROVED,))]),
         ]
-        _, references = self._query(FIND_DOCUMENTS, "ObjectRef", wanted, asker)
+        _, references = self._query(FIND_DOCUMENTS, "ObjectRef", wanted, asker, tell)
         newest = references[:most]
         if not newest:
             return []
         named = [("$XDSDocumentEntryEntryUUID", [quote_list(newest)])]
-        objects, _ = self._query(GET_DOCUMENTS, "LeafClass", named, asker)
+        objects, _ = self._query(GET_DOCUMENTS, "LeafClass", named, asker, tell)
         found = {o.entry_uuid: o for o in objects if isinstance(o, DocumentEntry)}
         return [found[one] for one in newest if one in found]
 
     def _query(
-        self, query_id: str, return_type: str, slots: list[tuple[str, list[str]]], asker: Asker
+        self, query_id: str, return_type: str, slots: list[tuple[str, list[str]]], asker: Asker,
+        tell: Callable[[Asked], None],
     ) -> tuple[list[RegistryObject], list[str]]:
         body = adhoc_query_request(query_id, return_type, slots)
+        asked = Asked(query_id, body.decode("utf-8"))
         try:
             answer = _call(self._services, "urn:ihe:iti:2007:RegistryStoredQuery", [body], asker)
         except FaultReceived as error:
+            tell(replace(asked, failure="a fault of the registry"))
             raise _refused(error) from error
+        except RegistryUnavailable:
+            tell(replace(asked, failure="no answer of the registry"))
+            raise
         status, objects, references, errors = read_query_response(answer.body)
         if status != RESPONSE_SUCCESS:
             code = next((e.code for e in errors if e.is_error), status)
+            tell(replace(asked, failure=code))
             raise RegistryUnavailable(f"the registry refused the query: {code}", outcome_unknown=False)
+        tell(replace(asked, results=len(objects) + len(references)))
         return objects, references
 
     def decide(

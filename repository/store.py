@@ -63,8 +63,12 @@ class DocumentStore(Protocol):
         """The same of bytes that are staged and not kept yet."""
         ...
 
+    def size(self, key: str) -> int | None:
+        """In bytes, of something permanent; None when there is no such thing."""
+        ...
+
     def kept(self) -> Iterator[tuple[str, int, float]]:
-        """(key, size in bytes, age in seconds) of everything permanent."""
+        """(key, size in bytes, age in seconds) of everything permanent, in the order of the keys."""
         ...
 
     def clear_staging(self, older_than: float) -> int:
@@ -123,10 +127,6 @@ class DocumentIndex(Protocol):
         """True when a document of this uniqueId and hash was removed on request and has not come back since."""
         ...
 
-    def every_buried(self) -> Iterator[tuple[str, str]]:
-        """(uniqueId, sha1) of everything removed on request that has not come back."""
-        ...
-
     def unsettled(self, older_than: float, limit: int = 1000) -> list[HeldDocument]:
         """Rows not settled and received before ``older_than`` (seconds since the epoch), oldest first."""
         ...
@@ -140,7 +140,13 @@ class DocumentIndex(Protocol):
 
     def proof(self, key: str) -> KeptProof | None: ...
 
-    def every(self) -> Iterator[HeldDocument]: ...
+    def every(self) -> Iterator[HeldDocument]:
+        """Streamed in the order of the uniqueIds."""
+        ...
+
+    def keys(self) -> Iterator[str]:
+        """Of every row, streamed in their order."""
+        ...
 
 
 class RepositoryUnit(Protocol):

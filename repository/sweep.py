@@ -9,6 +9,7 @@ Clause: ITI TF-2 3.41.4.1.3 (A-5 of our rules)
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from repository.actor import RepositoryActor
@@ -44,13 +45,23 @@ def sweep(actor: RepositoryActor, grace: float) -> Swept:
         actor.documents.discard(drop)
         done.settled += len(keep)
         done.removed += len(drop)
-    with actor.database.read() as unit:
-        indexed = {row.key for row in unit.documents.every()}
-    orphans = [key for key, _, age in actor.documents.kept() if key not in indexed and age > grace]
-    actor.documents.discard(orphans)
-    done.orphans = len(orphans)
+    old = [key for key, age in orphans(actor) if age > grace]
+    actor.documents.discard(old)
+    done.orphans = len(old)
     done.staged = actor.documents.clear_staging(grace)
     return done
+
+
+def orphans(actor: RepositoryActor) -> Iterator[tuple[str, float]]:
+    """(key, age in seconds) of every permanent document without a row: both are read in the order of their keys."""
+    with actor.database.read() as unit:
+        rows = unit.documents.keys()
+        row = next(rows, None)
+        for key, _, age in actor.documents.kept():
+            while row is not None and row < key:
+                row = next(rows, None)
+            if row != key:
+                yield key, age
 
 
 def _unsettled(actor: RepositoryActor, before: float) -> list:

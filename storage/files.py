@@ -79,11 +79,17 @@ class FileDocumentStore:
             raise FileNotFoundError("not a key of this store")
         return FileReading(self._staging / key, chunk)
 
+    def size(self, key: str) -> int | None:
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError:
+            return None
+
     def kept(self) -> Iterator[tuple[str, int, float]]:
         now = time.time()
         for first, second in product(_DIGITS, _DIGITS):
             with os.scandir(self._kept / first / second) as files:
-                for file in files:
+                for file in sorted(files, key=lambda one: one.name):
                     with suppress(FileNotFoundError):
                         state = file.stat()
                         yield file.name, state.st_size, now - state.st_mtime

@@ -28,7 +28,7 @@ from storage.transaction import Transaction
 from storage.visibility import Visibility
 from storage.words import bare, compared, long, short, urn
 from xds.model import Association, DocumentEntry, Folder, Submission, SubmissionSet
-from xds.namespaces import APPROVED, HAS_MEMBER
+from xds.namespaces import APPROVED, ON_DEMAND
 
 _TABLES = {"DocumentEntry": document_entry, "SubmissionSet": submission_set, "Folder": folder,
            "Association": association}
@@ -84,7 +84,7 @@ class SqlRegistryStore:
             return union(
                 touching(of_patients, self._flavour.is_among(columns.source, "ids")),
                 touching(of_patients, self._flavour.is_among(columns.target, "ids")),
-                touching(columns.type == short(HAS_MEMBER), self._flavour.is_among(columns.target, "entries")),
+                touching(tables.IS_REFERENCE, self._flavour.is_among(columns.target, "entries")),
             )
 
         rows = self._sql.rows(
@@ -259,10 +259,15 @@ class SqlRegistryStore:
         return sorted(row[0] for row in rows)
 
     # -- check, export and benches --------------------------------------------------------------------------
-    def every_entry(self) -> Iterator[DocumentEntry]:
-        return map(
-            entry_from,
-            self._sql.stream("every entry", lambda: select(*(document_entry.c[name] for name in ENTRY_COLUMNS))),
+    def held_by(self, repository_unique_id: str) -> Iterator[tuple[str, str, int | None]]:
+        """The repository is found in the text of each row: an OID has nothing in it that JSON escapes."""
+        columns = document_entry.c
+        return self._sql.stream(
+            "held by repository",
+            lambda: select(columns.unique_id, columns.hash, columns.size)
+            .where(columns.content.like(bindparam("said")), columns.object_type != short(ON_DEMAND))
+            .order_by(columns.unique_id),
+            said=f'%"rep":"{repository_unique_id}"%',
         )
 
     # -- parts ------------------------------------------------------------------------------------------------

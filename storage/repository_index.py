@@ -118,13 +118,6 @@ class SqlDocumentIndex:
             wanted=compared(unique_id), wanted_sha1=sha1,
         ) is not None
 
-    def every_buried(self) -> Iterator[tuple[str, str]]:
-        columns = removed_document.c
-        return (
-            (row[0], row[1])
-            for row in self._sql.stream("every buried", lambda: select(columns.unique_id, columns.sha1))
-        )
-
     def unsettled(self, older_than: float, limit: int = 1000) -> list[HeldDocument]:
         columns = held_document.c
         rows = self._sql.rows(
@@ -143,7 +136,13 @@ class SqlDocumentIndex:
         )
 
     def every(self) -> Iterator[HeldDocument]:
-        return (_from_row(row) for row in self._sql.stream("every document", _all_columns))
+        ordered = (held_document.c.unique_id, held_document.c.sha1)
+        stream = self._sql.stream("every document", lambda: _all_columns().order_by(*ordered))
+        return (_from_row(row) for row in stream)
+
+    def keys(self) -> Iterator[str]:
+        stream = self._sql.stream("keys", lambda: select(held_document.c.key).order_by(held_document.c.key))
+        return (row[0] for row in stream)
 
 
 def _all_columns() -> Any:

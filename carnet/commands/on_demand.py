@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -22,12 +23,12 @@ from carnet.console import (
     settings_of,
 )
 from carnet.providers import providers_of
-from conformance.client import Client
+from conformance.client import Client, Exchanged
 from repository.on_demand import PROVIDER_SLOT, Enrolment
 from repository.on_demand_entries import author, registration
-from repository.registry_link import Asker, RegistryLink, RegistryUnavailable
+from repository.registry_link import Asked, Asker, Registered, RegistryLink, RegistryUnavailable
 from xds.check.query_params import quote, quote_list
-from xds.model import Author, DocumentEntry
+from xds.model import Author, DocumentEntry, Submission
 from xds.model.datatypes import dtm_text
 from xds.namespaces import APPROVED, ON_DEMAND
 from xds.wire.client import BadAnswer, FaultReceived, PeerUnreachable
@@ -78,7 +79,9 @@ def register(
         raise Misuse(str(error)) from error
     if provider is None:
         raise Misuse(f"no provider {name!r} in repository.on_demand")
-    client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
+    client = client_of(
+        data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca, wiring.REPOSITORY_NODE
+    )
     link = wiring.link_of(settings)
     try:
         unique_id = "" if client.is_structure else offered(client, patient, name)
@@ -88,7 +91,7 @@ def register(
         now = dtm_text(datetime.now(UTC))
         entry = provider.describe(enrolment(client, link, patient, holder(client, structure_id), language, now))
         made = registration(entry, provider, domain, settings.repository.unique_id, now)
-        answer = link.register_on_demand(made, asker(client, patient))
+        answer = offer(client, link, made)
     except FaultReceived as fault:
         raise Refused(str(fault)) from fault
     except (PeerUnreachable, BadAnswer, RegistryUnavailable) as error:
@@ -97,6 +100,27 @@ def register(
         raise Refused("\n".join(f"{e.code}: {e.context}" for e in answer.errors))
     unique_id = made.entries[0].unique_id
     emit(as_json, {"uniqueId": unique_id, "status": "registered"}, f"registered  {unique_id}")
+
+
+def offer(client: Client, link: RegistryLink, made: Submission) -> Registered:
+    """ITI-61, and the source's side of it in the log. Clause: ITI TF-2 3.61.5.1.1"""
+    one = made.submission_set
+    sent = Exchanged(
+        transaction="ITI-61", endpoint="", patient_id=one.patient_id, submission_set=one.unique_id,
+        documents=tuple(("", entry.unique_id) for entry in made.entries),
+    )
+    try:
+        answer = link.register_on_demand(made, asker(client, one.patient_id))
+    except RegistryUnavailable:
+        _told(client, replace(sent, failure="no answer"))
+        raise
+    _told(client, replace(sent, failure=next((e.code for e in answer.errors if e.is_error), "")))
+    return answer
+
+
+def _told(client: Client, exchanged: Exchanged) -> None:
+    if client.tell is not None:
+        client.tell(exchanged)
 
 
 def offered(client: Client, patient: str, name: str) -> str:
@@ -118,7 +142,14 @@ def enrolment(
     client: Client, link: RegistryLink, patient: str, responsible: Author, language: str, now: str
 ) -> Enrolment:
     """The patient as the latest document that the card finds names him."""
-    latest = link.latest(patient, 1, asker(client, patient)) if not client.is_structure else []
+
+    def tell(asked: Asked) -> None:
+        _told(client, Exchanged(
+            transaction="ITI-18", endpoint="", patient_id=patient, query_id=asked.query_id, request=asked.request,
+            results=asked.results, failure=asked.failure,
+        ))
+
+    latest = link.latest(patient, 1, asker(client, patient), tell) if not client.is_structure else []
     return Enrolment(
         patient_id=patient,
         source_patient_id=latest[0].source_patient_id if latest else patient,

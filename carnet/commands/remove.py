@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
@@ -10,11 +12,13 @@ import click
 from carnet import wiring
 from carnet.commands.patient import operator
 from carnet.console import DATA, JSON, Refused, emit, settings_of
+from guard.audit.particulars import Particulars, process_id
 from registry import iti62_remove_metadata
 from registry.iti62_remove_metadata import everything_of
 from repository import iti86_remove_documents
 from xds.errors import Refused as Findings
 from xds.model.messages import DocumentRequest
+from xds.namespaces import WSA_ANONYMOUS
 
 
 @click.command("remove")
@@ -44,13 +48,23 @@ def command(unique_ids: tuple[str, ...], yes: bool, data: Path, as_json: bool) -
     told: list[str] = []
     try:
         if objects:
-            iti62_remove_metadata.remove(registry, operator(), objects, trace_id=trace_id)
+            iti62_remove_metadata.remove(registry, operator(), objects, trace_id=trace_id, told=told_of("ITI-62"))
         requests = [DocumentRequest(repository.unique_id, one) for one in unique_ids]
         told = [f.context(trace_id) for f in iti86_remove_documents.remove(
-            repository, operator(), requests, trace_id=trace_id
+            repository, operator(), requests, trace_id=trace_id,
+            told=replace(told_of("ITI-86"), repository=repository.unique_id),
         )]
     except Findings as refused:
         raise Refused("; ".join(f.context(trace_id) for f in refused.findings)) from refused
     report = {"objects": len(objects), "documents": len(unique_ids) - len(told), "problems": told, "trace": trace_id}
     summary = f"removed: {report['objects']} objects of the registry, {report['documents']} documents; trace {trace_id}"
     emit(as_json, report, "\n".join([summary, *told]))
+
+
+def told_of(transaction: str) -> Particulars:
+    """Both sides of an act that nobody has called for over the network: ours as the administrator, and the actor's."""
+    service = "registry" if transaction == "ITI-62" else "repository"
+    return Particulars(
+        endpoint=f"/services/{service}", client=WSA_ANONYMOUS, client_address=socket.gethostname(),
+        process=process_id(), user=operator().identifier, sent_on=transaction, reporter="administrator",
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import ssl
 import sys
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ import click
 import storage
 from carnet import acceptance, admin, gate, node, plain_door, wiring
 from carnet.commands import pki
-from carnet.commands.init import upgrade
+from carnet.commands.init import create, upgrade
 from carnet.console import DATA, Misuse, pki_of, settings_of
 from carnet.keys import Following, KeyTrouble
 from carnet.mllp import MllpListener, MllpServer, PatientFeed
@@ -28,6 +29,7 @@ from carnet.supervisor import Supervisor, die_with_parent
 from guard.credentials.certificates import TrustError
 from guard.credentials.rule import Required
 from xds.domain import DomainError
+from xds.domain import load as load_domain
 
 log = logging.getLogger("carnet.serve")
 SERVICES = (wiring.REGISTRY_NODE, wiring.REPOSITORY_NODE)
@@ -51,15 +53,20 @@ def command(
 ) -> None:
     """Serve the registry, the repository, or both, over mutual TLS until interrupted.
 
+    For a test event one line is enough: with a --domain that keeps no rights of access, `serve all` makes the
+    installation first where --data is empty or not there.
+
     \b
     Examples:
       carnet serve all --data data
-      carnet serve all --data data --domain connectathon --codes codes.xml --credentials off
+      carnet serve all --domain connectathon --codes codes.xml --credentials off
     """
     logging.basicConfig(level=log_level.upper(), format=FORMAT, stream=sys.stderr)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     chosen = {"name": domain, "codes": str(codes.absolute()) if codes else "", "credentials": credentials or ""}
     flags = {"domain": {k: v for k, v in chosen.items() if v}}
+    if what == "all" and domain and is_blank(data):
+        prepare(data, domain)
     settings = settings_of(data, as_served=False, **flags)
     try:
         check(settings)
@@ -73,6 +80,7 @@ def command(
     if what != "all":
         serve_one(settings, what)
         return
+    look_for_ports(settings)
     upgrade(settings.data)
     pki_address = pki.begin(pki_of(data))[0] if with_pki else ""
     given = {
@@ -93,6 +101,41 @@ def command(
     if pki_address:
         click.echo(f"  {pki_address}\n")
     sys.exit(supervisor.run())
+
+
+def is_blank(data: Path) -> bool:
+    """There is no such folder, or nothing in it."""
+    return not data.exists() or (data.is_dir() and not any(data.iterdir()))
+
+
+def prepare(data: Path, domain: str) -> None:
+    """Make the installation of a test event. A domain with rights of access is no test: `carnet init` makes those, so
+    that a folder that is missing today (a disk not mounted) is never served as a new and empty one.
+    """
+    try:
+        if load_domain(domain).policy:
+            return
+    except DomainError as error:
+        raise Misuse(str(error)) from error
+    create(data)
+    click.echo(f"{data}: a new installation")
+
+
+def look_for_ports(settings: Settings) -> None:
+    """Say which setting to change before anything is started. Raises Misuse."""
+    for section, of in (("registry", settings.registry), ("repository", settings.repository)):
+        for name, host in (("port", of.host), ("admin_port", "127.0.0.1"), ("http_port", "127.0.0.1")):
+            port = getattr(of, name)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                if port:
+                    socket.create_server((host, port), family=family).close()
+            except OSError as error:
+                variable = f"CARNET__{section}__{name}".upper()
+                raise Misuse(
+                    f"{host}:{port} cannot be used ({error.strerror}): end what listens there, or choose another "
+                    f"{section}.{name} ({variable}=…)"
+                ) from error
 
 
 def check(settings: Settings) -> None:
@@ -154,15 +197,19 @@ def endpoints(settings: Settings) -> str:
     override = "" if french else f" --patient '{patient}' --override {fixtures}/connectathon.toml"
     here = os.path.relpath(Path(sys.executable).parent)
     path = "" if shutil.which("carnet") else f'  export PATH="$PWD/{here}:$PATH"\n'
+    trust = os.path.relpath(settings.pki / "trust" / "ca.pem")
+    pem = f"  openssl pkcs12 -in {data}/anne.p12 -passin env:CARNET_PIN -nodes -out {data}/anne.pem" \
+          "   (its key and certificate for other tools)\n" if issue else ""
     return f"""
 Carnet serves the affinity domain {domain.name!r}, credentials {credentials}:
   repository  {settings.repository_url}/services/repository   (ITI-41, 43, 86; ?wsdl)
   registry    {settings.registry_url}/services/registry     (ITI-18, 44, 51, 57, 62, 92; {sources}; ?wsdl)
-{plain}  operator    {"   ".join(admin_addresses(settings).values())}   (/livez /readyz /metrics)
+{plain}  trust       {trust}   (who vouches for these servers{"" if issue else "; no client certificate is asked for"})
+  operator    {"   ".join(admin_addresses(settings).values())}   (/livez /readyz /metrics)
 
 A deposit, in another terminal (fictive patient{", test card" if issue else ""}):
 {path}  export CARNET_DATA={data} CARNET_PIN=0000
-{issue}  {add}{allow}
+{issue}{pem}  {add}{allow}
   carnet send {fixtures}/cr-bio-v1.xml{override}{more}
   carnet query "{patient}"{more}
 """

@@ -113,6 +113,18 @@ def query(
     )
 
 
+def own_call(
+    caller: Caller | None, failure: str, *, trace_id: str, event: str, action: str, patient_id: str, detail: str,
+    particulars: Particulars, documents: Iterable[str] = (),
+) -> AccessLine:
+    """What we ourselves have sent to a service; ``failure`` says why it came to nothing, "" when it did not."""
+    return _line(
+        caller, at="", trace_id=trace_id, event=event, action=action, patient_key=None, patient_id=patient_id,
+        peer="", documents=documents, detail=detail, refusal=(failure, "") if failure else None,
+        particulars=particulars,
+    )
+
+
 def retrieve(
     caller: Caller | None, *, trace_id: str, event: str, patient_key: int | None, patient_id: str, document: str,
     allowed: bool, reason: str, clause: str, peer: str, at: str = "", particulars: Particulars = NONE,

@@ -49,8 +49,8 @@ ERASED = "15"
 class Node:
     """The system that reports.
 
-    ``endpoints`` are the base addresses of our actors by name, ``forwards`` the whole address a transaction is sent
-    on to. ``source_type`` is the AuditSourceTypeCode (4: application server).
+    ``endpoints`` are the base addresses of our actors by name, ``forwards`` the whole address a transaction of ours is
+    sent to. ``source_type`` is the AuditSourceTypeCode (4: application server).
     """
 
     source_id: str
@@ -76,7 +76,7 @@ def messages(lines: Sequence[AccessLine], node: Node, actor: str) -> Iterator[Me
         yield _message(lines, row, node, actor)
     sent = SENT.get(first.particulars.sent_on)
     if sent is not None:
-        yield _message([_sent_on(line, node) for line in lines], sent, node, actor)
+        yield _message([_sent_on(line, node) for line in lines], sent, node, first.particulars.reporter or actor)
 
 
 def grouped(lines: Iterable[AccessLine]) -> Iterator[list[AccessLine]]:
@@ -106,9 +106,10 @@ def _together(one: AccessLine, other: AccessLine) -> bool:
 
 
 def _sent_on(line: AccessLine, node: Node) -> AccessLine:
-    """The same exchange seen from the actor that called on: our own process is the client there."""
+    """The same exchange seen from whoever called on: our own process is the client there."""
     told = line.particulars
-    return replace(line, particulars=replace(told, client=WSA_ANONYMOUS, endpoint=node.forwards.get(told.sent_on, "")))
+    called = told.endpoint if "://" in told.endpoint else node.forwards.get(told.sent_on, "")
+    return replace(line, particulars=replace(told, client=WSA_ANONYMOUS, endpoint=called))
 
 
 def _message(lines: Sequence[AccessLine], row: Row, node: Node, actor: str) -> Message:
@@ -183,10 +184,15 @@ def _participant(who: Who, line: AccessLine, row: Row, node: Node, side: str) ->
 def _of_our_call(who: Who, line: AccessLine, node: Node, side: str) -> str:
     """In our own record of a call our process is the client; of the other actor its address is known."""
     told = line.particulars
-    if who is Who.CLIENT_SENDS:
-        own = _host(node.endpoints.get(side, ""))
-        return _active(told.client, alternative=told.process, requestor=True, role=SOURCE, network=own)
-    return _active(told.endpoint, requestor=False, role=DESTINATION, network=_host(told.endpoint))
+    role = SOURCE if who in (Who.CLIENT_SENDS, Who.SERVER_SENDS) else DESTINATION
+    match who:
+        case Who.HUMAN:
+            return _human(line) if told.user else ""
+        case Who.CLIENT_SENDS | Who.CLIENT_TAKES:
+            own = _host(node.endpoints.get(side, "")) or told.client_address
+            return _active(told.client, alternative=told.process, requestor=True, role=role, network=own)
+        case _:
+            return _active(told.endpoint, requestor=False, role=role, network=_host(told.endpoint))
 
 
 def _human(line: AccessLine) -> str:

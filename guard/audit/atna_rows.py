@@ -2,8 +2,8 @@
 
 ``RECEIVED`` are the events our own actors answer for, by the event of the access line or by ``Particulars.row``, those
 of the record services apart (``guard.audit.atna_td``);
-``SENT`` are transactions an actor of ours starts while it serves another (``Particulars.sent_on``). An event without
-a row stays in the access log and gives no message.
+``SENT`` are transactions we start ourselves, serving another or at the command line (``Particulars.sent_on``). An event
+without a row stays in the access log and gives no message.
 
 Clause: ITI TF-2 3.18.5.1, 3.41.5.1, 3.42.5.1, 3.43.5.1 and the same section of each other transaction
 """
@@ -169,9 +169,31 @@ RECEIVED: dict[str, Row] = {
     ),
 }
 
+_CALLS = (Who.CLIENT_SENDS, Who.HUMAN, Who.SERVER_TAKES)
+
 SENT: dict[str, Row] = {
+    "ITI-18": Row(event=QUERY, act="E", kind=_iti(18, "Registry Stored Query"), who=_CALLS, what=_ASKED),
+    "ITI-41": Row(
+        event=EXPORT, act="R", kind=_iti(41, "Provide and Register Document Set-b"), who=_CALLS, what=_SUBMITTED
+    ),
     "ITI-42": Row(
-        event=EXPORT, act="R", kind=_iti(42, "Register Document Set-b"), side=REPOSITORY,
-        who=(Who.CLIENT_SENDS, Who.SERVER_TAKES), what=_SUBMITTED,
+        event=EXPORT, act="R", kind=_iti(42, "Register Document Set-b"), who=(Who.CLIENT_SENDS, Who.SERVER_TAKES),
+        what=_SUBMITTED,
+    ),
+    "ITI-43": Row(
+        event=IMPORT, act="C", kind=_iti(43, "Retrieve Document Set"),
+        who=(Who.SERVER_SENDS, Who.CLIENT_TAKES, Who.HUMAN), what=(What.PATIENT, What.DOCUMENTS),
+    ),
+    "ITI-51": Row(event=QUERY, act="E", kind=_iti(51, "Multi-Patient Stored Query"), who=_CALLS, what=_ASKED),
+    "ITI-61": Row(
+        event=EXPORT, act="R", kind=_iti(61, "Register On-Demand Document Entry"), who=_CALLS, what=_SUBMITTED
+    ),
+    "ITI-62": Row(
+        event=PATIENT_RECORD, act="D", kind=_iti(62, "Remove Metadata"), who=_CALLS,
+        what=(What.PATIENT, What.ERASED_OBJECTS),
+    ),
+    "ITI-86": Row(
+        event=PATIENT_RECORD, act="D", kind=_iti(86, "Remove Documents"), who=_CALLS,
+        what=(What.PATIENT, What.ERASED_DOCUMENTS),
     ),
 }

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any
 
@@ -30,7 +30,8 @@ class Particulars:
     a choice (C, R, U, D, E). ``endpoint`` is the path that was called, or a whole URI; ``facility|application`` in
     HL7 v2. ``client`` is how the peer names itself, ``client_address`` its address where the line's peer is another.
     ``user`` is the person of the token, ``purpose`` the token's purpose of use as (code, scheme, name).
-    ``sent_on`` names the transaction this exchange was forwarded as.
+    ``sent_on`` names the transaction this exchange was forwarded as, or that we started; ``reporter`` who of ours did,
+    where it is not the actor whose log holds the line.
     """
 
     row: str = ""
@@ -52,6 +53,7 @@ class Particulars:
     objects: tuple[str, ...] = ()
     """entryUUIDs of registry objects, where the line's documents do not tell them"""
     sent_on: str = ""
+    reporter: str = ""
 
     def as_json(self) -> str:
         """What is set, as one JSON object."""
@@ -85,8 +87,13 @@ def particulars(exchange: Exchange, **facts: Any) -> Particulars:
 def of_query(exchange: Exchange, query_id: str) -> Particulars:
     """The same of a stored query: the request is kept whole, up to ``LONGEST_REQUEST``. Clause: ITI TF-2 3.18.5.1"""
     text: str = etree.tostring(exchange.body, encoding="unicode", with_tail=False)
-    made = particulars(exchange, query_id=query_id, request=text[:LONGEST_REQUEST])
-    return made if len(text) <= LONGEST_REQUEST else replace(made, request_size=len(text))
+    return particulars(exchange, **request_of(query_id, text))
+
+
+def request_of(query_id: str, request: str) -> dict[str, Any]:
+    """What a message says of a stored query, as fields of ``Particulars``; ``request`` is the AdhocQueryRequest."""
+    told = {"query_id": query_id, "request": request[:LONGEST_REQUEST]}
+    return told if len(request) <= LONGEST_REQUEST else told | {"request_size": len(request)}
 
 
 def user_of(caller: Caller | None) -> str:

@@ -20,6 +20,7 @@ from guard.policy.decision import Policy
 from guard.policy.facts import Action, Decision, EntryFilter, RecordFacts, RecordStatus
 from record.facts import facts_for
 from record.store import Record
+from registry.admission import another_patient
 from registry.store import EntryCriteria, FolderCriteria, RegistryUnit, SetCriteria
 from xds.check.query_params import Kind, Param
 from xds.ebxml import write
@@ -109,6 +110,9 @@ class QueryContext:
         else:
             self.answer.patients[record.patient_key] = record.patient_id
         self._require(RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id, is_representative=True))
+        other = another_patient(self.caller, patient_id, "AdhocQuery") if self.single_patient else None
+        if other is not None:
+            raise Refused([other])
         if record is not None:
             yield View(self, record.patient_key, self._visible(record))
 

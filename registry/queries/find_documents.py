@@ -5,7 +5,7 @@ from __future__ import annotations
 from registry.queries import LEVEL, Answer, QueryContext, is_current
 from registry.store import EntryCriteria
 from xds.check.query_params import Kind, Param
-from xds.namespaces import STABLE
+from xds.namespaces import ONLINE, STABLE
 
 QUERY_ID = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
 NAME = "FindDocuments"
@@ -30,6 +30,7 @@ TIMES = {
 }
 TYPE = "$XDSDocumentEntryType"
 AUTHOR = "$XDSDocumentEntryAuthorPerson"
+AVAILABILITY = "$XDSDocumentEntryDocumentAvailability"
 
 STATUS_PARAM = Param("$XDSDocumentEntryStatus", Kind.STATUS, required=True, multiple=True)
 CONTENT_PARAMS = (
@@ -42,7 +43,7 @@ CRITERIA_PARAMS = (
     STATUS_PARAM,
     *CONTENT_PARAMS,
     Param(AUTHOR, Kind.LIKE, multiple=True),
-    Param("$XDSDocumentEntryDocumentAvailability", Kind.STRING, multiple=True),
+    Param(AVAILABILITY, Kind.STRING, multiple=True),
     LEVEL,
     *(Param(name, Kind.CODE, multiple=True) for name, field in CODES.items() if field != "format_code"),
     Param("$XDSDocumentEntryEventCodeList", Kind.CODE, multiple=True, and_slots=True),
@@ -54,11 +55,13 @@ PARAMS = (Param(PATIENT, Kind.STRING, required=True), *CRITERIA_PARAMS)
 def criteria(values: dict) -> EntryCriteria:
     """Parameters of FindDocuments as criteria; shared by the queries that have some of them, or more.
 
-    Without $XDSDocumentEntryType on-demand entries are left out (R-187).
+    Without $XDSDocumentEntryType on-demand entries are left out (R-187). What says nothing of its availability is
+    Online. Clause: ITI TF-3 4.2.3.2 (documentAvailability)
     """
     codes = {field: frozenset(values[name]) for name, field in CODES.items() if name in values}
-    if "$XDSDocumentEntryDocumentAvailability" in values:
-        codes["document_availability"] = frozenset(values["$XDSDocumentEntryDocumentAvailability"])
+    if AVAILABILITY in values:
+        asked = frozenset(values[AVAILABILITY])
+        codes["document_availability"] = asked | {""} if ONLINE in asked else asked
     return EntryCriteria(
         statuses=frozenset(values.get(STATUS_PARAM.name, ())),
         object_types=frozenset(values.get(TYPE) or (STABLE,)),

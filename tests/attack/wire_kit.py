@@ -140,6 +140,7 @@ class _Written(Exception):
 class _Writer:
     """Writes the message as ``SoapClient`` does, and sends nothing."""
 
+    url = "https://localhost/"
     content_type = ""
     body = b""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.blackbox import meta, wire
-from tests.blackbox.event import QUERIES, Event, good, mllp
+from tests.blackbox.event import QUERIES, Event, good, mllp, refused
 from tests.blackbox.meta import APPROVED, REPOSITORY, Entry, Set, slot
 
 WSSE = "http://docs.oasis-open.org/wss/2004/01/oasis-200401-wss-wssecurity-secext-1.0.xsd"
@@ -133,11 +133,25 @@ def test_tampered_assertions(guarded: Event, valid: str, case: str) -> None:
 
 
 def test_an_assertion_that_names_another_patient(guarded: Event, valid: str) -> None:
-    """ITI TF-2 3.40.4.1.2.2 leaves it to policy: here any authenticated caller reads, whomever resource-id names."""
+    """ITI TF-2 3.40.4.1.2.2: resource-id is the patient of the message, in a query and in a submission.
+
+    What names no patient is served, and so is an assertion that names none.
+    """
     other = f"T-1003^^^&{meta.AUTHORITY}&ISO"
     guarded.carnet("patient", "add", other)
-    good(guarded.registry.call(wire.R, Set(other, [Entry(other)]).xml(), extra=security(valid)))
-    assert len(good(guarded.registry.call(wire.SQ, query(other), extra=security(valid))).ids) == 1
+    submission = Set(other, [Entry(other, id=meta.new_uuid())])
+    refused(guarded.registry.call(wire.R, submission.xml(), extra=security(valid)), "XDSRegistryError")
+    refused(guarded.registry.call(wire.SQ, query(other), extra=security(valid)), "XDSRegistryError")
+    entry = submission.entries[0]
+    unnamed = assertion_of_nobody(guarded)
+    good(guarded.registry.call(wire.R, submission.xml(), extra=security(unnamed)))
+    assert len(good(guarded.registry.call(wire.SQ, query(other), extra=security(unnamed))).ids) == 1
+    by_id = meta.query(QUERIES["GetDocuments"], slot("$XDSDocumentEntryEntryUUID", f"('{entry.id}')"))
+    assert good(guarded.registry.call(wire.SQ, by_id, extra=security(valid))).ids == [entry.id]
+
+
+def assertion_of_nobody(guarded: Event) -> str:
+    return re.sub(r"^<\?xml[^>]*\?>\s*", "", guarded.carnet("card", "assert", "--card", "anne.p12")).strip()
 
 
 def test_no_client_certificate_no_service(guarded: Event, valid: str) -> None:

@@ -7,6 +7,7 @@ import hashlib
 from typing import Any
 
 import pytest
+from lxml import etree
 
 from tests.blackbox import meta, wire
 from tests.blackbox.event import Event, good, refused
@@ -329,3 +330,38 @@ def test_remove_documents(event: Event, patient: str) -> None:
     good(removal((REPOSITORY, entry.unique)))
     refused(fetched(event, (REPOSITORY, entry.unique)), "XDSDocumentUniqueIdError")
     assert len(event.find(patient).ids) == 1
+
+
+@pytest.mark.parametrize("mime", ["text/xml", "text/plain"])
+def test_an_on_demand_document_is_made_when_it_is_retrieved(event: Event, mime: str) -> None:
+    """ITI TF-2 3.61, 3.43.4.1.3: whoever registered the entry, its repository makes the document, anew each time, and
+    registers what it made as a snapshot before it answers.
+    """
+    patient = event.patient()
+    listed = event.stored(patient)
+    entry = Entry(patient, kind=meta.ONDEMAND, id=meta.new_uuid(), mime=mime)
+    good(event.registry.call(wire.ON_DEMAND, Set(patient, [entry]).xml()))
+    made = []
+    for _ in range(2):
+        reply = event.repository.call_mtom(wire.RS, meta.retrieve((REPOSITORY, entry.unique)))
+        assert reply.outcome == wire.SUCCESS, reply.errors
+        (answer,) = reply.all(".//xds:DocumentResponse")
+        told = {etree.QName(child).localname: child.text for child in answer}
+        assert told["DocumentUniqueId"] == entry.unique and told["RepositoryUniqueId"] == REPOSITORY
+        assert told["NewRepositoryUniqueId"] == REPOSITORY and told["mimeType"] == mime
+        (content,) = (data for name, data in reply.parts.items() if "root" not in name)
+        assert listed.unique.encode() in content
+        made.append((told["NewDocumentUniqueId"], content))
+    (first, before), (second, _) = made
+    assert len({entry.unique, first, second}) == 3
+    again = event.repository.call_mtom(wire.RS, meta.retrieve((REPOSITORY, first)))
+    assert before in again.parts.values(), "a snapshot is read again byte for byte"
+    states = {}
+    for unique in (first, second):
+        found = event.ask("GetDocuments", XDSDocumentEntryUniqueId=f"('{unique}')", MetadataLevel="2")
+        (snapshot,) = found.objects("ExtrinsicObject")
+        states[unique] = snapshot.get("status").rpartition(":")[2]
+        links = event.ask("GetAssociations", uuid=f"('{snapshot.get('id')}')").objects("Association")
+        ends = [a.get("targetObject") for a in links if a.get("associationType") == meta.SNAPSHOT]
+        assert ends == [entry.id] and snapshot.get("objectType") == meta.STABLE
+    assert states == {first: "Deprecated", second: "Approved"}

@@ -15,11 +15,13 @@ from lxml import etree
 import storage
 from carnet.cli import main
 from carnet.commands.log import messages
+from carnet.own_calls import log_to
 from carnet.wiring import audit_node
 from conformance import frames
 from guard.audit import atna
 from tests.feed import Feed, adt, cx, v3
-from tests.world import FIND_DOCUMENTS, World, codes
+from tests.on_demand_kit import offer, take
+from tests.world import FIND_DOCUMENTS, STRUCTURE, World, codes
 from xds.namespaces import QUERY
 from xds.wire.client import FaultReceived
 
@@ -224,3 +226,110 @@ def test_a_feed_of_hl7_v3_is_told_with_its_message(plain: World) -> None:
         (detail,) = one.root.iter("ParticipantObjectDetail")
         assert (detail.get("type"), b64decode(detail.get("value", "")).decode()) == ("II", f"{extension}@2.25.77")
         assert len(one.who) == 2 and one.who[1].endswith("/services/registry")
+
+
+@pytest.fixture(scope="module")
+def audit_schema(oracles: Path) -> etree.XMLSchema:
+    """The DICOM audit schema, edition 2017c."""
+    return etree.XMLSchema(etree.parse(str(oracles / "audit-xsd" / "dicom2017c.xsd")))
+
+
+def test_the_queries_of_a_summary_are_told_by_both_sides(world: World, audit_schema: etree.XMLSchema) -> None:
+    """The repository asks the registry by ITI-18 for whoever retrieves: consumer and registry tell the same query.
+
+    Rule: A-20, A-23, A-24. Clause: ITI TF-2 3.18.5.1
+    """
+    patient = world.patient()
+    assert world.deposit(frames.valid_submission("dmp", patient_id=patient)).is_success
+    entry = offer(world, patient)
+    since = last(world)
+    take(world, patient, entry)
+    found = told(world, since)
+    queries = [one for one in found if one.kind == "ITI-18"]
+    assert [one.head for one in queries] == [("ITI-18", "Query", "E", "0", f"carnet-{name}")
+                                             for name in ("registry",) * 2 + ("repository",) * 2]
+    at_registry = f"{world.settings.registry_url}/services/registry"
+    for ours, theirs in zip(queries[2:], queries[:2], strict=True):
+        audit_schema.assertValid(ours.root)
+        assert ours.what[-1] == theirs.what[-1]
+        assert ours.what[0] == patient
+        asked = [b64decode(one.root.findtext(".//ParticipantObjectQuery") or "").decode() for one in (ours, theirs)]
+        assert etree.canonicalize(asked[0]) == etree.canonicalize(asked[1])
+        assert (ours.who[0], ours.who[2]) == (ANONYMOUS, at_registry)
+        assert (ours.who[1] or "").startswith("<899700000018@")
+    sent = [one.head for one in found if one.event == "Export" and one.source == "carnet-repository"]
+    assert ("ITI-42", "Export", "R", "0", "carnet-repository") in sent
+
+
+def test_the_command_line_tells_its_side(live: World, audit_schema: etree.XMLSchema, tmp_path: Path) -> None:
+    """Source of ITI-41 and ITI-61, consumer of ITI-18 and ITI-43: each beside what the service tells.
+
+    Rule: A-20, A-23. Clause: ITI TF-2 3.18.5.1, 3.41.5.1, 3.43.5.1, 3.61.5.1
+    """
+    patient = live.patient()
+    environment = {"CARNET_DATA": str(live.folder), "CARNET_PIN": "pin-7391", "CARNET_STRUCTURE": STRUCTURE}
+    card = ("--card", str(tmp_path / "anne.p12"))
+
+    def run(*words: str) -> str:
+        done = CliRunner().invoke(main, list(words), env=environment)
+        assert done.exit_code == 0, f"{words}: {done.output} {done.exception!r}"
+        return done.stdout
+
+    run("card", "issue", "person", "899700000018", "--surname", "ESSAI", "--given", "Anne", "--specialty", "SM26",
+        "--out", card[1])  # fmt: skip
+    since = last(live)
+    sent = json.loads(run("send", "fixtures/cda/cr-bio-v1.xml", "--patient", patient, *card, "--json"))
+    run("retrieve", patient, sent["unique_id"], *card, "--out", str(tmp_path))
+    run("on-demand", "register", patient, *card)
+    own = [one for one in told(live, since) if one.source == "carnet-client"]
+    heads = {one.head[:4] for one in own}
+    assert heads == {
+        ("ITI-41", "Export", "R", "0"), ("ITI-18", "Query", "E", "0"), ("ITI-43", "Import", "C", "0"),
+    }
+    of_source = [one for one in told(live, since, "ITI-61") if one.source == "carnet-repository"]
+    assert [one.head[:4] for one in of_source] == [("ITI-61", "Export", "R", "0")]
+    for one in (*own, *of_source):
+        audit_schema.assertValid(one.root)
+        assert any((who or "").startswith("<899700000018@") for who in one.who)
+        assert all(one.network[i] for i, who in enumerate(one.who) if not (who or "").startswith("<"))
+    (retrieved,) = [one for one in own if one.kind == "ITI-43"]
+    assert retrieved.what == [patient, sent["unique_id"]]
+    assert retrieved.who[0] == f"{live.settings.repository_url}/services/repository"
+
+
+def test_a_refused_call_of_the_command_line_is_told_as_one(live: World, tmp_path: Path) -> None:
+    """With the code of the answer. Rule: A-22"""
+    nobody = live.patient(is_open=False)
+    client = live.client()
+    told_of = log_to(live.settings, client)
+    try:
+        since = last(live)
+        refused = client.provide(frames.valid_submission("dmp", patient_id=nobody, documents=0), [])
+        assert not refused.is_success and told_of is client.tell
+        (one,) = [m for m in told(live, since) if m.source == "carnet-client"]
+        assert (*one.head[:4], one.what[0]) == ("ITI-41", "Export", "R", "8", nobody)
+    finally:
+        client.tell = None
+
+
+def test_a_removal_by_the_operator_is_told_by_both_sides(plain: World, audit_schema: etree.XMLSchema) -> None:
+    """The administrator that removes, and the actor removed from; the metadata and then the bytes.
+
+    Rule: A-20. Clause: ITI TF-2 3.62.5, 3.86.5
+    """
+    patient = plain.patient()
+    made = frames.valid_submission(plain.settings.domain.name, patient_id=patient)
+    assert plain.deposit(made).is_success
+    since = last(plain)
+    done = CliRunner().invoke(main, ["remove", made.entries[0].unique_id, "--yes", "--data", str(plain.folder)])
+    assert done.exit_code == 0, done.output
+    found = told(plain, since)
+    assert [one.head for one in found] == [
+        (name, "Patient Record", "D", "0", f"carnet-{side}")
+        for name, service in (("ITI-62", "registry"), ("ITI-86", "repository"))
+        for side in (service, "administrator")
+    ]
+    for one in found:
+        audit_schema.assertValid(one.root)
+        assert one.who[0] == ANONYMOUS and (one.who[1] or "").startswith("operator")
+    assert found[2].what == found[3].what == [made.entries[0].unique_id]

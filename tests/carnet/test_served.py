@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from carnet import acceptance, wiring
 from carnet import settings as settings_module
 from carnet.assertions import Desk
 from carnet.commands import init, serve
+from carnet.console import Misuse
 from carnet.settings import load, write_served
 from carnet.supervisor import free_ports, ready_process
 from guard.credentials.rule import Required
@@ -97,17 +99,29 @@ def test_what_cannot_be_served_is_said_at_once(tmp_path: Path, flags: list[str],
     assert ended.returncode == 2 and said in ended.stderr and "Traceback" not in ended.stderr
 
 
-def test_an_empty_folder_is_told_to_init(tmp_path: Path) -> None:
-    """The first command of a tester who skipped one."""
-    ended = carnet(tmp_path / "none", "serve", "all", "--domain", "connectathon")
+@pytest.mark.parametrize("words", [("all",), ("all", "--domain", "dmp"), ("registry", "--domain", "connectathon")])
+def test_an_empty_folder_is_told_to_init(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """Records may be missing where a disk is not mounted: nothing new is made in their place."""
+    ended = carnet(tmp_path / "none", "serve", *words)
     assert ended.returncode == 2 and "carnet init" in ended.stderr
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_port_that_is_taken_is_named_with_its_setting(tmp_path: Path) -> None:
+    """Before anything is started. The other services of the machine are not asked who they are."""
+    init.create(tmp_path / "data")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        settings = load(tmp_path / "data", repository={"admin_port": port}, registry={"port": 0, "admin_port": 0})
+        with pytest.raises(Misuse, match=f"127.0.0.1:{port} cannot be used .*in use") as said:
+            serve.look_for_ports(settings)
+    assert "repository.admin_port (CARNET__REPOSITORY__ADMIN_PORT=" in str(said.value)
 
 
 def test_one_line_for_a_tester(tmp_path: Path) -> None:
-    """init, then serve with its options alone; card and patient commands need none of them."""
+    """serve with its options alone, in a folder that is not there yet; card and patient commands need none of them."""
     data, codes = tmp_path / "data", tmp_path / "codes.xml"
     codes.write_bytes((ROOT / "schemas" / "domains" / "connectathon" / "codes.xml").read_bytes())
-    assert carnet(data, "init").returncode == 0
     ports = free_ports(4)
     names = ("REGISTRY__PORT", "REGISTRY__ADMIN_PORT", "REPOSITORY__PORT", "REPOSITORY__ADMIN_PORT")
     places = {f"CARNET__{name}": str(port) for name, port in zip(names, ports, strict=True)}
@@ -131,6 +145,7 @@ def test_one_line_for_a_tester(tmp_path: Path) -> None:
         server.send_signal(signal.SIGTERM)
         out, _ = server.communicate(timeout=60)
     assert b"carnet patient add" in out and b"credentials assertion" in out
+    assert b"a new installation" in out and b"pki/trust/ca.pem" in out and b"openssl pkcs12" in out
 
 
 def test_the_banner_names_every_door_and_asks_for_no_card_it_does_not_need(tmp_path: Path) -> None:

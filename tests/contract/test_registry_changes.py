@@ -224,19 +224,20 @@ def test_what_was_committed_is_there_after_reopening(registry: SqlRegistryDataba
         again.close()
 
 
-def test_every_entry_is_streamed(registry: SqlRegistryDatabase) -> None:
-    """All patients, in portions; other work on the unit goes on meanwhile."""
+def test_what_a_repository_holds_is_streamed_in_order(registry: SqlRegistryDatabase) -> None:
+    """Of all patients, stable and of this repository, in portions; other work on the unit goes on meanwhile."""
     wanted = []
     for patient_id in ("1^^^&1.2&ISO", "2^^^&1.2&ISO"):
-        entries = [make.entry(patient_id=patient_id) for _ in range(700)]
-        wanted += entries
-        make.stored(registry, make.opened(registry, patient_id), make.submission(*entries))
+        entries = [make.entry(patient_id=patient_id, size=n) for n in range(700)]
+        wanted += [(e.unique_id, e.hash, e.size) for e in entries]
+        others = [make.entry(repository_unique_id="1.2.250.1.999.20"), make.entry(object_type=ns.ON_DEMAND)]
+        make.stored(registry, make.opened(registry, patient_id), make.submission(*entries, *others))
     with registry.read() as unit:
-        stream = unit.registry.every_entry()
+        stream = unit.registry.held_by("1.2.250.1.999.2")
         head = next(stream)
-        assert unit.registry.known([head.entry_uuid])
-        found = {e.entry_uuid: e for e in (head, *stream)}
-    assert found == {e.entry_uuid: e for e in wanted}
+        assert unit.registry.locate(unique_ids=[head[0]])
+        assert [head, *stream] == sorted(wanted)
+        assert list(unit.registry.held_by("1.2.250.1.999")) == []
 
 
 def test_a_stream_may_be_left_half_read(registry: SqlRegistryDatabase) -> None:
@@ -245,7 +246,7 @@ def test_a_stream_may_be_left_half_read(registry: SqlRegistryDatabase) -> None:
     make.stored(registry, key, make.submission(*(make.entry() for _ in range(700))))
     for _ in range(2):
         with registry.read() as unit:
-            stream = unit.registry.every_entry()
+            stream = unit.registry.held_by("1.2.250.1.999.2")
             next(stream)
         del stream
     with registry.read() as unit:

@@ -29,7 +29,8 @@ def test_documents_are_found_by_unique_id(repository: SqlRepositoryDatabase) -> 
         assert unit.documents.find(ONE.unique_id) == [ONE, later]
         assert unit.documents.find("1.2.3^e\u0301") == [ONE, later]
         assert unit.documents.find("1.2") == []
-        assert {one.key for one in unit.documents.every()} == {letter * 32 for letter in "abd"}
+        assert [one.unique_id for one in unit.documents.every()] == [ONE.unique_id, ONE.unique_id, "1.2.5"]
+        assert list(unit.documents.keys()) == [letter * 32 for letter in "abd"]
 
 
 def test_a_key_is_taken_once(repository: SqlRepositoryDatabase) -> None:

@@ -124,13 +124,14 @@ def shelf(plain: World) -> Shelf:
         ("Type", f"('{ON_DEMAND}')", ""),
         ("Type", f"('{ON_DEMAND}','{STABLE}')", "abcz"),
         ("Type", "('urn:uuid:00000000-0000-0000-0000-000000000000')", "abcz"),
-        ("DocumentAvailability", "('urn:ihe:iti:2010:DocumentAvailability:Online')", "a"),
+        ("DocumentAvailability", "('urn:ihe:iti:2010:DocumentAvailability:Online')", "abcz"),
         ("DocumentAvailability", "('urn:ihe:iti:2010:DocumentAvailability:Offline')", ""),
     ],
 )
 def test_each_parameter_selects(shelf: Shelf, parameter: str, value: str, expected: str, return_type: str) -> None:
     """Codes, patterns and types, in every permitted spelling; both return types select the same.
 
+    Of three documents one says that it is Online, and the others are as well, because they say nothing.
     Rule: Q-03, Q-04, Q-08, Q-13, Q-15, Q-16
     """
     found = shelf.found((f"{ENTRY}{parameter}", value), return_type=return_type)

@@ -202,6 +202,7 @@ STRUCTURE = [
     Case("R-007", "type", attribute(DE, "objectType", OTHER)),
     Case("R-007", "on-demand", attribute(DE, "objectType", ns.ON_DEMAND)),
     Case("R-009", "id-twice", lambda r: w.part(r, DE, ns.DE_UNIQUE_ID).set("id", SS)),
+    Case("R-026", "no-uuid", attribute(MEMBER, "id", "urn:uuid:not-a-uuid")),
     Case("R-010", "code-of-another", code_part(ns.DE_TYPE_CODE, "classifiedObject", SS)),
     Case("R-010", "identifier-of-another", lambda r: w.part(r, DE, ns.DE_UNIQUE_ID).set("registryObject", SS)),
     Case("R-011", "slot-twice", lambda r: w.by_id(r, DE).insert(0, etree.fromstring(

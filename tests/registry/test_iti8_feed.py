@@ -6,6 +6,7 @@ Clause: ITI TF-2 3.8.4
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hl7apy.parser import parse_message
@@ -16,6 +17,7 @@ from guard.credentials.caller import Caller, Mode
 from tests.direct import Desk
 from tests.feed import FOREIGN, Feed, adt, cx
 from tests.world import World, codes
+from xds.domain_source import DomainSource
 
 NAMESPACE = "ESSAI-AA"
 
@@ -57,6 +59,28 @@ def test_the_authority_is_completed(feed: Feed, authority: str) -> None:
     number = patient.split("^")[0]
     assert feed.send(adt("A01", f"{number}^^^{authority.format(ns=NAMESPACE, oid=oid)}")).code == "AA"
     assert feed.status(patient) == "active"
+
+
+@pytest.mark.parametrize("authority", ["", "ANY", "&&ISO"])
+def test_the_only_authority_is_the_one_that_is_meant(plain: World, tmp_path: Path, authority: str) -> None:
+    """An event whose code sets name one authority, and a sender that names none, or names it in its own way.
+
+    With several authorities, or with namespaces of our own, it is somebody else's. Rule: F-02, F-03
+    """
+    feed = Feed(plain)
+    patient = feed.new_id()
+    number, oid = patient.split("^")[0], patient.split("&")[1]
+    assert feed.send(adt("A01", f"{number}^^^{authority}")).code == "AA"
+    assert feed.status(patient) == "", "several authorities"
+    codes = tmp_path / "codes.xml"
+    codes.write_text(f'<Codes><AssigningAuthority id="{oid}"/></Codes>', "utf-8")
+    feed.actor = replace(feed.actor, domains=DomainSource("connectathon", codes))
+    assert feed.send(adt("A01", f"{number}^^^{authority}")).code == "AA"
+    assert feed.status(patient) == "active"
+    other = feed.new_id()
+    feed.actor = replace(feed.actor, feed=replace(feed.actor.feed, namespaces={"OURS": oid}))
+    assert feed.send(adt("A01", f"{other.split('^')[0]}^^^{authority}")).code == "AA"
+    assert feed.status(other) == ""
 
 
 @pytest.mark.parametrize(

@@ -69,9 +69,11 @@ def test_hash_size_and_repository_are_filled_in(desk: Desk) -> None:
     assert [i.received for i in items] == [b"some bytes"] and items[0].mime_type == "text/xml"
 
 
-@pytest.mark.parametrize(("hash_", "size"), [("", "0"), ("", ""), (" ", "0")])
+@pytest.mark.parametrize(
+    ("hash_", "size"), [("", "0"), ("", ""), (" ", "0"), ("DA39A3EE5E6B4B0D3255BFEF95601890AFD80709", "0")]
+)
 def test_a_template_filled_with_nothing_claims_nothing(desk: Desk, hash_: str, size: str) -> None:
-    """Size 0 beside an empty hash is a source that did not compute them.
+    """Size 0 beside an empty hash, or beside the hash of nothing, is a source that did not compute them.
 
     Rule: C-13
     """

@@ -21,7 +21,7 @@ from conformance.client import Client
 from repository import on_demand_retrieve
 from repository.actor import RepositoryActor
 from repository.on_demand import Assembled, Enrolment, OnDemandRequest
-from repository.registry_link import Asker, Registered, RegistryUnavailable, SoapRegistryLink
+from repository.registry_link import Asked, Asker, Registered, RegistryUnavailable, SoapRegistryLink
 from repository.sweep import sweep
 from tests.on_demand_kit import links, offer, offer_of, on_demand_entries, register, retrieve, stable, take
 from tests.world import World, codes, contents, unique_ids
@@ -82,10 +82,12 @@ class Hindered(SoapRegistryLink):
         assert isinstance(answer, Registered)
         return answer
 
-    def latest(self, patient_id: str, most: int, asker: Asker) -> list[DocumentEntry]:
+    def latest(
+        self, patient_id: str, most: int, asker: Asker, tell: Callable[[Asked], None]
+    ) -> list[DocumentEntry]:
         if isinstance(answer := self.answers.get("latest"), Exception):
             raise answer
-        return super().latest(patient_id, most, asker)
+        return super().latest(patient_id, most, asker, tell)
 
 
 @pytest.fixture(scope="module")

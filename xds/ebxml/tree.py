@@ -15,6 +15,7 @@ from lxml import etree
 
 from xds.errors import Actor, Finding, Severity
 from xds.model import LocalizedString
+from xds.model.datatypes import is_uuid_urn
 from xds.namespaces import RIM
 from xds.rules import problem
 
@@ -61,10 +62,15 @@ class Report:
         ))
 
     def identify(self, element: etree._Element, subject: str, part: str = "") -> str:
-        """The id of an element; reports one that is missing or already used (R-009)."""
+        """The id of an element; reports one that is missing or already used (R-009), and an object's that is neither a
+        UUID nor a symbol (R-026): it would be kept for ever. The id of a ``part`` is not.
+        """
         id_ = reference(element.get("id"))
         if not id_:
             self.add("R-009", subject, f"{part}/@id" if part else "@id", expected="an id")
+        elif not part and id_.startswith("urn:uuid:") and not is_uuid_urn(id_):
+            self.add("R-026", subject, "@id", found=id_,
+                     expected="urn:uuid: and a UUID, or a symbol that does not begin like one")
         elif id_ in self.ids:
             self.add("R-009", subject, f"{part}/@id" if part else "@id", found=id_,
                      expected=f"an id used once; {self.ids[id_]} has it already")

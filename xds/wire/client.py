@@ -93,6 +93,8 @@ class Answer:
 class Transport(Protocol):
     """What ``SoapClient`` and ``LocalTransport`` share."""
 
+    url: str
+
     def call(
         self, action: str, body: Sequence[bytes], *, security: bytes = b"", mtom: bool = False,
         parts: Sequence[OutgoingPart] = (), begin_part: Callable[[], PartSink] | None = None, trace_id: str = "",

@@ -32,7 +32,7 @@ Read = Callable[[int], bytes]
 
 
 class HttpError(Exception):
-    """A request that cannot be answered in SOAP. ``reason`` goes to the peer as plain text."""
+    """A request that HTTP refuses before SOAP has a say. ``reason`` goes to the peer."""
 
     def __init__(self, status: int, reason: str, headers: tuple[tuple[str, str], ...] = ()):
         self.status = status

@@ -129,19 +129,20 @@ class SoapService:
         trace_id = uuid4().hex
         method = environ["REQUEST_METHOD"]
         if actions is None:
-            return _plain(start_response, trace_id, HttpError(404, "No service lives at this address"))
+            return _refused(environ, start_response, trace_id, HttpError(404, "No service lives at this address"))
         if method == "POST":
             return _Post(self, environ, path, actions, trace_id).answer(start_response)
         if method in ("GET", "HEAD"):
             query = environ.get("QUERY_STRING", "")
             page = describe_service(self._title, path, query, actions.values(), self._describe)
             if page is None:
-                return _plain(start_response, trace_id, HttpError(404, "This service has no such description"))
+                refusal = HttpError(404, "This service has no such description")
+                return _refused(environ, start_response, trace_id, refusal)
             headers = [("Content-Type", page[0]), ("Content-Length", str(len(page[1]))), ("X-Trace-Id", trace_id)]
             start_response(_REASONS[200], headers)
             return [] if method == "HEAD" else [page[1]]
         refusal = HttpError(405, "Send requests by POST", (("Allow", "GET, HEAD, POST"),))
-        return _plain(start_response, trace_id, refusal)
+        return _refused(environ, start_response, trace_id, refusal)
 
 
 class _Post:
@@ -180,7 +181,7 @@ class _Post:
                 return self._send(start_response, self._process())
             except HttpError as error:
                 self._outcome = "http"
-                return _plain(start_response, self._trace_id, error)
+                return _refused(self._environ, start_response, self._trace_id, error)
             except SoapFault as fault:
                 return self._fault(start_response, fault)
             except Exception as error:
@@ -469,12 +470,17 @@ def _blocks(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _plain(start_response: StartResponse, trace_id: str, error: HttpError) -> Iterable[bytes]:
-    """A short text for what no SOAP message can answer."""
-    text = f"{error.reason}\ntrace {trace_id}\n".encode()
-    headers = [
-        ("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(text))), ("X-Trace-Id", trace_id),
-        *error.headers,
-    ]
+def _refused(
+    environ: WSGIEnvironment, start_response: StartResponse, trace_id: str, error: HttpError
+) -> Iterable[bytes]:
+    """What HTTP refuses: with a fault to whoever posted, whose stack reads nothing else; in words to a browser.
+
+    Rule: I-04
+    """
+    if environ["REQUEST_METHOD"] == "POST":
+        text, kind = b"".join(write_fault(SoapFault(SENDER, error.reason), trace_id)), f"{SOAP}; charset=UTF-8"
+    else:
+        text, kind = f"{error.reason}\ntrace {trace_id}\n".encode(), "text/plain; charset=utf-8"
+    headers = [("Content-Type", kind), ("Content-Length", str(len(text))), ("X-Trace-Id", trace_id), *error.headers]
     start_response(_REASONS[error.status], headers)
     return [text]

@@ -19,7 +19,8 @@ from guard.audit.store import AccessLine
 
 NODE = atna.Node(
     source_id="carnet", site="chu", endpoints={"registry": "https://reg.test:8442", "repository": "https://[::1]:8441"},
-    forwards={"ITI-42": "https://reg.test:8442/services/registry/iti42"},
+    forwards=dict.fromkeys(("ITI-18", "ITI-42", "ITI-51", "ITI-61", "ITI-62"), "https://reg.test:8442/services/registry")
+    | dict.fromkeys(("ITI-41", "ITI-43", "ITI-86"), "https://[::1]:8441/services/repository"),
 )
 ANONYMOUS = "http://www.w3.org/2005/08/addressing/anonymous"
 TOLD = Particulars(
@@ -139,22 +140,52 @@ def test_a_verified_signature_has_its_message() -> None:
 def test_every_row_is_in_a_table_of_these_tests() -> None:
     """A transaction added to the rows is added here too."""
     assert set(RECEIVED) == {*TABLE, "DSG", "application start", "application stop", "login", "node authentication"}
-    assert set(SENT) == {"ITI-42"}
+    assert set(SENT) == set(SENT_TABLE)
+
+
+OURS = (ANONYMOUS, "7@host", "true", "110153", "::1", "2")
+AS_TAKER = (ANONYMOUS, "7@host", "true", "110152", "::1", "2")
+REGISTRY = ("https://reg.test:8442/services/registry", None, "false", "110152", "reg.test", "1")
+REPOSITORY = ("https://[::1]:8441/services/repository", None, "false", "110152", "::1", "2")
+REPOSITORY_SENDS = (*REPOSITORY[:3], "110153", *REPOSITORY[4:])
+SENT_TABLE: dict[str, tuple[Any, str, str, list[Any], list[Any]]] = {
+    "ITI-18": (QUERY, "E", "Registry Stored Query", [OURS, HUMAN, REGISTRY], asked("ITI-18")),
+    "ITI-41": (EXPORT, "R", "Provide and Register Document Set-b", [OURS, HUMAN, REPOSITORY], [PATIENT, SET]),
+    "ITI-42": (EXPORT, "R", "Register Document Set-b", [OURS, REGISTRY], [PATIENT, SET]),
+    "ITI-43": (IMPORT, "C", "Retrieve Document Set", [REPOSITORY_SENDS, AS_TAKER, HUMAN], [PATIENT, *DOCUMENTS]),
+    "ITI-51": (QUERY, "E", "Multi-Patient Stored Query", [OURS, HUMAN, REGISTRY], asked("ITI-51")),
+    "ITI-61": (EXPORT, "R", "Register On-Demand Document Entry", [OURS, HUMAN, REGISTRY], [PATIENT, SET]),
+    "ITI-62": (RECORD, "D", "Remove Metadata", [OURS, HUMAN, REGISTRY], [PATIENT, *REMOVED]),
+    "ITI-86": (RECORD, "D", "Remove Documents", [OURS, HUMAN, REPOSITORY], [PATIENT, *ERASED]),
+}
+"""The side that calls, in the same tables."""
+
+
+@pytest.mark.parametrize("name", sorted(SENT_TABLE))
+def test_each_transaction_we_start_has_the_message_of_its_table(name: str) -> None:
+    """In our own record our process is known, and of the other side its address. Rule: A-20, A-23"""
+    event, act, text, who, what = SENT_TABLE[name]
+    (message,) = made(replace(LINE, event="own call", particulars=replace(TOLD, sent_on=name)), "repository")
+    assert shape(message) == {
+        "event": (event, act, (name, "IHE Transactions", text)), "outcome": "0", "who": who, "what": what,
+    }
+    assert message.find("AuditSourceIdentification").get("AuditSourceID") == "carnet-repository"
+
+
+def test_the_command_line_reports_under_a_name_of_its_own() -> None:
+    """Its address is the machine's, and it may have called another installation than this one."""
+    told = replace(TOLD, sent_on="ITI-18", reporter="client", client_address="desk.test", endpoint="https://far.test/r")
+    (message,) = made(replace(LINE, event="own call", particulars=told), "repository")
+    assert message.find("AuditSourceIdentification").get("AuditSourceID") == "carnet-client"
+    us, _, them = shape(message)["who"]
+    assert us[4:] == ("desk.test", "1") and them[0] == "https://far.test/r" and them[4:] == ("far.test", "1")
 
 
 def test_a_deposit_sent_on_is_told_twice() -> None:
-    """As what the repository took in, and as what it sent on; the token is named in the first alone. Rule: A-20"""
+    """As what the repository took in, and as what it sent on. Rule: A-20"""
     first, second = made(replace(LINE, particulars=replace(TOLD, sent_on="ITI-42")), "repository")
-    assert shape(first)["event"][2][0] == "ITI-41"
-    assert shape(second) == {
-        "event": (EXPORT, "R", ("ITI-42", "IHE Transactions", "Register Document Set-b")),
-        "outcome": "0",
-        "who": [
-            (ANONYMOUS, "7@host", "true", "110153", "::1", "2"),
-            ("https://reg.test:8442/services/registry/iti42", None, "false", "110152", "reg.test", "1"),
-        ],
-        "what": [PATIENT, SET],
-    }
+    assert [shape(m)["event"][2][0] for m in (first, second)] == ["ITI-41", "ITI-42"]
+    assert shape(second)["who"] == SENT_TABLE["ITI-42"][3]
     assert {m.find("AuditSourceIdentification").get("AuditSourceID") for m in (first, second)} == {"carnet-repository"}
 
 
@@ -257,7 +288,7 @@ def audit_schema(oracles: Path) -> etree.XMLSchema:
     return etree.XMLSchema(etree.parse(str(oracles / "audit-xsd" / "dicom2017c.xsd")))
 
 
-ROWS = [*({"row": name} for name in RECEIVED), {"sent_on": "ITI-42"}]
+ROWS = [*({"row": name} for name in RECEIVED), *({"row": "own call", "sent_on": name} for name in SENT)]
 
 
 @pytest.mark.parametrize("outcome", ["success", "refused"])
@@ -266,7 +297,9 @@ def test_every_message_satisfies_the_schema(audit_schema: etree.XMLSchema, told:
     """With all there is to tell, and with next to nothing. Rule: A-21"""
     for line in (LINE, replace(LINE, patient_id="", role="", documents=(), peer="", particulars=Particulars())):
         full = replace(line, outcome=outcome, reason="r", particulars=replace(line.particulars, **told))
-        for message in made(full):
+        messages = made(full)
+        assert len(messages) == 1
+        for message in messages:
             audit_schema.assertValid(message)
 
 

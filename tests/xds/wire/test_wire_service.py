@@ -216,11 +216,18 @@ def test_another_charset_is_refused(media):
         ({"HTTP_CONTENT_ENCODING": "gzip"}, 415),
     ],
 )
-def test_http_errors_are_short_texts_with_a_trace_id(environ, status):
-    """Attack: oversized-body, wrong-media-type"""
+def test_http_errors_are_short_and_have_a_trace_id(environ, status):
+    """A SOAP stack is given a fault whatever the status says, a browser a text.
+
+    Rule: I-04. Attack: oversized-body, wrong-media-type
+    """
     received = Bench().post(envelope(), environ.get("CONTENT_TYPE", "application/soap+xml"), **environ)
     assert received.status == status
-    assert received.headers["Content-Type"].startswith("text/plain")
+    if environ.get("REQUEST_METHOD", "POST") == "POST":
+        assert received.headers["Content-Type"].startswith("application/soap+xml")
+        assert read_fault(open_envelope(parse(received.body)).body)[0] == SENDER
+    else:
+        assert received.headers["Content-Type"].startswith("text/plain")
     assert received.headers["X-Trace-Id"] in received.body.decode()
     if status == 405:
         assert received.headers["Allow"] == "GET, HEAD, POST"

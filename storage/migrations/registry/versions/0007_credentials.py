@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0007_credentials"
-down_revision = "0005_log"
+down_revision = "0006_references"
 
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 PROOF, SHOWN = "assertion_proof", "shown_assertion"
