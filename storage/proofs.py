@@ -95,17 +95,18 @@ class SqlProofs:
     def forget(self, sha256s: Collection[str]) -> None:
         """Remove those that no line names any more."""
         columns, line = self._table.c, self._log.c
-        self._sql.change_many(
-            ("forget proof", self._table.name),
-            lambda: delete(self._table).where(
-                columns.sha256 == bindparam("which"),
-                ~exists(select(line.number).where(
-                    line.number >= columns.number, line.number < columns.number + LONGEST_LIFE,
-                    line.assertion_sha256 == columns.sha256,
-                )),
-            ),
-            [{"which": one} for one in sorted(set(sha256s)) if one],
-        )
+        for one in sorted(set(sha256s) - {""}):
+            self._sql.change(
+                ("forget proof", self._table.name),
+                lambda: delete(self._table).where(
+                    columns.sha256 == bindparam("which"),
+                    ~exists(select(line.number).where(
+                        line.number >= columns.number, line.number < columns.number + LONGEST_LIFE,
+                        line.assertion_sha256 == columns.sha256,
+                    )),
+                ),
+                which=one,
+            )
         self._sql.after_commit(self._kept.clear)
 
 

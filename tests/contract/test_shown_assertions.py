@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from storage import SqlRegistryDatabase
 from storage.replay import SqlReplay
 from storage.tables import shown_assertion
+from tests.contract import store_objects as make
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 END = NOW + timedelta(minutes=10)
@@ -41,3 +43,16 @@ def test_what_has_ended_is_forgotten_and_a_full_store_says_so(registry: SqlRegis
     later = END + timedelta(seconds=2)
     assert store.show(("i", "new"), "a", later + timedelta(minutes=1), later, "") == 1
     assert store.show(("i", "1"), "z", later + timedelta(minutes=1), later, "") == 1
+
+
+def test_a_proof_is_kept_once_and_goes_with_its_last_line(registry: SqlRegistryDatabase) -> None:
+    """Two records under one assertion: the proof stays until the lines of both are destroyed."""
+    for patient_key in (1, 2):
+        with registry.write() as unit:
+            unit.audit.append(replace(make.line(patient_key=patient_key), assertion_sha256="c" * 64, assertion=b"<x/>"))
+    for patient_key, is_kept in ((1, True), (2, False)):
+        with registry.write() as unit:
+            unit.chain.destroy([patient_key], [], "t")
+        with registry.read() as unit:
+            found = unit.proofs.find("c" * 64)
+        assert (found is not None and found.assertion == b"<x/>") is is_kept
