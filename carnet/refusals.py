@@ -23,7 +23,8 @@ class AuditDatabase(Protocol):
 
 
 def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Peer, SoapFault, Exchange | None], None]:
-    """Write the access-log line of a refused credential; other faults are not accesses."""
+    """Write the access-log line of a refused credential, with the reason the caller is not told; other faults are not
+    accesses. Rule: K-06"""
 
     def on_fault(trace_id: str, peer: Peer, fault: SoapFault, exchange: Exchange | None) -> None:
         log.info("fault %s %s %s: %s", trace_id, fault.code[1], fault.subcode and fault.subcode[1], fault.detail)
@@ -73,12 +74,14 @@ def refused(database: AuditDatabase, exchange: Exchange, event: str, reason: str
 
 def _step(step: str) -> str:
     """The clause of a step of the verification procedure."""
+    if step == "software":
+        return "DMP homologation"
     return f"ITI TF-2 3.40.4.1.3, step {step}" if len(step) == 1 else "ITI TF-2 3.19"
 
 
 def _of_login(fault: SoapFault, peer: Peer, exchange: Exchange | None) -> Particulars:
     """A credential that is refused is a failed login; a node that is refused is told of as such."""
-    row = "login" if len(fault.step) == 1 else "node authentication"
+    row = "node authentication" if fault.step in ("tls", "node") else "login"
     endpoint = exchange.endpoint if exchange is not None else ""
     return Particulars(row=row, endpoint=endpoint, client=subject(peer.certificate), process=process_id())
 

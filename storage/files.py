@@ -80,6 +80,11 @@ class FileDocumentStore:
         except FileNotFoundError:
             return None
 
+    def reread(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
+        if not _KEY.fullmatch(key):
+            raise FileNotFoundError("not a key of this store")
+        return FileReading(self._staging / key, chunk)
+
     def kept(self) -> Iterator[tuple[str, int, float]]:
         now = time.time()
         for first, second in product(_DIGITS, _DIGITS):

@@ -9,8 +9,10 @@ import click
 import storage
 from carnet import settings as settings_module
 from carnet.console import DATA, JSON, Misuse, emit, settings_of
+from carnet.node import all_pair_files, close_key_files, is_of_test_authority, names_of
+from carnet.settings import Settings
 from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE
-from guard.credentials.pki import Pki
+from guard.credentials.pki import KeyKind, Pki
 from guard.credentials.profiles import Products
 
 
@@ -49,6 +51,7 @@ def create(
     if file.exists():
         if if_missing:
             upgrade(data)
+            complete_keys(settings_of(data))
             return False
         raise Misuse(f"{file} exists: this folder is already an installation")
     data.mkdir(parents=True, exist_ok=True)
@@ -59,9 +62,19 @@ def create(
         raise Misuse(str(error)) from error
     for name in (REGISTRY_NODE, REPOSITORY_NODE):
         pki.issue_server(name, hosts)
+        pki.issue_server(name, hosts, key=KeyKind.RSA)
     file.write_text(settings_module.default_file(), "utf-8")
     upgrade(data)
     return True
+
+
+def complete_keys(settings: Settings) -> None:
+    """Close key files to others, and give test servers the RSA pair that installations before this version lack."""
+    close_key_files(settings, repair=True)
+    for name in (REGISTRY_NODE, REPOSITORY_NODE):
+        files = all_pair_files(settings, name)
+        if len(files) == 1 and is_of_test_authority(settings, certificate := files[0].read().certificate):
+            Pki.open(settings.pki).issue_server(name, names_of(certificate), key=KeyKind.RSA)
 
 
 def upgrade(data: Path) -> None:

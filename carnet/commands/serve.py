@@ -6,21 +6,24 @@ import logging
 import os
 import shutil
 import socket
+import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 import storage
-from carnet import acceptance, admin, plain_door, wiring
+from carnet import acceptance, admin, gate, node, plain_door, wiring
 from carnet.commands import pki
 from carnet.commands.init import create, upgrade
 from carnet.console import DATA, Misuse, pki_of, settings_of
+from carnet.keys import Following, KeyTrouble
 from carnet.mllp import MllpListener, MllpServer, PatientFeed
 from carnet.refusals import handshake_logger
-from carnet.server import Listener, Server, demanding, tls_context
+from carnet.server import Listener, Server, bounded, demanding
 from carnet.settings import Settings, write_served
 from carnet.supervisor import Supervisor, die_with_parent
 from guard.credentials.certificates import TrustError
@@ -28,6 +31,8 @@ from guard.credentials.rule import Required
 from xds.domain import DomainError
 from xds.domain import load as load_domain
 
+log = logging.getLogger("carnet.serve")
+SERVICES = (wiring.REGISTRY_NODE, wiring.REPOSITORY_NODE)
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -65,6 +70,7 @@ def command(
     settings = settings_of(data, as_served=False, **flags)
     try:
         check(settings)
+        check_keys(settings, SERVICES if what == "all" else (what,))
     except (DomainError, TrustError, ValueError) as error:
         raise Misuse(str(error)) from error
     if supervised:
@@ -84,7 +90,7 @@ def command(
         "--log-level": log_level,
     }
     flags_given = [part for name, value in given.items() if value for part in (name, value)]
-    supervisor = Supervisor(settings.data, ("registry", "repository"), flags_given)
+    supervisor = Supervisor(settings.data, SERVICES, flags_given)
     supervisor.start()
     try:
         supervisor.wait_ready(admin_addresses(settings))
@@ -137,8 +143,20 @@ def check(settings: Settings) -> None:
     domain = wiring.domain_of(settings)
     rule = acceptance.credential_rule(settings, domain)
     acceptance.trust_of(settings, domain)
+    gate.SoftwareGate(settings, domain)
     if (settings.registry.http_port or settings.repository.http_port) and rule.required is not Required.OFF:
         raise ValueError("registry.http_port and repository.http_port need `--credentials off`: HTTP carries none")
+
+
+def check_keys(settings: Settings, names: Sequence[str]) -> None:
+    """The keys of these services can be used, and by nobody else. Raises KeyTrouble with the remedy."""
+    for name in names:
+        if wrong := node.problem(settings, name):
+            raise KeyTrouble(wrong)
+        if node.lacks_rsa(settings, name):
+            log.warning(
+                "%s: callers of TLS 1.2 cannot connect, its suites need RSA (%s.rsa.pem, %s.rsa.key)", name, name, name
+            )
 
 
 def admin_addresses(settings: Settings) -> dict[str, str]:
@@ -203,8 +221,7 @@ def serve_one(settings: Settings, name: str) -> None:
     build = wiring.registry_service if name == "registry" else wiring.repository_service
     url = settings.registry_database if name == "registry" else settings.repository_database
     opener = storage.open_registry if name == "registry" else storage.open_repository
-    certificate, key = wiring.node_files(settings, name)
-    anchors = acceptance.trust_of(settings, wiring.domain_of(settings)).pem()
+    files = node.pair_files(settings, name)
     built: list[wiring.Service] = []
     beside: list[Callable[[], None]] = []
     """How to stop what listens beside the service."""
@@ -212,11 +229,12 @@ def serve_one(settings: Settings, name: str) -> None:
     def make() -> Any:
         built.append(build(settings))
         if built[0].feed is not None:
-            beside.append(listen_mllp(settings, listener, built[0].feed))
+            beside.append(listen_mllp(settings, built[0].feed))
         if section.admin_port:
             beside.append(admin.serve(section.admin_port, built[0].meter, built[0].ready))
         built[0].began()
         if section.http_port:
+            anchors = settings.pki / "trust" / "ca.pem"
             beside.append(plain_door.open_door(section.http_port, section.host, section.port, anchors))
         return built[0].app
 
@@ -229,11 +247,12 @@ def serve_one(settings: Settings, name: str) -> None:
         host=section.host,
         port=section.port,
         threads=section.threads,
-        certificate=certificate,
-        key=key,
-        client_anchors=anchors,
+        certificate=files.certificate,
+        key=files.key,
+        tls=listening_tls(
+            settings, name, partial(bounded, idle=settings.limits.body_idle, rate=settings.limits.body_rate)
+        ),
         idle=settings.limits.body_idle,
-        rate=settings.limits.body_rate,
         on_handshake_failure=handshake_logger(lambda: opener(url), name),
     )
     def ended() -> None:
@@ -243,14 +262,21 @@ def serve_one(settings: Settings, name: str) -> None:
     Server(listener, make, lambda: built[0].background(), abandoned, ended).run()  # noqa: PLW0108 - built exists only in the worker
 
 
-def listen_mllp(settings: Settings, listener: Listener, feed: PatientFeed) -> Callable[[], None]:
+def listening_tls(
+    settings: Settings, name: str, finish: Callable[[ssl.SSLContext], ssl.SSLContext]
+) -> Following:
+    """What one of our listeners serves with, and goes on to serve with when keys or authorities change."""
+    return node.server_tls(settings, name, acceptance.trust_of(settings, wiring.domain_of(settings)), finish)
+
+
+def listen_mllp(settings: Settings, feed: PatientFeed) -> Callable[[], None]:
     """Serve the identity feed beside the registry, under its certificate. Returns how to stop it."""
     section = settings.registry
     server = MllpServer(
         MllpListener(
             host=section.host,
             port=section.mllp_port,
-            tls=demanding(tls_context(listener)) if section.mllp_tls else None,
+            tls=listening_tls(settings, wiring.REGISTRY_NODE, demanding) if section.mllp_tls else None,
             idle=section.mllp_idle,
             block=settings.limits.body_idle,
         ),

@@ -285,17 +285,20 @@ class Pki:
     # -- servers -------------------------------------------------------------------------------------------------------
 
     def issue_server(
-        self, name: str, host_names: Sequence[str] = (), *, key: KeyKind = KeyKind.EC, days: int = 1095
+        self, name: str, host_names: Sequence[str] = (), *, key: KeyKind = KeyKind.EC, days: int = 1095,
+        replace_old: bool = False,
     ) -> ServerFiles:
         """A certificate for one of our servers, usable on both ends of a connection between nodes.
 
-        Written to ``servers/<name>.pem`` and ``.key``; raises FileExistsError when there is one already.
-        Host names and addresses are added to localhost, 127.0.0.1 and ::1.
+        Written to ``servers/<name>.pem`` and ``.key``, with an RSA key to ``<name>.rsa.pem`` and ``.rsa.key``. Raises
+        FileExistsError when they are there, unless the old ones are to be replaced; certificates issued before stay
+        valid. Host names and addresses are added to localhost, 127.0.0.1 and ::1.
         """
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
             raise ValueError("a server name is made of letters, digits, dots and hyphens")
-        files = (self.folder / "servers" / f"{name}.pem", self.folder / "servers" / f"{name}.key")
-        if any(file.exists() for file in files):
+        stem = f"{name}.rsa" if key is KeyKind.RSA else name
+        files = (self.folder / "servers" / f"{stem}.pem", self.folder / "servers" / f"{stem}.key")
+        if not replace_old and any(file.exists() for file in files):
             raise FileExistsError(f"server {name} already has a certificate")
         products, own = self.products, key.generate()
         organisation = profiles.organisation_name(products)
@@ -305,7 +308,7 @@ class Pki:
         ]  # fmt: skip
         made = self._end_entity(profiles.SERVER, subject, own.public_key(), more, days, None)
         self._note([made], ["server"], Authority.ORGANISATIONS, name, organisation)
-        write_private(files[1], _plain(own))
+        _replace(files[1], _plain(own), private=True)
         _replace(files[0], pem(made, self.authority(Authority.ORGANISATIONS)))
         return ServerFiles(files[0], files[1], made)
 
@@ -483,11 +486,15 @@ def _iso(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write so that a reader sees the old file or the new one, never half of it."""
+def _replace(path: Path, data: bytes, *, private: bool = False) -> None:
+    """Write so that a reader sees the old file or the new one, never half of it; private: nobody but its owner."""
     temporary = path.with_name(f".{path.name}.new")
-    with open(temporary, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    if private:
+        temporary.unlink(missing_ok=True)
+        write_private(temporary, data)
+    else:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
     temporary.replace(path)
