@@ -158,33 +158,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
     database: Any = actor.database
     tell = revocation_teller(database, REGISTRY_NODE, meter)
     verifier = verifier_of(settings, actor.domain, database.replay, tell)
-    software = SoftwareGate(settings, actor.domain, meter)
-    is_direct = takes_direct_registration(settings, actor.domain)
-    sources = identity_sources(settings, actor.domain)
     feed = patient_feed(settings, actor, verifier, meter) if settings.registry.mllp_port else None
-
-    def authenticate(exchange: Exchange) -> Caller:
-        action = exchange.addressing.action
-        from_node = _is_node(verifier, exchange.peer)
-        if exchange.endpoint.startswith("/internal/") and not from_node:
-            raise security_fault(FAILED_AUTHENTICATION, "not one of our nodes", "node")
-        if exchange.body.tag in iti44_patient_feed_v3.BODIES:
-            return verifier.authenticate_system(exchange.peer.certificate, sources)
-        if action.endswith((":Reconcile", ":Erasures")):
-            return verifier.authenticate_node(exchange.peer.certificate)
-        if from_node and action.endswith(":DeleteDocumentSet"):
-            return verifier.authenticate_node(exchange.peer.certificate)
-        if action in REGISTRATIONS and not from_node and not is_direct:
-            detail = f"{REGISTRATIONS[action]} from a peer that is not one of our repositories"
-            raise security_fault(FAILED_AUTHENTICATION, detail, "node")
-        if exchange.on_behalf and _is_node(verifier, Peer(certificate=exchange.on_behalf)):
-            raise security_fault(FAILED_AUTHENTICATION, "a node acts on behalf of a node", "node")
-        own = None if action.endswith(":RetrieveDecision") else exchange.peer.certificate
-        caller = verifier.authenticate(
-            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.on_behalf or own,
-            trace_id=exchange.trace_id,
-        )
-        return software.check(caller, exchange.transaction)
 
     meter.watch_codes(actor.domains)
     records = record_services(settings, actor)
@@ -193,7 +167,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
             *registry.app.transactions(actor), *(record.td.app.transactions(records) if records else ()),
         ],
         paths=registry.app.PATHS | (record.td.app.PATHS if records else {}),
-        authenticate=authenticate,
+        authenticate=_asks_the_registry(settings, actor, verifier, SoftwareGate(settings, actor.domain, meter)),
         admit=lambda peer: verifier.admit(peer.certificate),
         begin_part=None,
         limits=limits_of(settings),
@@ -234,6 +208,39 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         ended=lambda: _end(actor.database, REGISTRY_NODE, sender, keeper),
         feed=feed,
     )
+
+
+def _asks_the_registry(
+    settings: Settings, actor: RegistryActor, verifier: Verifier, software: SoftwareGate
+) -> Callable[[Exchange], Caller]:
+    """Who may ask the registry what: each kind of caller at his door. The function raises SoapFault for others."""
+    is_direct = takes_direct_registration(settings, actor.domain)
+    sources = identity_sources(settings, actor.domain)
+
+    def authenticate(exchange: Exchange) -> Caller:
+        action = exchange.addressing.action
+        from_node = _is_node(verifier, exchange.peer)
+        if exchange.endpoint.startswith("/internal/") and not from_node:
+            raise security_fault(FAILED_AUTHENTICATION, "not one of our nodes", "node")
+        if exchange.body.tag in iti44_patient_feed_v3.BODIES:
+            return verifier.authenticate_system(exchange.peer.certificate, sources)
+        if action.endswith((":Reconcile", ":Erasures")):
+            return verifier.authenticate_node(exchange.peer.certificate)
+        if from_node and action.endswith(":DeleteDocumentSet"):
+            return verifier.authenticate_node(exchange.peer.certificate)
+        if action in REGISTRATIONS and not from_node and not is_direct:
+            detail = f"{REGISTRATIONS[action]} from a peer that is not one of our repositories"
+            raise security_fault(FAILED_AUTHENTICATION, detail, "node")
+        if exchange.on_behalf and _is_node(verifier, Peer(certificate=exchange.on_behalf)):
+            raise security_fault(FAILED_AUTHENTICATION, "a node acts on behalf of a node", "node")
+        own = None if action.endswith(":RetrieveDecision") else exchange.peer.certificate
+        caller = verifier.authenticate(
+            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.on_behalf or own,
+            trace_id=exchange.trace_id,
+        )
+        return software.check(caller, exchange.transaction)
+
+    return authenticate
 
 
 def _is_node(verifier: Verifier, peer: Peer) -> bool:

@@ -12,17 +12,18 @@ import csv
 import io
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 from lxml import etree
 
 from xds import namespaces as ns
+from xds.credential_rules import NONE, CredentialRules, Table, credential_rules, nothing
 from xds.model import Code
 from xds.signature_rules import SignatureRules, signature_rules
 
@@ -56,65 +57,10 @@ ATTRIBUTE_OF_NAME = {
 }
 _ATTRIBUTE_OF_LOWER_NAME = {name.lower(): attribute for name, attribute in ATTRIBUTE_OF_NAME.items()}
 _BARE_UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
-AUTHN_CLASSES = "urn:oasis:names:tc:SAML:2.0:ac:classes:"
-"""Prefix of the standard authentication contexts; a domain may list them without it."""
-MODES = ("assertion", "tls", "off")
-PROFILES = ("vihf", "xua")
-SEVERITIES = ("off", "warn", "refuse")
+Rules = TypeVar("Rules")
 MAX_CODES_BYTES = 64 * 1024 * 1024
-Table = Mapping[str, str]
-_NONE: Table = MappingProxyType({})
-
-
-def _nothing() -> Table:
-    return _NONE
-
-
 class DomainError(Exception):
     """A file of the affinity domain cannot be used; the text names file, line and remedy."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialRules:
-    """What a community asks of an assertion. Value sets map ``code^^scheme`` to a label; empty = any value."""
-
-    required: bool = False
-    """True: no setting may switch credentials off."""
-    mode: str = "assertion"
-    """Default mode: ``assertion``, ``tls`` or ``off``."""
-    profile: str = "xua"
-    """``vihf``: the French profile, its attributes and bindings; ``xua``: plain XUA."""
-    audiences: frozenset[str] = frozenset()
-    issuers: frozenset[str] = frozenset()
-    """Issuer texts accepted under ``xua``; empty = any whose signature is trusted."""
-    authn_classes: frozenset[str] = frozenset()
-    """AuthnContextClassRef accepted; empty = any."""
-    lenient_certificates: bool = False
-    """True: certificates of authorities without a revocation list, and without key usages, are believed."""
-    max_age: float = 600.0
-    """Seconds an assertion stays usable after its IssueInstant."""
-    max_lifetime: float = 3600.0
-    """Longest time in seconds an assertion may be valid."""
-    max_authn_age: float = 12 * 3600.0
-    """Seconds since AuthnInstant."""
-    clock_skew: float = 60.0
-    """Seconds by which clocks may differ."""
-    direct_classes: frozenset[str] = frozenset()
-    """AuthnContextClassRef of a card that signs for itself; empty = those of ``authn_classes``."""
-    software: str = "off"
-    author: str = "off"
-    """What happens to software not homologated for what it asks, and to a submission whose author is not who signs:
-    ``off``, ``warn`` or ``refuse``."""
-    siren_covers_siret: bool = False
-    """The certificate of a legal entity known by SIREN serves every establishment whose SIRET begins with it."""
-    person_forms: str = ""
-    """Regular expression of a NameID; "" = any. So is ``structure_forms`` of Identifiant_Structure."""
-    structure_forms: str = ""
-    second_roles: Table = field(default_factory=_nothing)
-    """First role, ``code^^scheme``, to the scheme of the second role it needs; such roles come second only."""
-    roles: Table = field(default_factory=_nothing)
-    purposes: Table = field(default_factory=_nothing)
-    sectors: Table = field(default_factory=_nothing)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,7 +76,7 @@ class AffinityDomain:
     """Empty = any."""
     patient_id_type_codes: frozenset[str] = frozenset()
     """Allowed CX.5 of patientId; empty = CX.5 must be absent."""
-    type_of_authority: Table = field(default_factory=_nothing)
+    type_of_authority: Table = field(default_factory=nothing)
     """OID -> CX.5 to write for an identifier of that authority, best identifier first."""
     record_needs_consent: bool = False
     """True: a record is opened with the patient's consent only; an identity feed makes nobody known."""
@@ -150,7 +96,7 @@ class AffinityDomain:
     archived_status: str = ""
     deleted_status: str = ""
     """URNs of availability statuses that the community has beside IHE's, for DocumentEntries; "" where it has none."""
-    credentials: CredentialRules = CredentialRules()
+    credentials: CredentialRules = field(default_factory=CredentialRules)
     signatures: SignatureRules = field(default_factory=SignatureRules)
     direct_registration: bool = False
     """ITI-42 is taken from others than our own repositories, unless a setting says otherwise."""
@@ -158,15 +104,15 @@ class AffinityDomain:
     """Documents of any repositoryUniqueId may be registered, unless a setting lists those that may."""
     policy: str = ""
     """Name of the policy folder; "" = open."""
-    class_of_type: Table = field(default_factory=_nothing)
+    class_of_type: Table = field(default_factory=nothing)
     """Document type -> class. This and the next tables may hold a row ``*`` for all the rest."""
-    format_of_template: Table = field(default_factory=_nothing)
+    format_of_template: Table = field(default_factory=nothing)
     """CDA templateId root -> format."""
-    format_of_media: Table = field(default_factory=_nothing)
+    format_of_media: Table = field(default_factory=nothing)
     """Media type of an unstructured CDA body -> format."""
-    content_type_of_setting: Table = field(default_factory=_nothing)
+    content_type_of_setting: Table = field(default_factory=nothing)
     """Facility type or practice setting -> content type of the submission set."""
-    role_of_function: Table = field(default_factory=_nothing)
+    role_of_function: Table = field(default_factory=nothing)
     """CDA functionCode -> text of authorRole."""
 
     @property
@@ -182,7 +128,7 @@ class AffinityDomain:
     def code(self, attribute: str, key: str) -> Code:
         """The ``Code`` for ``code^^scheme``, with the display name listed for it, else the code itself."""
         value, _, scheme = key.partition("^^")
-        return Code(value, scheme, self.codes.get(attribute, _NONE).get(key, value))
+        return Code(value, scheme, self.codes.get(attribute, NONE).get(key, value))
 
 
 def load(name_or_folder: str | Path, codes_file: Path | None = None) -> AffinityDomain:
@@ -419,8 +365,8 @@ def _assemble(
         patient_types=frozenset(settings.get("patient_types", ())),
         archived_status=settings.get("statuses", {}).get("archived", ""),
         deleted_status=settings.get("statuses", {}).get("deleted", ""),
-        credentials=_credentials(settings.get("credentials", {}), codes, where),
-        signatures=_signatures(settings, where),
+        credentials=_section(credential_rules, where, settings.get("credentials", {}), codes),
+        signatures=_section(signature_rules, where, settings.get("signatures", {})),
         policy=settings.get("policy", ""),
         direct_registration=bool(settings.get("registry", {}).get("direct_registration", False)),
         any_repository=bool(settings.get("registry", {}).get("any_repository", False)),
@@ -428,64 +374,11 @@ def _assemble(
     )
 
 
-def _credentials(settings: dict[str, Any], codes: dict[str, dict[str, str]], where: str) -> CredentialRules:
-    mode = settings.get("mode", "assertion")
-    if mode not in MODES:
-        raise DomainError(f"{where}: credentials.mode is {mode!r}; expected one of {', '.join(MODES)}")
-    if settings.get("required") and mode != "assertion":
-        raise DomainError(f'{where}: credentials.required asks for credentials.mode = "assertion"; change one of them')
-    profile = settings.get("profile", "xua")
-    if profile not in PROFILES:
-        raise DomainError(f"{where}: credentials.profile is {profile!r}; expected one of {', '.join(PROFILES)}")
-    for key, value in settings.items():
-        if key in ("software", "author") and value not in SEVERITIES:
-            raise DomainError(f"{where}: credentials.{key} is {value!r}; expected {', '.join(SEVERITIES)}")
-        try:
-            re.compile(value if key in ("person_forms", "structure_forms") else "")
-        except re.error as error:
-            raise DomainError(f"{where}: credentials.{key} is no regular expression: {error}") from error
-    return CredentialRules(
-        required=bool(settings.get("required", False)),
-        mode=mode,
-        profile=profile,
-        audiences=frozenset(settings.get("audiences", ())),
-        issuers=frozenset(settings.get("issuers", ())),
-        authn_classes=_classes(settings.get("authn_classes", ())),
-        direct_classes=_classes(settings.get("direct_classes", ())),
-        software=settings.get("software", "off"),
-        author=settings.get("author", "off"),
-        siren_covers_siret=bool(settings.get("siren_covers_siret", False)),
-        person_forms=settings.get("person_forms", ""),
-        structure_forms=settings.get("structure_forms", ""),
-        second_roles=MappingProxyType(dict(settings.get("second_roles", {}))),
-        lenient_certificates=bool(settings.get("lenient_certificates", False)),
-        max_age=float(settings.get("max_age", 600)),
-        max_lifetime=float(settings.get("max_lifetime", 3600)),
-        max_authn_age=float(settings.get("max_authn_age", 12 * 3600)),
-        clock_skew=float(settings.get("clock_skew", 60)),
-        roles=MappingProxyType(dict(settings.get("roles", {}))),
-        purposes=MappingProxyType(dict(settings.get("purposes", {}))),
-        sectors=MappingProxyType(_sectors(settings.get("sectors", {}), codes)),
-    )
-
-
-def _classes(names: Iterable[str]) -> frozenset[str]:
-    return frozenset(name if ":" in name else AUTHN_CLASSES + name for name in names)
-
-
-def _signatures(settings: dict[str, Any], where: str) -> SignatureRules:
+def _section(read: Callable[..., Rules], where: str, *given: Any) -> Rules:
     try:
-        return signature_rules(settings.get("signatures", {}))
+        return read(*given)
     except ValueError as error:
-        raise DomainError(f"{where}: {error}") from None
-
-
-def _sectors(settings: dict[str, str], codes: dict[str, dict[str, str]]) -> dict[str, str]:
-    """Listed one by one, or with ``scheme`` alone: the facility types of that coding scheme."""
-    if "scheme" not in settings:
-        return dict(settings)
-    facilities = codes.get("healthcare_facility_type_code", {})
-    return {key: display for key, display in facilities.items() if key.endswith(f"^^{settings['scheme']}")}
+        raise DomainError(f"{where}: {error}") from error
 
 
 def _agree(domain: AffinityDomain, folder: Traversable) -> None:
