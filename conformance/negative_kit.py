@@ -49,18 +49,20 @@ class Kit:
     def make(cls, pki: Pki, scratch: Path, clock: Callable[[], datetime] | None = None) -> Kit:
         """Issue the cards from ``pki``; ``scratch`` takes the foreign PKI and may be thrown away."""
         long_ago = datetime.now(UTC) - timedelta(days=400)
-        revoked = pki.issue_person("899900000033", "REVOQUE", "Rose", key=KeyKind.EC)
+        revoked = pki.issue_person("899900000033", "REVOQUE", "Rose", specialties=("SM26",), key=KeyKind.EC)
         pki.revoke(revoked.signature.certificate.serial_number)
-        disconnected = pki.issue_person("899900000066", "COUPE", "Carl", key=KeyKind.EC)
+        disconnected = pki.issue_person("899900000066", "COUPE", "Carl", specialties=("SM26",), key=KeyKind.EC)
         pki.revoke(disconnected.authentication.certificate.serial_number)
         return cls(
             card=pki.issue_person("899900000011", "LIBRE", "Max", specialties=("SM26",)),
-            other=pki.issue_person("899900000022", "VICTIME", "Vera", key=KeyKind.EC),
+            other=pki.issue_person("899900000022", "VICTIME", "Vera", specialties=("SM26",), key=KeyKind.EC),
             staff=pki.issue_person("3100000017/77", "ACCUEIL", "Ana", profession=None, label="", key=KeyKind.EC),
             structure=pki.issue_structure(STRUCTURE, "CLINIQUE FICTIVE", "Dossier patient", key=KeyKind.EC),
             revoked=revoked,
             disconnected=disconnected,
-            expired=pki.issue_person("899900000044", "PERIME", "Paul", key=KeyKind.EC, start=long_ago, days=30),
+            expired=pki.issue_person(
+                "899900000044", "PERIME", "Paul", specialties=("SM26",), key=KeyKind.EC, start=long_ago, days=30
+            ),
             foreign=Pki.create(scratch / "foreign").issue_person("899900000011", "LIBRE", "Max", specialties=("SM26",)),
             clock=clock or (lambda: datetime.now(UTC)),
         )

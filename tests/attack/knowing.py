@@ -46,10 +46,10 @@ def pairs(world: World) -> list[Pair]:
         return f"{outcome.status} {told}"
 
     pki = Pki.open(world.folder / "pki")
-    revoked = pki.issue_person("899700000083", "REVOQUE", "Rose", key=KeyKind.EC)
+    revoked = pki.issue_person("899700000083", "REVOQUE", "Rose", specialties=("SM26",), key=KeyKind.EC)
     pki.revoke(revoked.signature.certificate.serial_number)
     another = Pki.create(world.folder / f"foreign-{uuid.uuid4()}")
-    foreign = another.issue_person("899700000083", "REVOQUE", "Rose", key=KeyKind.EC)
+    foreign = another.issue_person("899700000083", "REVOQUE", "Rose", specialties=("SM26",), key=KeyKind.EC)
 
     def signed_by(card: Card) -> str:
         mine = world.cards["physician"]

@@ -38,6 +38,7 @@ from tests.attack.test_assertions import STEPS
 from tests.world import World, contents
 from xds.ebxml import write
 from xds.namespaces import SOAP12, WSA_ANONYMOUS
+from xds.wire import pace
 from xds.wire.addressing import new_message_id, request_headers
 from xds.wire.exchange import Peer, Transaction
 from xds.wire.http import PEER_KEY
@@ -233,7 +234,7 @@ def _reissue(pki: Pki, old: x509.Certificate, category: int | None, days: int) -
 
 
 @pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> World:
     folder = tmp_path_factory.mktemp("faults")
     (folder / "register").mkdir()
     (folder / "register" / "software.csv").write_text(REGISTER, "utf-8")
@@ -241,18 +242,24 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         f'[credentials]\nsoftware_folder = "{folder / "register"}"\n'
         '[replies]\nallowed = ["https://localhost/elsewhere"]'
     )
-    kept, gate.FLOOR = gate.FLOOR, 0.0
-    yield World.prepare(folder / "data", toml).serve_here()
-    gate.FLOOR = kept
+    return World.prepare(folder / "data", toml)
 
 
 @pytest.fixture(scope="module")
-def pki(world: World) -> Pki:
-    return Pki.open(world.folder / "pki")
+def world(prepared: World, kit: Kit) -> Iterator[World]:
+    """Served once every card is made and revoked: a change of the lists takes two seconds to be noticed."""
+    kept, pace.STEP = pace.STEP, 1e-6
+    yield prepared.serve_here()
+    pace.STEP = kept
 
 
 @pytest.fixture(scope="module")
-def kit(world: World, pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Kit:
+def pki(prepared: World) -> Pki:
+    return Pki.open(prepared.folder / "pki")
+
+
+@pytest.fixture(scope="module")
+def kit(pki: Pki, tmp_path_factory: pytest.TempPathFactory) -> Kit:
     return Kit.make(pki, tmp_path_factory.mktemp("foreign"))
 
 

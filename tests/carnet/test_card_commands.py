@@ -25,6 +25,7 @@ from click.testing import CliRunner
 from cryptography import x509
 
 from carnet.cli import main
+from carnet.commands import card as card_commands
 from carnet.commands import pki as pki_commands
 from carnet.commands import serve
 from carnet.supervisor import free_ports
@@ -34,7 +35,7 @@ from tests.live import ROOT, clean_environment
 from tests.world import STRUCTURE, World
 
 PIN = "pin-7391"
-PATIENT = "168072A99900496^^^&1.2.250.1.213.1.4.10&ISO^NH"
+PATIENT = "279059999912309^^^&1.2.250.1.213.1.4.10&ISO^NH"
 PERSON = ("person", "899700000059", "--surname", "ESSAI", "--given", "Zoé")
 
 
@@ -221,7 +222,7 @@ def test_the_pki_is_served(place: Place) -> None:
             process.terminate()
 
 
-def test_serve_all_serves_the_pki_when_asked(live: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_serve_all_serves_the_pki_when_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside the services, in the process that watches them; a port that is taken stops it before they start."""
     (port,) = free_ports(1)
     asked: list[int] = []
@@ -243,7 +244,7 @@ def test_serve_all_serves_the_pki_when_asked(live: World, monkeypatch: pytest.Mo
     monkeypatch.setattr(serve, "Supervisor", Watching)
     monkeypatch.setattr(serve, "upgrade", lambda _: None)
     monkeypatch.setattr(pki_commands, "DEFAULT_PORT", port)
-    words = ["serve", "all", "--pki", "--data", str(live.folder)]
+    words = ["serve", "all", "--pki", "--data", str(World.prepare(tmp_path / "data").folder)]
     done = CliRunner().invoke(main, words)
     assert done.exit_code == 0 and asked == [200] and f":{port}/ocsp" in done.output, done.output
     again = CliRunner().invoke(main, words)
@@ -266,10 +267,9 @@ def test_no_core_file_is_left_once_a_pin_was_read(place: Place, monkeypatch: pyt
     """A crash would write the PIN and the keys to disk: the limit is set before the PIN is read."""
     asked: list[tuple[int, int]] = []
     monkeypatch.setattr(resource, "setrlimit", lambda kind, limits: asked.append((kind, limits[0])))
-    place.run("card", "issue", *PERSON, "--out", place.card("core"), "--pin-file", place.folder / "none", expect=2)
-    assert asked == []
+    monkeypatch.setattr(card_commands, "secret", lambda *_, **__: asked.append((-1, -1)) or "1234")
     place.run("card", "issue", *PERSON, "--out", place.card("core"))
-    assert asked == [(resource.RLIMIT_CORE, 0)]
+    assert asked[0] == (resource.RLIMIT_CORE, 0) and (-1, -1) in asked
 
 
 # -- tokens ------------------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ class Desk:
         return "--card", str(self.card(name))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def desk(live: World, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     """With the cards of a physician, a nurse and a laboratory, and Camille's record open."""
     made = Desk(live, tmp_path_factory.mktemp("desk"))
@@ -75,13 +75,13 @@ def desk(live: World, tmp_path_factory: pytest.TempPathFactory) -> Desk:
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cda() -> Iterator[Path]:
     with as_file(files("fixtures").joinpath("cda")) as folder:
         yield folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def sent(desk: Desk, cda: Path) -> str:
     """The uniqueId of a report that the laboratory has sent."""
     result = desk.json("send", cda / "cr-bio-v1.xml", *desk.by("lab"))

@@ -62,5 +62,5 @@ def test_settings_reach_the_trust_store(installation: World) -> None:
     trust = trust_of(settings, domain_of(settings))
     with pytest.raises(CertificateRefused, match="production products"):
         trust.check(installation.cards["physician"].signature.der, Use.VIHF_SIGNATURE)
-    rule = trust._revocation._rule
+    rule = trust._revocation.rule
     assert (rule.hosts, rule.down) == (frozenset({"ocsp.example"}), revocation.Down.GRACE)

@@ -258,7 +258,9 @@ def test_a_revoked_card_signs_nothing_more(tmp_path: Path, backdated: bool) -> N
     """
     world = World.prepare(tmp_path / "w")
     pki, lost = Pki.open(world.folder / "pki"), world.cards["physician"]
-    world.cards["physician"] = pki.issue_person("899700000018", "ESSAI", "Anne", key=KeyKind.EC)
+    world.cards["physician"] = pki.issue_person(
+        "899700000018", "ESSAI", "Anne", specialties=("SM26",), key=KeyKind.EC
+    )
     pki.revoke(lost.signature.certificate.serial_number)
     world.serve_here()
     deposit = Signing(world)
