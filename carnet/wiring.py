@@ -37,6 +37,8 @@ from carnet.syslog import Header, SyslogChannel
 from guard.audit import access_log, atna
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
+from guard.credentials.rule import CredentialRule
+from guard.credentials.vouched import CancelledTokens
 from guard.policy.decision import Policy
 from registry import iti44_patient_feed_v3
 from registry.actor import RegistryActor
@@ -62,7 +64,7 @@ REGISTRATIONS = {
 }
 """Actions that only our own repositories may send, unless the registry takes direct registrations."""
 
-REGISTRY_NODE, REPOSITORY_NODE = "registry", "repository"
+REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE = "registry", "repository", "tokens"
 """Names our own servers' certificates are issued to."""
 LAST_WORDS = 3.0
 """Seconds a service that ends gives its last audit messages."""
@@ -108,7 +110,15 @@ def limits_of(settings: Settings) -> Limits:
 
 def verifier_of(settings: Settings, domain: domains.AffinityDomain) -> Verifier:
     nodes = frozenset({REGISTRY_NODE, REPOSITORY_NODE})
-    return Verifier(credential_rule(settings, domain), trust_of(settings, domain), trusted_nodes=nodes)
+    rule = credential_rule(settings, domain)
+    return Verifier(
+        rule, trust_of(settings, domain), trusted_nodes=nodes, cancelled=cancelled_tokens(settings, rule)
+    )
+
+
+def cancelled_tokens(settings: Settings, rule: CredentialRule) -> CancelledTokens | None:
+    """The list of what token services took back; None where the word of none counts."""
+    return CancelledTokens(settings.cancelled_tokens) if rule.token_services else None
 
 
 def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
@@ -213,10 +223,10 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
     return Service(
         app,
         meter,
-        ready=lambda: _reads(actor.database),
+        ready=lambda: reads(actor.database),
         background=background,
-        began=lambda: _note(actor.database, REGISTRY_NODE, started=True),
-        ended=lambda: _end(actor.database, REGISTRY_NODE, sender, keeper),
+        began=lambda: note(actor.database, REGISTRY_NODE, started=True),
+        ended=lambda: end(actor.database, REGISTRY_NODE, sender, keeper),
         feed=feed,
     )
 
@@ -320,10 +330,10 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
     return Service(
         app,
         meter,
-        ready=lambda: _reads(actor.database),
+        ready=lambda: reads(actor.database),
         background=background,
-        began=lambda: _note(actor.database, REPOSITORY_NODE, started=True),
-        ended=lambda: _end(actor.database, REPOSITORY_NODE, sender, keeper),
+        began=lambda: note(actor.database, REPOSITORY_NODE, started=True),
+        ended=lambda: end(actor.database, REPOSITORY_NODE, sender, keeper),
     )
 
 
@@ -351,7 +361,10 @@ def audit_node(settings: Settings) -> atna.Node:
     return atna.Node(
         source_id=settings.audit.source_id,
         site=settings.audit.site,
-        endpoints={REGISTRY_NODE: settings.registry_url, REPOSITORY_NODE: settings.repository_url},
+        endpoints={
+            REGISTRY_NODE: settings.registry_url, REPOSITORY_NODE: settings.repository_url,
+            TOKENS_NODE: settings.tokens_url,
+        },
         forwards={"ITI-42": f"{settings.registry_url}/services/registry"},
     )
 
@@ -393,15 +406,15 @@ def syslog_context(settings: Settings, name: str) -> ssl.SSLContext:
     return context
 
 
-def _note(database: AuditDatabase, name: str, *, started: bool) -> None:
+def note(database: AuditDatabase, name: str, *, started: bool) -> None:
     """A service that cannot log does not start."""
     with database.write() as unit:
         unit.audit.append(access_log.service_act(name, started=started))
 
 
-def _end(database: AuditDatabase, name: str, sender: AuditSender, keeper: LogKeeper) -> None:
+def end(database: AuditDatabase, name: str, sender: AuditSender, keeper: LogKeeper) -> None:
     try:
-        _note(database, name, started=False)
+        note(database, name, started=False)
     except Exception as error:
         log.error("the end of the service is not in its log: %s", type(error).__name__)
     keeper.stop()
@@ -411,7 +424,7 @@ def _end(database: AuditDatabase, name: str, sender: AuditSender, keeper: LogKee
 # -- shared --------------------------------------------------------------------------------------------
 
 
-def _reads(database: Any) -> str:
+def reads(database: Any) -> str:
     """ "" when the database answers, else what is wrong."""
     try:
         with database.read() as unit:

@@ -21,7 +21,11 @@ from storage.tables import (
     repository_access_log,
     repository_access_log_chain,
     repository_audit_outbox,
+    tokens_access_log,
+    tokens_access_log_chain,
+    tokens_audit_outbox,
 )
+from storage.tokens import SqlTokenStore
 from storage.transaction import Transaction
 
 
@@ -38,6 +42,14 @@ class SqlRegistryUnit:
 @dataclass(slots=True)
 class SqlRepositoryUnit:
     documents: SqlDocumentIndex
+    audit: SqlAuditStore
+    outbox: SqlOutbox
+    chain: SqlChain
+
+
+@dataclass(slots=True)
+class SqlTokensUnit:
+    tokens: SqlTokenStore
     audit: SqlAuditStore
     outbox: SqlOutbox
     chain: SqlChain
@@ -95,6 +107,26 @@ class SqlRepositoryDatabase:
         self.engine.close()
 
 
+class SqlTokensDatabase:
+    """``tokens.store.TokensDatabase``. Raises as ``SqlRegistryDatabase`` does."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = connect(url)
+
+    @contextmanager
+    def read(self) -> Iterator[SqlTokensUnit]:
+        with self.engine.reading() as transaction:
+            yield _tokens_unit(transaction)
+
+    @contextmanager
+    def write(self) -> Iterator[SqlTokensUnit]:
+        with self.engine.writing() as transaction:
+            yield _tokens_unit(transaction)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
 def _registry_unit(transaction: Transaction) -> SqlRegistryUnit:
     return SqlRegistryUnit(
         SqlRegistryStore(transaction), SqlRecordStore(transaction),
@@ -109,5 +141,13 @@ def _repository_unit(transaction: Transaction) -> SqlRepositoryUnit:
     log, outbox, chain = repository_access_log, repository_audit_outbox, repository_access_log_chain
     return SqlRepositoryUnit(
         SqlDocumentIndex(transaction), SqlAuditStore(transaction, log, outbox, chain[0]),
+        SqlOutbox(transaction, log, outbox), SqlChain(transaction, log, chain, (outbox,)),
+    )
+
+
+def _tokens_unit(transaction: Transaction) -> SqlTokensUnit:
+    log, outbox, chain = tokens_access_log, tokens_audit_outbox, tokens_access_log_chain
+    return SqlTokensUnit(
+        SqlTokenStore(transaction), SqlAuditStore(transaction, log, outbox, chain[0]),
         SqlOutbox(transaction, log, outbox), SqlChain(transaction, log, chain, (outbox,)),
     )

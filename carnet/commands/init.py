@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -9,7 +10,8 @@ import click
 import storage
 from carnet import settings as settings_module
 from carnet.console import DATA, JSON, Misuse, emit, settings_of
-from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE
+from carnet.token_service import SIGNER
+from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE
 from guard.credentials.pki import Pki
 
 
@@ -40,18 +42,27 @@ def create(data: Path, hosts: tuple[str, ...] = (), *, if_missing: bool = False)
     data.mkdir(parents=True, exist_ok=True)
     data.chmod(0o700)
     pki = Pki.create(data / "pki")
-    for name in (REGISTRY_NODE, REPOSITORY_NODE):
+    for name in (REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE):
         pki.issue_server(name, hosts)
+    pki.issue_token_signer(SIGNER)
     file.write_text(settings_module.default_file(), "utf-8")
     upgrade(data)
     return True
 
 
 def upgrade(data: Path) -> None:
-    """Bring both databases to the schema of this version; safe to repeat."""
+    """Bring the databases to the schema of this version; safe to repeat. An installation from before the token service
+    gets its test certificates, where the test authorities are at hand."""
     settings = settings_of(data)
-    for folder in (data / "registry", data / "repository"):
+    for folder in (data / "registry", data / "repository", data / "tokens"):
         folder.mkdir(exist_ok=True)
     storage.upgrade_registry(settings.registry_database)
     storage.upgrade_repository(settings.repository_database)
+    storage.upgrade_tokens(settings.tokens_database)
+    if settings.tokens.enabled and (settings.pki / "private").is_dir():
+        pki = Pki.open(settings.pki)
+        with suppress(FileExistsError):
+            pki.issue_server(TOKENS_NODE)
+        with suppress(FileExistsError):
+            pki.issue_token_signer(SIGNER)
     Path(settings.documents).mkdir(parents=True, exist_ok=True)

@@ -281,6 +281,17 @@ class Pki:
         Written to ``servers/<name>.pem`` and ``.key``; raises FileExistsError when there is one already.
         Host names and addresses are added to localhost, 127.0.0.1 and ::1.
         """
+        names = _alternative_names((*LOCAL_NAMES, *host_names))
+        return self._issue_files(_SERVER, name, [*_organisation_extensions(), names], key, days)
+
+    def issue_token_signer(self, name: str, *, key: KeyKind = KeyKind.EC, days: int = 1095) -> ServerFiles:
+        """A certificate that signs the assertions of a token service: a cachet that belongs to no structure, so that
+        it counts where it is listed and nowhere else. Written as ``issue_server`` does. Raises FileExistsError."""
+        return self._issue_files(_ORG_SIGN, name, _organisation_extensions(), key, days)
+
+    def _issue_files(
+        self, profile: _Profile, name: str, extensions: Sequence[x509.ExtensionType], key: KeyKind, days: int
+    ) -> ServerFiles:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
             raise ValueError("a server name is made of letters, digits, dots and hyphens")
         files = (self.folder / "servers" / f"{name}.pem", self.folder / "servers" / f"{name}.key")
@@ -293,8 +304,7 @@ class Pki:
                 x509.NameAttribute(NameOID.COMMON_NAME, name),
             ]
         )
-        private = [*_organisation_extensions(), _alternative_names((*LOCAL_NAMES, *host_names))]
-        pair = self._issue(_Order(_SERVER, subject, private, name, ORGANISATION), key, days, None)
+        pair = self._issue(_Order(profile, subject, extensions, name, ORGANISATION), key, days, None)
         write_private(files[1], _plain(pair.key))
         _replace(files[0], pem(pair.certificate, *pair.chain[:-1]))
         return ServerFiles(files[0], files[1], pair.certificate)
