@@ -7,7 +7,7 @@ import importlib
 import click
 
 OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain")
-CREDENTIALS = ("pki", "card")
+CREDENTIALS = ("pki", "card", "token")
 PROFESSIONAL = ("send", "query", "retrieve", "call")
 TESTER = ("demo", "bench")
 GROUPS = {

@@ -17,7 +17,7 @@ from carnet.commands.patient import operator
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
 from carnet.retention import rules_of
 from carnet.settings import Settings
-from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE, audit_node
+from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE, audit_node
 from guard.audit.access_log import as_json as line_as_json
 from guard.audit.access_log import in_words, stamp
 from guard.audit.atna import Message, grouped
@@ -238,7 +238,9 @@ def expire(data: Path, as_json: bool) -> None:
     settings, moment = settings_of(data), datetime.now(UTC)
     rules = rules_of(settings)
     registry = storage.open_registry(settings.registry_database)
-    repository = storage.open_repository(settings.repository_database)
+    others = (
+        storage.open_repository(settings.repository_database), storage.open_tokens(settings.tokens_database)
+    )
     records = lines = 0
     try:
         with registry.read() as unit:
@@ -249,14 +251,15 @@ def expire(data: Path, as_json: bool) -> None:
         for group in ended:
             keys, names = [one.patient_key for one in group], [one.patient_id for one in group]
             gone = 0
-            with repository.write() as there:
-                gone += traces.destroy(there, (), names, by=operator())
+            for other in others:
+                with other.write() as there:
+                    gone += traces.destroy(there, (), names, by=operator())
             with registry.write() as unit:
                 gone += traces.destroy(unit, keys, names, by=operator())
             records, lines = records + bool(gone), lines + gone
     finally:
-        registry.close()
-        repository.close()
+        for database in (registry, *others):
+            database.close()
     emit(as_json, {"records": records, "lines": lines}, f"{lines} lines of {records} records destroyed")
 
 
@@ -264,14 +267,16 @@ def opened(settings: Settings) -> Iterator[tuple[str, Any]]:
     """Name and database of each service; whoever asks closes them."""
     yield REGISTRY_NODE, storage.open_registry(settings.registry_database)
     yield REPOSITORY_NODE, storage.open_repository(settings.repository_database)
+    yield TOKENS_NODE, storage.open_tokens(settings.tokens_database)
 
 
 def latest(settings: Settings, last: int) -> list[AccessLine]:
-    """The newest lines of both services, oldest first."""
+    """The newest lines of every service, oldest first."""
     found: list[AccessLine] = []
     for opener, url in (
         (storage.open_registry, settings.registry_database),
         (storage.open_repository, settings.repository_database),
+        (storage.open_tokens, settings.tokens_database),
     ):
         database = opener(url)
         with database.read() as unit:
@@ -281,15 +286,16 @@ def latest(settings: Settings, last: int) -> list[AccessLine]:
 
 
 def messages(settings: Settings, patient_id: str, last: int) -> list[Message]:
-    """Audit messages of one record, or of the newest lines of both services; sent or not, oldest first.
+    """Audit messages of one record, or of the newest lines of every service; sent or not, oldest first.
 
-    Those of a record are the registry's: the repository's log knows no records.
+    Those of a record are the registry's: the other logs know no records.
     """
     node = audit_node(settings)
     found: list[Message] = []
     opened: list[tuple[str, Any]] = [("registry", storage.open_registry(settings.registry_database))]
     if not patient_id:
         opened.append(("repository", storage.open_repository(settings.repository_database)))
+        opened.append(("tokens", storage.open_tokens(settings.tokens_database)))
     for name, database in opened:
         try:
             with database.read() as unit:

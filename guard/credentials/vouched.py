@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from pathlib import Path
 
 from lxml import etree
@@ -62,15 +61,14 @@ def _declared(root: etree._Element) -> str:
 
 
 class CancelledTokens:
-    """The list of cancelled assertions a token service writes, looked at once a second at most. Thread-safe.
+    """The list of cancelled assertions a token service writes, looked at each time. Thread-safe.
 
     A list that is missing or cannot be read refuses every assertion of a token service: nobody knows which still holds.
     """
 
-    def __init__(self, file: Path, *, reload_seconds: float = 1.0):
-        self._file, self._reload_seconds = file, reload_seconds
+    def __init__(self, file: Path):
+        self._file = file
         self._lock = threading.Lock()
-        self._next_look = 0.0
         self._stamp: tuple[int, int, int] | None = None
         self._listed: frozenset[ReplayKey] | None = None
 
@@ -84,16 +82,13 @@ class CancelledTokens:
 
     def _current(self) -> frozenset[ReplayKey] | None:
         with self._lock:
-            if time.monotonic() >= self._next_look:
-                self._next_look = time.monotonic() + self._reload_seconds
-                try:
-                    status = self._file.stat()
-                    stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
-                    if stamp != self._stamp:
-                        self._listed = _read(self._file.read_bytes())
-                        self._stamp = stamp
-                except (OSError, ValueError, TypeError):
-                    self._listed = self._stamp = None
+            try:
+                status = self._file.stat()
+                stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
+                if stamp != self._stamp:
+                    self._listed, self._stamp = _read(self._file.read_bytes()), stamp
+            except (OSError, ValueError, TypeError):
+                self._listed = self._stamp = None
             return self._listed
 
 
