@@ -251,8 +251,8 @@ class LoginVerifier:
     def _with_userinfo(self, claims: Claims, algorithm: str, access_token: str) -> Claims:
         """What the issuer says of the person, the ID token's own claims above it.
 
-        ``at_hash`` may be missing where a code was exchanged; then the ``sub`` of both answers shows that the two tokens
-        are of one person. Clause: OpenID Connect Core 1.0 3.1.3.6, 3.1.3.8, 5.3.4
+        ``at_hash`` may be missing where a code was exchanged; then the ``sub`` of both answers shows that both are of one
+        person. Clause: OpenID Connect Core 1.0 3.1.3.6, 3.1.3.8, 5.3.4
         """
         if len(access_token) > MAX_TOKEN or not access_token.isascii() or not access_token.isprintable():
             raise LoginRefused("not an access token")
