@@ -1,6 +1,6 @@
 """A client of a token service: asks for an assertion, has one judged, gives one back.
 
-Clause: OASIS WS-Trust 1.3 4, 7, 8
+Clause: WS-Trust 1.3 4, 7, 8
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How the token service answers. The assertion goes out as the very bytes that were signed.
 
-Clause: OASIS WS-Trust 1.3 4.3, 4.4.3, 7, 8
+Clause: WS-Trust 1.3 4.3, 4.4.3, 7, 8
 """
 
 from __future__ import annotations

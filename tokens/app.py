@@ -2,7 +2,7 @@
 
 There is no Renew: a token lives minutes, and who asks for the next one proves himself again.
 
-Clause: OASIS WS-Trust 1.3 3
+Clause: WS-Trust 1.3 3
 """
 
 from __future__ import annotations

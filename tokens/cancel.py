@@ -3,7 +3,7 @@
 Services learn of it from a list (``guard.credentials.vouched``) that is written before the answer leaves. A token that
 never was and one of another holder get one answer.
 
-Clause: OASIS WS-Trust 1.3 8 (Cancel Binding)
+Clause: WS-Trust 1.3 8 (Cancel Binding)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def transaction(actor: TokensActor) -> Transaction:
 
 
 def cancel(actor: TokensActor, exchange: Exchange) -> Reply:
-    """The assertion need not be verified: only its ID is looked at, and that is known here."""
+    """The assertion need not be verified: only its ID is looked at, and that is known here. Rule: W-12"""
     asked = request.read(exchange.body, "Cancel")
     holder = holder_of(actor.peer(exchange))
     line = access_log.token_act(

@@ -2,7 +2,7 @@
 
 The assertion, the login that is used up, and the line of the access log are one transaction.
 
-Clause: OASIS WS-Trust 1.3 4 (Issuance Binding); ITI TF-2 3.40 (X-Assertion Provider); DMP VIHF 1 (AIR)
+Clause: WS-Trust 1.3 4 (Issuance Binding); ITI TF-2 3.40 (X-Assertion Provider); DMP VIHF 1 (AIR)
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def refuse(_exchange: Exchange, _findings: object) -> Reply:
 
 
 def issue(actor: TokensActor, exchange: Exchange) -> Reply:
-    """Prove, write, sign, keep, answer."""
+    """Prove, write, sign, keep, answer. Rule: W-07, W-13"""
     asked = request.read(exchange.body, "Issue")
     proven = prove(actor, exchange, asked)
     purpose, reason = _purpose(actor, asked)
@@ -125,7 +125,8 @@ def _patient(asked: Request) -> str:
 def _audience(actor: TokensActor, asked: Request) -> str:
     """One of the addresses tokens are issued for. The VIHF carries none, so there it is only checked.
 
-    Clause: OASIS WS-Trust 1.3 4.2.1; DMP VIHF 2 (AudienceRestriction must not be filled)
+    Rule: W-09
+    Clause: WS-Trust 1.3 4.2.1; DMP VIHF 2 (AudienceRestriction must not be filled)
     """
     if asked.applies_to and asked.applies_to not in actor.audiences:
         raise fault("InvalidScope", f"AppliesTo: found {asked.applies_to[:200]!r}, for which no tokens are issued here")

@@ -66,7 +66,7 @@ def holder_of(peer: Accepted) -> str:
 
 
 def prove(actor: TokensActor, exchange: Exchange, asked: Request) -> Proven:
-    """By the login that was sent, else by the card that connects. Raises SoapFault."""
+    """By the login that was sent, else by the card that connects. Raises SoapFault. Rule: W-01, W-02"""
     peer = actor.peer(exchange)
     holder = holder_of(peer)
     if asked.id_token:

@@ -2,7 +2,7 @@
 
 The schema has bounded every text and has seen each element at most once.
 
-Clause: OASIS WS-Trust 1.3 3.1, 4.1, 7, 8, 11
+Clause: WS-Trust 1.3 3.1, 4.1, 7, 8, 11
 """
 
 from __future__ import annotations
@@ -177,7 +177,7 @@ def _target_id(target: etree._Element | None, whole: etree._Element | None) -> s
 def fault(code: str, reason: str, detail: str = "") -> SoapFault:
     """A fault of WS-Trust, the sender's. ``reason`` goes to the caller, ``detail`` to the audit alone.
 
-    Clause: OASIS WS-Trust 1.3 11
+    Clause: WS-Trust 1.3 11
     """
     return SoapFault(SENDER, reason, subcode=(WST, code), detail=detail)
 
@@ -187,7 +187,7 @@ def invalid(reason: str) -> SoapFault:
 
 
 def not_proven(detail: str) -> SoapFault:
-    """A login that is not believed: one answer for every cause."""
+    """A login that is not believed: one answer for every cause. Rule: W-08"""
     return fault("FailedAuthentication", "The login could not be verified", detail)
 
 

@@ -3,7 +3,7 @@
 Judged like an assertion in use, but for its use itself: who connects, and whether it was shown before. Any party with
 an accepted certificate may ask; why not is told by the kind of fault alone, the rest is in the log.
 
-Clause: OASIS WS-Trust 1.3 7 (Validation Binding)
+Clause: WS-Trust 1.3 7 (Validation Binding)
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def transaction(actor: TokensActor) -> Transaction:
 
 
 def validate(actor: TokensActor, exchange: Exchange) -> Reply:
-    """Valid or invalid, with a line in the log either way."""
+    """Valid or invalid, with a line in the log either way. Rule: W-10"""
     asked = request.read(exchange.body, "Validate")
     if asked.target is None:
         raise request.invalid("ValidateTarget: expected the whole Assertion, found a reference (WS-Trust 1.3 7)")

@@ -127,7 +127,7 @@ class Verifier:
         """What an assertion says that was sent to be judged, not to be used: every step but those about its use (b and
         c, n, and who connects). Raises SoapFault.
 
-        Clause: OASIS WS-Trust 1.3 7 (Validate)
+        Clause: WS-Trust 1.3 7 (Validate)
         """
         data = token.serialise(assertion, self._rule.max_bytes)
         return self._verify(data, None, self._clock(), self._trust.generation).caller

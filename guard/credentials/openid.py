@@ -189,7 +189,7 @@ class LoginVerifier:
         )
 
     def _signed_claims(self, token: str) -> tuple[Claims, str]:
-        """Header, key, signature, in this order; claims are read from what was verified."""
+        """Header, key, signature, in this order; claims are read from what was verified. Rule: W-05"""
         if len(token) > MAX_TOKEN or not token.isascii():
             raise LoginRefused("not an ID token")
         try:
@@ -222,6 +222,7 @@ class LoginVerifier:
     def _client(self, claims: Claims, structure_id: str) -> str:
         """The client the token was made for: the only audience, and of the structure that presents it.
 
+        Rule: W-06
         Clause: OpenID Connect Core 1.0 3.1.3.7 (3 to 5)
         """
         audience = claims.get("aud")
@@ -251,8 +252,8 @@ class LoginVerifier:
     def _with_userinfo(self, claims: Claims, algorithm: str, access_token: str) -> Claims:
         """What the issuer says of the person, the ID token's own claims above it.
 
-        ``at_hash`` may be missing where a code was exchanged; then the ``sub`` of both answers shows that both are of one
-        person. Clause: OpenID Connect Core 1.0 3.1.3.6, 3.1.3.8, 5.3.4
+        ``at_hash`` may be missing where a code was exchanged; then the ``sub`` of both answers tells that they are of
+        one person. Clause: OpenID Connect Core 1.0 3.1.3.6, 3.1.3.8, 5.3.4
         """
         if len(access_token) > MAX_TOKEN or not access_token.isascii() or not access_token.isprintable():
             raise LoginRefused("not an access token")

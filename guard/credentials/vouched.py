@@ -38,7 +38,7 @@ BROWSER_LOGIN = "APP_BROWSER_AUTH"
 
 
 def check_statement(root: etree._Element, said: Attributes) -> None:
-    """The mode, and a declaration that is known. Raises SoapFault of step g."""
+    """The mode, and a declaration that is known. Raises SoapFault of step g. Rule: W-03"""
     if said.mode is not Mode.REINFORCED_INDIRECT:
         raise _refused("a token service speaks in reinforced indirect mode only", "g")
     if _declared(root) not in (SMARTCARD_PKI, BROWSER_LOGIN):
@@ -46,7 +46,7 @@ def check_statement(root: etree._Element, said: Attributes) -> None:
 
 
 def check_peer(root: etree._Element, name_id: str, said: Attributes, peer: Accepted) -> None:
-    """Who uses the assertion is whom it was made for. Raises SoapFault of step tls."""
+    """Who uses the assertion is whom it was made for. Raises SoapFault of step tls. Rule: W-04"""
     who = peer.identity
     if _declared(root) == BROWSER_LOGIN:
         good = peer.kind is Kind.ORGANISATION and who.unit != "" and who.unit == said.structure_id
@@ -64,6 +64,8 @@ class CancelledTokens:
     """The list of cancelled assertions a token service writes, looked at each time. Thread-safe.
 
     A list that is missing or cannot be read refuses every assertion of a token service: nobody knows which still holds.
+
+    Rule: W-11
     """
 
     def __init__(self, file: Path):

@@ -177,7 +177,10 @@ def public_pem(signing: Signing) -> bytes:
 def test_a_forged_login_is_refused(
     desk: Desk, genuine: Claims, attack: str, forge: Callable[[Signing], str], cause: str  # noqa: F811
 ) -> None:
-    """The same fault with the same words for each; the log says which, and quotes nothing of the token."""
+    """The same fault with the same words for each; the log says which, and quotes nothing of the token.
+
+    Rule: W-05, W-08, W-13
+    """
     token = forge(Signing(desk, genuine))
     with pytest.raises(FaultReceived) as caught:
         present(desk, token)
@@ -201,7 +204,7 @@ def test_a_token_signed_by_hand_is_as_good(desk: Desk, genuine: Claims) -> None:
 
 
 def test_a_repeat_is_refused_however_it_is_written(desk: Desk, genuine: Claims) -> None:  # noqa: F811
-    """An ECDSA signature can be made again over the same claims: the login is the same."""
+    """An ECDSA signature can be made again over the same claims: the login is the same. Rule: W-07"""
     signing = Signing(desk, genuine)
     token = signing.token(alg="ES256", key=signing.other)
     present(desk, token)

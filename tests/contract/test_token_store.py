@@ -52,6 +52,7 @@ def test_a_login_is_used_once_and_with_what_it_was_used_for(tokens: SqlTokensDat
 
 
 def test_of_many_uses_at_once_one_succeeds(tokens: SqlTokensDatabase) -> None:
+    """Rule: W-07"""
     outcomes: list[bool] = []
 
     def use() -> None:

@@ -1,6 +1,6 @@
 """A card against an assertion, and what the services make of it.
 
-Clause: OASIS WS-Trust 1.3 4; ITI TF-2 3.40; DMP VIHF 1
+Clause: WS-Trust 1.3 4; ITI TF-2 3.40; DMP VIHF 1
 """
 
 from __future__ import annotations
@@ -43,7 +43,10 @@ def refused(desk: Desk, code: str, **claims: str) -> str:
 
 
 def test_a_card_gets_an_assertion_that_the_registry_takes(desk: Desk) -> None:
-    """Signed by the service, in reinforced indirect mode, saying that a card was the proof; the query is answered."""
+    """Signed by the service, in reinforced indirect mode, saying that a card was the proof; the query is answered.
+
+    Rule: W-01, W-03
+    """
     patient_id = desk.world.patient()
     assertion = desk.by_card(patient_id=patient_id)
     assert said(assertion, "s:Subject/s:NameID/text()") == [PHYSICIAN]
@@ -59,7 +62,7 @@ def test_a_card_gets_an_assertion_that_the_registry_takes(desk: Desk) -> None:
 
 
 def test_the_issue_is_in_the_service_s_own_log(desk: Desk) -> None:
-    """Whom, as what, for which patient, by which proof: never the token."""
+    """Whom, as what, for which patient, by which proof: never the token. Rule: W-13"""
     patient_id = desk.world.patient()
     assertion = desk.by_card(patient_id=patient_id)
     line = desk.lines(1)[0]
@@ -70,7 +73,7 @@ def test_the_issue_is_in_the_service_s_own_log(desk: Desk) -> None:
 
 
 def test_another_s_connection_cannot_use_it(desk: Desk) -> None:
-    """Neither a colleague's card nor the structure the assertion names, which has not seen her card."""
+    """Neither a colleague's card nor the structure the assertion names, which has not seen her card. Rule: W-04"""
     patient_id = desk.world.patient()
     assertion = desk.by_card(patient_id=patient_id)
     for who in ("colleague", "laboratory", "other"):
@@ -79,7 +82,7 @@ def test_another_s_connection_cannot_use_it(desk: Desk) -> None:
 
 
 def test_it_is_refused_where_the_service_is_not_listed(unlisted: Desk) -> None:
-    """The same authority, the same certificate profile: only the operator's word is missing."""
+    """The same authority, the same certificate profile: only the operator's word is missing. Rule: W-03"""
     patient_id = unlisted.world.patient()
     assertion = unlisted.by_card(patient_id=patient_id)
     with pytest.raises(FaultReceived, match="could not be authenticated"):
@@ -111,7 +114,7 @@ def test_plain_xua(event: Desk) -> None:
 
 
 def test_an_audience_must_be_one_of_ours(event: Desk, desk: Desk) -> None:
-    """AppliesTo: configured, or refused; a VIHF carries none, so in dmp there is none to ask for."""
+    """AppliesTo: configured, or refused; a VIHF carries none, so in dmp there is none to ask for. Rule: W-09"""
     ours = event.asking("physician").issue({}, applies_to="urn:carnet:connectathon")
     assert said(ours, "//s:Audience/text()") == ["urn:carnet:connectathon"]
     for one in (event, desk):
@@ -122,7 +125,7 @@ def test_an_audience_must_be_one_of_ours(event: Desk, desk: Desk) -> None:
 
 
 def test_a_lifetime_is_bounded(desk: Desk) -> None:
-    """A shorter one is given, a longer one is cut, one that has ended is refused."""
+    """A shorter one is given, a longer one is cut, one that has ended is refused. Rule: W-09"""
     now = datetime.now(UTC)
     client, claims = desk.asking("physician"), {vihf.STRUCTURE: STRUCTURE, vihf.SECTOR: SECTOR}
 
@@ -162,7 +165,7 @@ def test_an_emergency_says_why(desk: Desk) -> None:
 
 
 def test_roles_are_those_of_the_card(desk: Desk) -> None:
-    """A role that is asked for never changes the profession of a card, and gives staff none."""
+    """A role that is asked for never changes the profession of a card, and gives staff none. Rule: W-02"""
     nurse = desk.by_card("nurse", **{vihf.ROLE: "10^^1.2.250.1.71.1.2.7"})
     assert said(nurse, "//*[local-name()='Role']/@code") == ["60"]
     staff = desk.by_card("staff")
@@ -184,7 +187,7 @@ def test_a_student_is_no_physician_yet(desk: Desk) -> None:
 
 
 def test_a_structure_without_a_login_gets_nothing(desk: Desk) -> None:
-    """A structure vouches for persons, and has to say for whom."""
+    """A structure vouches for persons, and has to say for whom. Rule: W-01"""
     with pytest.raises(FaultReceived, match="OnBehalfOf"):
         desk.by_card("laboratory")
 

@@ -33,7 +33,10 @@ def by_login(desk: Desk, tokens: dict[str, str], who: str = "laboratory", **clai
 
 
 def test_a_login_becomes_an_assertion_that_the_registry_takes(desk: Desk, anne: str) -> None:
-    """The structure connects, she has logged in: her identifier, profession, specialty and sector come from there."""
+    """The structure connects, she has logged in: her identifier, profession, specialty and sector come from there.
+
+    Rule: W-01, W-02
+    """
     patient_id = desk.world.patient()
     assertion = by_login(desk, desk.login(anne), **{vihf.RESOURCE_ID: patient_id})
     assert said(assertion, "s:Subject/s:NameID/text()") == [PHYSICIAN]
@@ -53,7 +56,7 @@ def test_a_login_becomes_an_assertion_that_the_registry_takes(desk: Desk, anne: 
 
 
 def test_only_the_structure_that_presented_the_login_can_use_it(desk: Desk, anne: str) -> None:
-    """Not another structure, nor a card, hers included: it has not been seen."""
+    """Not another structure, nor a card, hers included: it has not been seen. Rule: W-04"""
     patient_id = desk.world.patient()
     assertion = by_login(desk, desk.login(anne), **{vihf.RESOURCE_ID: patient_id})
     for who in ("other", "physician", "colleague"):
@@ -78,7 +81,7 @@ def test_plain_xua(event: Desk, anne: str) -> None:
 
 
 def test_it_is_refused_where_the_service_is_not_listed(unlisted: Desk, anne: str) -> None:
-    """Whatever the provider says."""
+    """Whatever the provider says. Rule: W-03"""
     patient_id = unlisted.world.patient()
     assertion = by_login(unlisted, unlisted.login(anne), **{vihf.RESOURCE_ID: patient_id})
     with pytest.raises(FaultReceived, match="could not be authenticated"):
@@ -86,7 +89,7 @@ def test_it_is_refused_where_the_service_is_not_listed(unlisted: Desk, anne: str
 
 
 def test_a_login_serves_once(desk: Desk, anne: str) -> None:
-    """The second use is refused; a request that failed for another reason has used nothing up."""
+    """The second use is refused; a request that failed for another reason has used nothing up. Rule: W-07"""
     tokens = desk.login(anne)
     with pytest.raises(FaultReceived, match="InvalidRequest"):
         by_login(desk, tokens, **{vihf.RESOURCE_ID: "nobody"})
@@ -97,6 +100,7 @@ def test_a_login_serves_once(desk: Desk, anne: str) -> None:
 
 
 def test_a_nonce_that_is_given_is_compared(desk: Desk, anne: str) -> None:
+    """Rule: W-05"""
     tokens = desk.login(anne, nonce="n-0S6_WzA2Mj")
     with pytest.raises(FaultReceived, match="FailedAuthentication"):
         by_login(desk, tokens, **{NONCE: "another"})
@@ -111,7 +115,7 @@ def test_the_login_of_a_weak_level_is_refused(desk: Desk, anne: str) -> None:
 
 
 def test_a_login_at_another_client_is_refused(desk: Desk, anne: str) -> None:
-    """The software of another structure got it; and the other way about."""
+    """The software of another structure got it; and the other way about. Rule: W-06"""
     for client, who in ((OTHER_CLIENT, "laboratory"), (CLIENT, "other")):
         with pytest.raises(FaultReceived, match="FailedAuthentication"):
             by_login(desk, desk.login(anne, client), who)
@@ -152,7 +156,7 @@ UNPROVEN = [
 
 @pytest.mark.parametrize(("name", "changes", "reason"), UNPROVEN, ids=[one[0] for one in UNPROVEN])
 def test_a_person_who_cannot_be_placed_is_refused(desk: Desk, name: str, changes: Any, reason: str) -> None:
-    """One answer for all, the reason in the log."""
+    """One answer for all, the reason in the log. Rule: W-02, W-08"""
     with pytest.raises(FaultReceived, match="FailedAuthentication: The login could not be verified"):
         by_login(desk, desk.login(a_person(name, **changes)))
     assert reason in desk.lines(1)[0].reason

@@ -1,6 +1,6 @@
 """The token service as a process, over mutual TLS: asked by zeep from its own description, and by the command line.
 
-Clause: OASIS WS-Trust 1.3 3, 4, 7, 8
+Clause: WS-Trust 1.3 3, 4, 7, 8
 """
 
 from __future__ import annotations
@@ -208,7 +208,10 @@ def test_the_signer_and_the_setting_that_lists_it(served: Desk) -> None:
 
 
 def test_its_log_is_a_chain_and_holds_no_token(served: Desk, cards: dict[str, Path]) -> None:
-    """`carnet log` shows it beside the others; it verifies; no token, key or signature is in it or in any output."""
+    """`carnet log` shows it beside the others; it verifies; no token, key or signature is in it or in any output.
+
+    Rule: W-13
+    """
     served.login(a_person("anne"))
     run(served, "token", "issue", "--card", cards["physician"], "--structure", STRUCTURE)
     assert "WS-Trust Issue" in run(served, "log", "--all", "--last", "50", "--json").output

@@ -1,6 +1,6 @@
 """Assertions sent to be judged, and assertions taken back.
 
-Clause: OASIS WS-Trust 1.3 7, 8
+Clause: WS-Trust 1.3 7, 8
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def raw(desk: Desk, verb: str, inside: str, *, kind: str = "", who: str = "physi
 
 
 def test_what_the_services_believe_is_valid(desk: Desk) -> None:
-    """An assertion of the service, and a VIHF that a card has signed itself; whoever asks."""
+    """An assertion of the service, and a VIHF that a card has signed itself; whoever asks. Rule: W-10"""
     own = desk.by_card()
     card = desk.cards["physician"]
     signed = vihf.issue(vihf.for_card(card, structure_id=STRUCTURE), card.signature)
@@ -51,7 +51,7 @@ def test_what_the_services_believe_is_valid(desk: Desk) -> None:
 
 
 def test_judging_uses_nothing_up(desk: Desk) -> None:
-    """An assertion that was judged is as good as before, also where each may be shown once."""
+    """An assertion that was judged is as good as before, also where each may be shown once. Rule: W-10"""
     patient_id = desk.world.patient()
     assertion = desk.by_card(patient_id=patient_id)
     for _ in range(3):
@@ -77,7 +77,7 @@ def unsigned(assertion: bytes) -> bytes:
     [(changed, "InvalidDigest"), (unsigned, "0 signatures"), (lambda _: EMPTY, "schema")],
 )
 def test_what_they_do_not_believe_is_invalid(desk: Desk, spoil: Callable[[bytes], bytes], cause: str) -> None:
-    """The caller learns what a fault would have told him, the log the rest."""
+    """The caller learns what a fault would have told him, the log the rest. Rule: W-10"""
     found = desk.asking("physician").validate(spoil(desk.by_card()))
     assert not found.is_valid and found.reason and cause not in found.reason
     assert cause in desk.lines(1)[0].detail
@@ -96,7 +96,10 @@ def test_a_signature_that_covers_another_assertion_is_invalid(desk: Desk) -> Non
 
 
 def test_a_token_service_speaks_in_one_mode_only(desk: Desk) -> None:
-    """Its key under a statement of direct or indirect mode, or without the proof it relied on, is worth nothing."""
+    """Its key under a statement of direct or indirect mode, or without the proof it relied on, is worth nothing.
+
+    Rule: W-03
+    """
 
 
     signer = signer_of(desk.world.settings)
@@ -120,7 +123,7 @@ def test_a_token_service_speaks_in_one_mode_only(desk: Desk) -> None:
 
 
 def test_a_cancelled_token_is_refused_at_the_next_request(desk: Desk) -> None:
-    """Also where it had been accepted and remembered a moment before; a second cancel changes nothing."""
+    """Also where it had been accepted and remembered a moment before; a second cancel changes nothing. Rule: W-11"""
     patient_id = desk.world.patient()
     assertion, other = desk.by_card(patient_id=patient_id), desk.by_card(patient_id=patient_id)
     assert desk.find("physician", assertion, patient_id).outcome.is_success
@@ -143,7 +146,7 @@ def test_in_a_test_event_too(event: Desk) -> None:
 
 
 def test_only_the_holder_takes_a_token_back(desk: Desk) -> None:
-    """Another's, one that never was, a VIHF of a card: one answer."""
+    """Another's, one that never was, a VIHF of a card: one answer. Rule: W-12"""
     assertion = desk.by_card()
     for who, token_id in (("colleague", said(assertion, "@ID")[0]), ("physician", "_never"), ("laboratory", "_never")):
         with pytest.raises(FaultReceived, match="RequestFailed: No such token was issued to this holder"):
@@ -162,7 +165,7 @@ def test_a_token_sent_whole_is_taken_back_by_its_id(desk: Desk) -> None:
 
 
 def test_while_the_list_is_missing_no_token_is_believed(tmp_path: Path) -> None:
-    """Missing, unreadable and of another form: closed; the service that writes it again opens."""
+    """Missing, unreadable and of another form: closed; the service that writes it again opens. Rule: W-11"""
     file = tmp_path / "cancelled.json"
     tokens = CancelledTokens(file)
     for content in (None, b"", b"{", b"[1]", b'{"a": 1}', b'["ab", 3]'):
