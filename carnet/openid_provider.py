@@ -53,7 +53,10 @@ def ask(url: str, tls: ssl.SSLContext, access_token: str = "") -> bytes:
         kind = answer.headers.get_content_type()
         if answer.status != 200 or not (kind == "application/json" or kind.endswith("+json")):
             raise OSError(f"status {answer.status}, {kind}")
-        return _bounded(answer.read(LARGEST + 1))
+        data = _bounded(answer.read(LARGEST + 1))
+        if answer.length:
+            raise OSError("the answer was cut off")
+        return data
     except (http.client.HTTPException, ValueError) as error:
         raise OSError(type(error).__name__) from error
     finally:
