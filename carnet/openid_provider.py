@@ -25,7 +25,7 @@ def is_address(place: str) -> bool:
     parts = urlsplit(place)
     if parts.scheme == "http":
         raise ValueError(f"{place}: an OpenID provider is asked by https only")
-    return parts.scheme == "https" and bool(parts.hostname)
+    return parts.scheme == "https" and bool(parts.hostname) and not parts.username
 
 
 def read(place: str, tls: ssl.SSLContext) -> bytes:
@@ -38,30 +38,42 @@ def read(place: str, tls: ssl.SSLContext) -> bytes:
 
 
 def ask(url: str, tls: ssl.SSLContext, access_token: str = "") -> bytes:
-    """The body of a 200 answer in JSON. Raises OSError."""
+    """The body of a 200 answer in JSON, TIMEOUT seconds from now at the latest. Raises OSError."""
     parts = urlsplit(url)
-    connection = http.client.HTTPSConnection(str(parts.hostname), parts.port, timeout=TIMEOUT, context=tls)
-    watch = threading.Timer(TIMEOUT, _hang_up, (connection,))
-    watch.daemon = True
-    watch.start()
-    headers = {"Accept": "application/json"}
+    plain = socket.create_connection((str(parts.hostname), parts.port or 443), TIMEOUT)
+    with tls.wrap_socket(plain, server_hostname=parts.hostname, do_handshake_on_connect=False) as connected:
+        late = threading.Event()
+        watch = threading.Timer(TIMEOUT, _hang_up, (connected, late))
+        watch.daemon = True
+        watch.start()
+        try:
+            connected.do_handshake()
+            data = _answer(connected, url, access_token)
+        except (http.client.HTTPException, ValueError) as error:
+            raise OSError(type(error).__name__) from error
+        finally:
+            watch.cancel()
+    if late.is_set():
+        raise OSError("the answer took too long")
+    return data
+
+
+def _answer(connected: ssl.SSLSocket, url: str, access_token: str) -> bytes:
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(str(parts.hostname))
+    connection.sock = connected
+    headers = {"Host": parts.netloc, "Accept": "application/json"}
     if access_token:
         headers["Authorization"] = f"Bearer {access_token}"
-    try:
-        connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers=headers)
-        answer = connection.getresponse()
-        kind = answer.headers.get_content_type()
-        if answer.status != 200 or not (kind == "application/json" or kind.endswith("+json")):
-            raise OSError(f"status {answer.status}, {kind}")
-        data = _bounded(answer.read(LARGEST + 1))
-        if answer.length:
-            raise OSError("the answer was cut off")
-        return data
-    except (http.client.HTTPException, ValueError) as error:
-        raise OSError(type(error).__name__) from error
-    finally:
-        watch.cancel()
-        connection.close()
+    connection.request("GET", (parts.path or "/") + (f"?{parts.query}" if parts.query else ""), headers=headers)
+    answer = connection.getresponse()
+    kind = answer.headers.get_content_type()
+    if answer.status != 200 or not (kind == "application/json" or kind.endswith("+json")):
+        raise OSError(f"status {answer.status}, {kind}")
+    data = _bounded(answer.read(LARGEST + 1))
+    if answer.length:
+        raise OSError("the answer was cut off")
+    return data
 
 
 def _bounded(data: bytes) -> bytes:
@@ -70,10 +82,13 @@ def _bounded(data: bytes) -> bytes:
     return data
 
 
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    """A peer that sends a byte now and then never lets the socket's own time run out."""
+def _hang_up(connected: ssl.SSLSocket, late: threading.Event) -> None:
+    """A peer that sends a byte now and then never lets the socket's own time run out.
+
+    The connection below TLS is ended; the TLS layer itself belongs to the thread that reads.
+    """
+    late.set()
     try:
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+        socket.socket.shutdown(connected, socket.SHUT_RDWR)
     except OSError:
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 import time
@@ -100,6 +101,16 @@ def test_a_slow_answer_ends(sick: Sick, monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(OSError):
         openid_provider.ask(f"{sick.url}/drip", sick.tls)
     assert time.monotonic() - began < 2
+
+
+def test_a_silent_peer_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes the connection and never answers the handshake."""
+    monkeypatch.setattr(openid_provider, "TIMEOUT", 0.7)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        began = time.monotonic()
+        with pytest.raises(OSError):
+            openid_provider.ask(f"https://127.0.0.1:{listening.getsockname()[1]}/", ssl.create_default_context())
+        assert time.monotonic() - began < 2
 
 
 def test_only_a_named_authority_vouches_for_it(sick: Sick) -> None:
