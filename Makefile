@@ -11,7 +11,7 @@ override export DATA := $(value DATA)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo serve test test-slow blackbox bench interop-node lint docs wheel clean lock
+.PHONY: help install demo serve test test-slow blackbox mutations bench interop-node interop-java lint docs wheel clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,13 +34,25 @@ test-slow: .venv/.ready ## large documents, soak and kill campaigns
 blackbox: .venv/.ready ## a stranger's conformance kit against the served processes
 	$(BIN)/python -m pytest -m blackbox tests/blackbox
 
-bench: .venv/.ready ## measure this machine
-	@$(BIN)/carnet bench
+COUNT ?= 100000
+SEED ?= 1
+mutations: .venv/.ready ## COUNT mutations of signed envelopes (default 100000): refused, or the same as signed
+	$(BIN)/python -m tests.attack.mutation_campaign --count $(COUNT) --seed $(SEED) --processes $(WORKERS)
 
-interop-node: ## install the Node.js SOAP client that tests/interop drives (build/interop-node)
+bench: .venv/.ready ## measure this machine: requests, then what a credential costs each
+	@$(BIN)/carnet bench
+	@$(BIN)/carnet bench --credentials
+
+interop-node: ## install the Node.js stacks that tests/interop drives (build/interop-node)
 	@mkdir -p build/interop-node
 	@cp tests/interop/node/package.json tests/interop/node/package-lock.json build/interop-node/
 	npm ci --prefix build/interop-node --no-audit --no-fund
+
+interop-java: ## install the Java SAML stack that tests/interop drives (build/interop-java); needs a JDK and Maven
+	@mkdir -p build/interop-java
+	@cp tests/interop/java/pom.xml build/interop-java/
+	cd build/interop-java && mvn --quiet --batch-mode dependency:copy-dependencies -DoutputDirectory=lib
+	javac -d build/interop-java/classes -cp 'build/interop-java/lib/*' tests/interop/java/Assertions.java
 
 lint: .venv/.ready ## ruff and mypy
 	$(BIN)/ruff check .

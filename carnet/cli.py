@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from typing import Any
 
 import click
+
+from guard.credentials.try_counter import CardError
 
 OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain")
 CREDENTIALS = ("pki", "card", "token")
@@ -30,6 +33,13 @@ class Commands(click.Group):
         module = importlib.import_module(f"carnet.commands.{cmd_name.replace('-', '_')}")
         command = module.command
         return command if isinstance(command, click.Command) else None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """A card may refuse at any moment: taken out, or no longer answering."""
+        try:
+            return super().invoke(ctx)
+        except CardError as error:
+            raise click.ClickException(str(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         for title, names in GROUPS.items():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import ssl
 import sys
 from collections.abc import Callable, Sequence
@@ -20,7 +21,10 @@ from carnet import assertions
 from carnet import settings as settings_module
 from carnet.settings import Settings
 from conformance.client import Client
+from guard.credentials import pkcs11_uri
 from guard.credentials.cards import Card, CardError
+from guard.credentials.pkcs11_uri import SCHEME, TokenAddress
+from guard.credentials.pki import Pki
 from guard.credentials.rule import Required
 from guard.credentials.token import hardened_parser
 from xds.model.datatypes import Cx
@@ -97,6 +101,15 @@ def settings_of(data: Path, *, as_served: bool = True, **flags: Any) -> Settings
         raise Misuse(f"{data / settings_module.FILE_NAME}, or CARNET__ in the environment: {error}") from error
 
 
+def pki_of(data: Path) -> Pki:
+    """The authorities of an installation. Raises Misuse where they are not: another machine may keep them."""
+    folder = settings_of(data).pki
+    try:
+        return Pki.open(folder)
+    except FileNotFoundError as error:
+        raise Misuse(f"{folder} holds no authorities that could issue or revoke") from error
+
+
 def reason_given() -> str:
     """What was said with ``--reason`` in the command that runs."""
     context = click.get_current_context(silent=True)
@@ -132,6 +145,39 @@ def table(rows: Sequence[Sequence[str]], head: tuple[str, ...]) -> str:
     return "\n".join(lines)
 
 
+class CardPlace(click.ParamType):
+    """Where a card is: a file that exists, or the ``pkcs11:`` address of a token."""
+
+    name = "card"
+
+    def __init__(self, *, exists: bool = True) -> None:
+        self._exists = exists
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Path | TokenAddress:
+        if isinstance(value, Path | TokenAddress):
+            return value
+        if not str(value).startswith(SCHEME):
+            return Path(str(click.Path(exists=self._exists, dir_okay=False).convert(value, param, ctx)))
+        try:
+            return pkcs11_uri.parse(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+Place = Path | TokenAddress
+CARD_PLACE = CardPlace()
+CARD_PLACE_TO_BE = CardPlace(exists=False)
+CARD_HELP = (
+    "Card: a PKCS#12 file, or a token, pkcs11:token=LABEL?module-path=/path/of/library.so. The PIN: prompt, --pin-file "
+    "or CARNET_PIN."
+)
+PIN_FILE = click.option(
+    "--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File whose first line is the PIN."
+)
+
+
 def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """--card, --pin-file, --structure, --purpose and where the services are."""
     for option in reversed(
@@ -139,16 +185,11 @@ def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
             click.option(
                 "--card",
                 "card_file",
-                type=click.Path(path_type=Path, exists=True, dir_okay=False),
+                type=CARD_PLACE,
                 envvar="CARNET_CARD",
-                help="Card file (PKCS#12). The PIN: prompt, --pin-file or CARNET_PIN. Not needed where credentials are "
-                "off.",
+                help=f"{CARD_HELP} Not needed where credentials are off.",
             ),
-            click.option(
-                "--pin-file",
-                type=click.Path(path_type=Path, exists=True, dir_okay=False),
-                help="File whose first line is the PIN.",
-            ),
+            PIN_FILE,
             click.option(
                 "--structure",
                 "structure_id",
@@ -176,33 +217,53 @@ def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def first_line(pin_file: Path) -> str:
-    """The PIN a file holds, "" when it holds none."""
+def first_line(file: Path) -> str:
+    """The PIN or PUK a file holds, "" when it holds none."""
     try:
-        return next(iter(pin_file.read_text("utf-8").splitlines()), "").strip()
+        return next(iter(file.read_text("utf-8").splitlines()), "").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Misuse(f"{pin_file} cannot be read as text") from error
+        raise Misuse(f"{file} cannot be read as text") from error
 
 
-def open_card(file: Path, pin_file: Path | None) -> Card:
-    """Open a card; the PIN comes from a file, CARNET_PIN or, on a terminal, a prompt. Never from an argument."""
-    if pin_file is not None:
-        pin = first_line(pin_file)
-    elif "CARNET_PIN" in os.environ:
-        pin = os.environ["CARNET_PIN"]
-    elif sys.stdin.isatty():
-        pin = click.prompt(f"PIN of {file.name}", hide_input=True)
-    else:
-        raise Misuse("no PIN: use --pin-file, or set CARNET_PIN")
+def secret(file: Path | None, variable: str, asked: str, *, option: str, confirm: bool = False) -> str:
+    """A PIN or PUK from a file, the environment or, on a terminal, a prompt. Never from an argument.
+
+    The process leaves no core file from here on.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if file is not None:
+        return first_line(file)
+    if variable in os.environ:
+        return os.environ[variable]
+    if sys.stdin.isatty():
+        return str(click.prompt(asked, hide_input=True, confirmation_prompt=confirm))
+    raise Misuse(f"no {asked.split(maxsplit=1)[0]}: use {option}, or set {variable}")
+
+
+def pin_of(place: Place, pin_file: Path | None) -> str:
+    """The PIN of a card that exists."""
+    if isinstance(place, Path):
+        return secret(pin_file, "CARNET_PIN", f"PIN of {place.name}", option="--pin-file")
+    source = Path(place.pin_source) if place.pin_source else None
+    return secret(pin_file or source, "CARNET_PIN", f"PIN of {place}", option="--pin-file")
+
+
+def open_card(place: Place, pin_file: Path | None) -> Card:
+    """Open a card, be it a file or a token."""
+    pin = pin_of(place, pin_file)
     try:
-        return Card.open(file, pin)
+        if isinstance(place, Path):
+            return Card.open(place, pin)
+        from guard.credentials import token_card  # noqa: PLC0415 - loads a library that cards in files do not need
+
+        return token_card.open_card(place, pin)
     except CardError as error:
         raise Refused(str(error)) from error
 
 
 def client_of(
     data: Path,
-    card_file: Path | None,
+    card_file: Place | None,
     pin_file: Path | None,
     structure_id: str,
     purpose: str,
@@ -227,13 +288,16 @@ def client_of(
         sign = (lambda _: ready) if ready else desk.signing(
             card, structure_id=structure_id, purpose=purpose, reason=reason_given()
         )
+        tls = ssl.create_default_context(cafile=ca) if card is None else card.tls_context(ca)
     except ValueError as error:
         raise Misuse(str(error)) from error
+    except CardError as error:
+        raise Refused(str(error)) from error
     return Client(
         card=card,
         repository_url=repository_url,
         registry_url=registry_url,
         ca_file=ca,
-        tls=ssl.create_default_context(cafile=ca) if card is None else None,
+        tls=tls,
         sign=sign,
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import ctypes
 import json
 import logging
+import os
 import signal
 import socket
 import subprocess
@@ -22,11 +23,17 @@ from types import FrameType
 
 log = logging.getLogger("carnet.supervisor")
 
+SECRET_VARIABLES = ("CARNET_PIN", "CARNET_PUK")
 PR_SET_PDEATHSIG = 1
 QUICK, QUICK_DEATHS = 2.0, 5
 """A service that ends within so many seconds of its start, more often than this in a row, is given up."""
 STOP_PATIENCE = 35.0
 """Seconds a service has to finish its requests before it is killed; above gunicorn's graceful time-out."""
+
+
+def clean_environment() -> dict[str, str]:
+    """The environment of a process we start: without the secrets that were given to us."""
+    return {name: value for name, value in os.environ.items() if name not in SECRET_VARIABLES}
 
 
 def die_with_parent() -> None:
@@ -58,7 +65,7 @@ class Supervisor:
     def _spawn(self, name: str) -> None:
         place = ["--data", str(self._data), "--supervised"]
         command = [sys.executable, "-m", "carnet", "serve", name, *place, *self._flags]
-        self._children[name] = subprocess.Popen(command, start_new_session=True)
+        self._children[name] = subprocess.Popen(command, start_new_session=True, env=clean_environment())
         self._started[name] = time.monotonic()
 
     def run(self) -> int:

@@ -26,10 +26,15 @@ EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
 INCLUSIVE = "http://www.w3.org/TR/2001/REC-xml-c14n-20010315"
 RSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
 RSA_SHA1 = "http://www.w3.org/2000/09/xmldsig#rsa-sha1"
+RSA_MD5 = "http://www.w3.org/2001/04/xmldsig-more#rsa-md5"
+RSA_PSS = "http://www.w3.org/2007/05/xmldsig-more#sha256-rsa-MGF1"
 ECDSA_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#ecdsa-sha256"
 HMAC_SHA256 = "http://www.w3.org/2001/04/xmldsig-more#hmac-sha256"
 SHA256 = "http://www.w3.org/2001/04/xmlenc#sha256"
 SHA1 = "http://www.w3.org/2000/09/xmldsig#sha1"
+MD5 = "http://www.w3.org/2001/04/xmldsig-more#md5"
+NONE = "none"
+"""No algorithm of XML Signature: the value stays empty, for readers who take an unknown method for none at all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +48,12 @@ class Form:
     references: int = 1
     uri: str | None = None
     """Instead of ``#ID``; the digest stays that of the assertion."""
+    content: bytes | None = None
+    """What is digested instead of the assertion."""
+    secret: bytes = b"secret"
+    """Key of an HMAC: what everybody has."""
+    shape: Callable[[etree._Element], object] | None = None
+    """Changes SignedInfo before it is signed, so that the signature holds whatever it has become."""
 
 
 RIGHT = Form()
@@ -50,9 +61,11 @@ RIGHT = Form()
 
 def sign(root: etree._Element, key: PrivateKey, key_info: etree._Element | None, form: Form = RIGHT) -> None:
     """Put a signature after Issuer, in place. ``key_info`` None leaves KeyInfo out."""
-    exclusive = EXCLUSIVE in form.transforms
-    content = etree.tostring(root, method="c14n", exclusive=exclusive, with_comments=False)
-    name = "sha1" if form.digest == SHA1 else "sha256"
+    exclusive = any(transform.startswith(EXCLUSIVE) for transform in form.transforms)
+    content = form.content
+    if content is None:
+        content = etree.tostring(root, method="c14n", exclusive=exclusive, with_comments=False)
+    name = {SHA1: "sha1", MD5: "md5"}.get(form.digest, "sha256")
     digest = base64.b64encode(hashlib.new(name, content).digest()).decode()
     signature = etree.Element(_ds("Signature"), nsmap={"ds": DS})
     info = etree.SubElement(signature, _ds("SignedInfo"))
@@ -71,10 +84,14 @@ def sign(root: etree._Element, key: PrivateKey, key_info: etree._Element | None,
         signature.append(key_info)
     issuer = root.find(f"{{{SAML}}}Issuer")
     root.insert(0 if issuer is None else root.index(issuer) + 1, signature)
+    if form.shape is not None:
+        form.shape(info)
     signed = etree.tostring(
-        info, method="c14n", exclusive=form.canonicalization == EXCLUSIVE, with_comments=False
+        info, method="c14n", exclusive=form.canonicalization.startswith(EXCLUSIVE), with_comments=False
     )
-    value.text = base64.b64encode(_METHODS[form.method](key, signed)).decode()
+    is_hmac = form.method == HMAC_SHA256
+    made = hmac.digest(form.secret, signed, "sha256") if is_hmac else _METHODS[form.method](key, signed)
+    value.text = base64.b64encode(made).decode()
 
 
 def certificate_info(*certificates: x509.Certificate) -> etree._Element:
@@ -118,16 +135,19 @@ def _ecdsa(key: PrivateKey, data: bytes) -> bytes:
     return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
 
-def _hmac(key: PrivateKey, data: bytes) -> bytes:
-    """Keyed with what everybody has: a short word. The classic confusion of key kinds."""
-    return hmac.new(b"secret", data, "sha256").digest()
+def _pss(key: PrivateKey, data: bytes) -> bytes:
+    if not isinstance(key, rsa.RSAPrivateKey):
+        raise TypeError("this form needs an RSA key")
+    return key.sign(data, padding.PSS(padding.MGF1(hashes.SHA256()), 32), hashes.SHA256())
 
 
 _METHODS: dict[str, Callable[[PrivateKey, bytes], bytes]] = {
     RSA_SHA256: _rsa(hashes.SHA256()),
     RSA_SHA1: _rsa(hashes.SHA1()),  # noqa: S303
+    RSA_MD5: _rsa(hashes.MD5()),  # noqa: S303
+    RSA_PSS: _pss,
     ECDSA_SHA256: _ecdsa,
-    HMAC_SHA256: _hmac,
+    NONE: lambda key, data: b"",
 }
 
 

@@ -10,6 +10,7 @@ import errno
 import json
 import os
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -34,8 +35,8 @@ from sqlalchemy import (
 from sqlalchemy import Engine as SqlAlchemyEngine
 from sqlalchemy.dialects import postgresql, sqlite
 
+from storage.sqlite_writer import SqliteWriter
 from storage.transaction import Build, Statement, Transaction
-from storage.turnstile import Turnstile
 
 BUSY_SECONDS = 15
 """Longest wait for another process (SQLite) or for another transaction's lock (PostgreSQL)."""
@@ -107,7 +108,7 @@ class Engine(ABC):
         """A connection must not be shared with the parent process, nor closed here: it is left alone, new ones open."""
         if self._process != os.getpid():
             self._process = os.getpid()
-            self._of_parent.append((self.sqlalchemy.pool, getattr(self, "_writer", None)))
+            self._of_parent.append((self.sqlalchemy.pool, vars(self).get("_writer"), vars(self).get("_readers")))
             self.sqlalchemy.dispose(close=False)
             self._after_fork()
 
@@ -128,8 +129,9 @@ class SqliteEngine(Engine):
         self._after_fork()
 
     def _after_fork(self) -> None:
-        self._turn = Turnstile()
-        self._writer: Any = None
+        self._writer = SqliteWriter(self._opened)
+        self._readers: deque[Any] = deque()
+        """Idle ones: their own queue, because the pool's costs more than a look-up."""
 
     @staticmethod
     def _configure(connection: Any, _: object) -> None:
@@ -143,35 +145,33 @@ class SqliteEngine(Engine):
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
         self._follow_fork()
-        pooled = self._opened()
+        try:
+            pooled = self._readers.pop()
+        except IndexError:
+            pooled = self._opened()
+            pooled.driver_connection.execute("PRAGMA query_only=ON")
         connection = pooled.driver_connection
         try:
-            connection.execute("PRAGMA query_only=ON")
             connection.execute("BEGIN")
             yield Transaction(connection, self)
         finally:
             try:
                 connection.rollback()
-            finally:
-                pooled.close()
+            except Exception:
+                pooled.invalidate()
+                raise
+            self._readers.append(pooled)
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
         self._follow_fork()
-        with self._turn:
-            if self._writer is None:
-                self._writer = self._opened()
-                self._writer.driver_connection.execute("PRAGMA query_only=OFF")  # it may have been a reader's
-            connection = self._writer.driver_connection
-            try:
-                connection.execute("BEGIN IMMEDIATE")
+        try:
+            with self._writer.unit() as connection:
                 transaction = Transaction(connection, self, is_writing=True)
                 yield transaction
                 transaction.settle()
-                connection.commit()
-            except BaseException as error:
-                self._undo(connection)
-                raise self.translated(error) if isinstance(error, Exception) else error from None
+        except Exception as error:
+            raise self.translated(error) from None
 
     @contextmanager
     def bulk_writing(self) -> Iterator[Transaction]:
@@ -196,11 +196,11 @@ class SqliteEngine(Engine):
         Raises TimeoutError when a reader holds on to the log: to be repeated.
         """
         self._follow_fork()
-        with self._turn:
+        with self._writer.nobody():
             pooled = self._opened()
             connection = pooled.driver_connection
             try:
-                for statement in ("PRAGMA query_only=OFF", "PRAGMA temp_store=FILE", "VACUUM"):
+                for statement in ("PRAGMA temp_store=FILE", "VACUUM"):
                     connection.execute(statement).close()
                 is_held = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             except Exception as error:
@@ -210,14 +210,6 @@ class SqliteEngine(Engine):
         if is_held:
             raise TimeoutError("a reader holds on to the log of the database")
 
-    def _undo(self, connection: Any) -> None:
-        """Roll back; a connection that cannot even do that is thrown away, its transaction with it."""
-        try:
-            connection.rollback()
-        except Exception:
-            self._writer.invalidate()
-            self._writer = None
-
     def _opened(self) -> Any:
         try:
             return self.sqlalchemy.raw_connection()
@@ -225,10 +217,9 @@ class SqliteEngine(Engine):
             raise self.translated(getattr(error, "orig", None) or error) from None
 
     def close(self) -> None:
-        with self._turn:
-            if self._writer is not None:
-                self._writer.close()
-                self._writer = None
+        self._writer.close()
+        while self._readers:
+            self._readers.pop().invalidate()
         super().close()
 
     begin_schema_change = ("BEGIN IMMEDIATE",)

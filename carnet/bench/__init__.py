@@ -8,5 +8,6 @@
 ``stage``      installations, filled registries, services
 ``scenarios``  what is measured, in interleaved rounds
 ``decisions``  the rights alone: one decision, one filter
+``credentials`` what a credential costs a request, with cold and warm memories
 ``report``     marks, table, JSON
 """

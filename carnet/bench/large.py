@@ -8,7 +8,6 @@ compared with it.
 from __future__ import annotations
 
 import json
-import os
 import re
 import sys
 import time
@@ -18,7 +17,7 @@ from typing import Any
 from carnet.bench import messages
 from carnet.bench.connection import connect
 from carnet.bench.floors import pattern
-from carnet.bench.load import PIN_VARIABLE, Refusal
+from carnet.bench.load import Refusal
 from carnet.bench.messages import Sender
 from guard.credentials.cards import Card
 from xds.namespaces import RESPONSE_SUCCESS
@@ -34,7 +33,7 @@ class Bulky:
     """Sends and fetches documents of ``size`` bytes."""
 
     def __init__(self, order: dict[str, Any]):
-        card = Card.open(order["card"], os.environ[PIN_VARIABLE])
+        card = Card.open(order["card"], order["pin"])
         self._sender = Sender(card, order["structure"], order["patient"])
         self._context = card.tls_context(order["ca"])
         self._size = int(order["size"])

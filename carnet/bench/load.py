@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import ssl
 import sys
 import threading
@@ -22,7 +21,6 @@ from carnet.bench.messages import Sender
 from guard.credentials.cards import Card
 from xds.namespaces import RESPONSE_SUCCESS
 
-PIN_VARIABLE = "CARNET_PIN"
 _SUCCESS = f'status="{RESPONSE_SUCCESS}"'.encode()
 _ENTRY = b"<rim:ExtrinsicObject "
 
@@ -36,7 +34,7 @@ class Generator:
 
     def __init__(self, order: dict[str, Any]):
         """``verb`` deposit, query or retrieve; ``count`` requests; card, structure, patient and authorities."""
-        card = Card.open(order["card"], os.environ[PIN_VARIABLE])
+        card = Card.open(order["card"], order["pin"])
         sender = Sender(card, order["structure"], order["patient"])
         self._context = card.tls_context(order["ca"])
         self._kept: dict[int, list[Connection]] = {}

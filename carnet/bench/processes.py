@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from carnet.bench.load import PIN_VARIABLE
+from carnet.supervisor import clean_environment
 
 LIBRARIES = ("lxml", "signxml", "cryptography", "SQLAlchemy", "gunicorn")
 _TICK = os.sysconf("SC_CLK_TCK")
@@ -25,19 +25,25 @@ class ChildFailed(Exception):
 
 
 class Child:
-    """A Python module of ours in a process of its own; ends when its standard input is closed."""
+    """A Python module of ours in a process of its own; ends when its standard input is closed.
+
+    A PIN goes with the order to prepare, through a pipe: the environment of a process can be read from outside.
+    """
 
     def __init__(self, module: str, pin: str = ""):
         self._process = subprocess.Popen(
             [sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            env={**os.environ, PIN_VARIABLE: pin},
+            env=clean_environment(),
         )
+        self._secret = {"pin": pin} if pin else {}
         self.pid = self._process.pid
         self._name = module
 
     def ask(self, order: dict[str, Any]) -> dict[str, Any]:
         """One order, one answer. Raises ChildFailed."""
         assert self._process.stdin is not None and self._process.stdout is not None
+        if "prepare" in order:
+            order = {"prepare": {**order["prepare"], **self._secret}}
         try:
             self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()

@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from carnet.bench import credentials as verification
 from carnet.bench import decisions as rights
 from carnet.bench import processes, report, stage
 from carnet.bench.scenarios import Bench, Plan
@@ -25,14 +26,15 @@ from carnet.console import JSON, Misuse, Refused, table
 @click.option("--rounds", default=7, show_default=True, type=click.IntRange(1, 50), help="Rounds of each scenario.")
 @click.option("--quick", is_flag=True, help="Small and soon done: 2 000 entries, 64 MiB, 3 rounds of 50 requests.")
 @click.option("--decisions", is_flag=True, help="Only what a decision on rights costs, in microseconds; no services.")
+@click.option("--credentials", is_flag=True, help="Only what verifying a credential costs a request; no services.")
 @click.option("--work", type=click.Path(path_type=Path, file_okay=False),
               help="Folder that keeps the filled registries for the next run; default: a temporary one.")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="Also write the JSON to this file.")
 @click.option("--enforce", is_flag=True, help="Exit status 1 when a mark is missed.")
 @JSON
 def command(
-    entries: str, size: int, rounds: int, quick: bool, decisions: bool, work: Path | None, out: Path | None,
-    enforce: bool, as_json: bool,
+    entries: str, size: int, rounds: int, quick: bool, decisions: bool, credentials: bool, work: Path | None,
+    out: Path | None, enforce: bool, as_json: bool,
 ) -> None:
     """Measure this machine: deposits, queries, retrieves and a large document, each beside its floor.
 
@@ -43,7 +45,10 @@ def command(
       carnet bench --quick --json
       carnet bench --work bench-data --out figures.json
       carnet bench --decisions
+      carnet bench --credentials --json
     """
+    if decisions and credentials:
+        raise Misuse("--decisions and --credentials: one at a time")
     try:
         sizes = tuple(int(part) for part in entries.split(","))
     except ValueError as error:
@@ -57,7 +62,10 @@ def command(
     with ExitStack() as stack:
         if work is None:
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="carnet-bench-")))
-        facts, text = _decisions(rounds) if decisions else _measure(plan, work.absolute())
+        if decisions or credentials:
+            facts, text = _decisions(rounds) if decisions else _credentials(rounds)
+        else:
+            facts, text = _measure(plan, work.absolute())
     if out is not None:
         out.write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", "utf-8")
     click.echo(json.dumps(facts, ensure_ascii=False) if as_json else text)
@@ -70,6 +78,13 @@ def _decisions(rounds: int) -> tuple[dict[str, Any], str]:
         results = rights.measure(Path(folder), rounds)
     facts = {"machine": processes.machine(), "plan": {"rounds": rounds}, "results": results}
     return facts, table(rights.as_table(results), ("", "measured", "mark", "met"))
+
+
+def _credentials(rounds: int) -> tuple[dict[str, Any], str]:
+    with tempfile.TemporaryDirectory(prefix="carnet-bench-") as folder:
+        results = verification.measure(Path(folder), rounds)
+    facts = {"machine": processes.machine(), "plan": {"rounds": rounds}, "results": results}
+    return facts, table(verification.as_table(results), ("", "key", "measured", "floors", "mark", "met"))
 
 
 def _measure(plan: Plan, work: Path) -> tuple[dict[str, Any], str]:

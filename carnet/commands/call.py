@@ -8,7 +8,7 @@ import click
 from lxml import etree
 
 from carnet.commands.query import call
-from carnet.console import DATA, Misuse, card_options, client_of
+from carnet.console import DATA, Misuse, Place, card_options, client_of
 from record.td.app import RECORD
 from record.td.services import SERVICES
 from xds.namespaces import HL7
@@ -29,7 +29,7 @@ ADDRESSES = {
 @card_options
 @DATA
 def command(
-    message: Path, patient: str, card_file: Path | None, pin_file: Path | None, structure_id: str, purpose: str,
+    message: Path, patient: str, card_file: Place | None, pin_file: Path | None, structure_id: str, purpose: str,
     repository_url: str, registry_url: str, ca: Path | None, data: Path,
 ) -> None:
     """Send a message of the record services (docs/dmp.md) and print the answer. MESSAGE holds the body element alone.

@@ -2,106 +2,106 @@
 
 from __future__ import annotations
 
-import os
-import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+from cryptography import x509
 
+from carnet import holders
 from carnet.assertions import Desk
 from carnet.console import (
+    CARD_HELP,
+    CARD_PLACE,
+    CARD_PLACE_TO_BE,
     DATA,
     JSON,
+    PIN_FILE,
     PURPOSE,
     REASON,
     Misuse,
+    Place,
     Refused,
     emit,
-    first_line,
     open_card,
+    pin_of,
+    pki_of,
     reason_given,
+    secret,
     settings_of,
 )
 from carnet.settings import FILE_NAME
 from conformance.tester_assertions import SPOILS
 from conformance.tester_assertions import issue as issue_assertion
-from guard.credentials.cards import Card, CardError, signature_path
-from guard.credentials.identity import CardType
-from guard.credentials.pki import Pki
+from guard.credentials import cards, certificate_requests, try_counter
+from guard.credentials.cards import Card, CardError, signature_path, write_private
+from guard.credentials.identity import TEST_PRODUCT
+from guard.credentials.pki import KeyKind, Pki
+from guard.credentials.profiles import Holder
 
-PIN_FILE = click.option(
-    "--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File whose first line is the PIN."
-)
 OUT = click.option("--out", type=click.Path(path_type=Path), required=True, help="Card file to write (.p12).")
-
-
-FORMS = {
-    "identifier": (
-        re.compile(r"8[0-9]{11}|0[0-9A-Z]{9}|[1-6][0-9A-Z]{8,14}/[!-.0-~]{1,40}"),
-        "PS_IdNat: 8 and the 11 digits of the RPPS, 0 and the ADELI number, or structure/internal identifier",
-    ),
-    "structure_id": (
-        re.compile(r"[0-9][0-9A-Z]{8,15}"),
-        "Struct_IdNat: 1 and the FINESS, 2 and the SIREN, 3 and the SIRET, 4 and the RPPS with its rank",
-    ),
-}
-"""Form of a national identifier, and its name in words. Clause: DMP PS_IdNat, Struct_IdNat"""
-
-
-def _national(_context: click.Context, parameter: click.Parameter, value: str) -> str:
-    form, words = FORMS[str(parameter.name)]
-    if not form.fullmatch(value):
-        raise click.BadParameter(f"{value!r} is not an identifier of the form {words}")
-    return value
+KEY = click.option(
+    "--key", type=click.Choice([kind.value for kind in KeyKind]), default=KeyKind.RSA.value, show_default=True
+)
 
 
 @click.group("card")
 def command() -> None:
-    """Test cards of professionals and structures."""
+    """Cards of professionals and structures: files under a PIN, and PKCS#11 tokens."""
 
 
 @command.group("issue")
 def issue() -> None:
-    """Issue a test card; the PIN comes from --pin-file, CARNET_PIN or a prompt."""
+    """Make a card file and its certificates in one step; the PIN comes from --pin-file, CARNET_PIN or a prompt.
+
+    The PUK that unlocks it is written to a file of its own beside it (.puk): keep the two apart.
+    """
 
 
 def _new_pin(pin_file: Path | None) -> str:
-    if pin_file is not None:
-        pin = first_line(pin_file)
-    elif "CARNET_PIN" in os.environ:
-        pin = os.environ["CARNET_PIN"]
-    elif sys.stdin.isatty():
-        pin = str(click.prompt("PIN of the new card", hide_input=True, confirmation_prompt=True))
-    else:
-        raise Misuse("no PIN: use --pin-file, or set CARNET_PIN")
+    pin = secret(pin_file, "CARNET_PIN", "PIN of the new card", option="--pin-file", confirm=True)
     if not pin:
         raise Misuse("a card needs a PIN: this one is empty")
     return pin
 
 
-def _issue(out: Path, pin_file: Path | None, as_json: bool, make: Callable[[], Card]) -> None:
-    """Everything that could stop the card is looked at before a certificate is issued that nobody would hold."""
-    pin = _new_pin(pin_file)
-    for file in (out, signature_path(out)):
+def puk_path(card: Path) -> Path:
+    """``card.p12`` -> ``card.puk``"""
+    return card.with_suffix(".puk")
+
+
+def _writable(out: Path) -> None:
+    """Nothing is overwritten. Raises Refused, Misuse."""
+    for file in (out, signature_path(out), puk_path(out)):
         if file.exists():
             raise Refused(f"{file} already exists")
     if not out.absolute().parent.is_dir():
         raise Misuse(f"there is no folder {out.absolute().parent}")
+
+
+def _issue(pki: Pki, holder: Callable[[], Holder], out: Path, pin_file: Path | None, as_json: bool) -> None:
+    """Everything that could stop the card is looked at before a certificate is issued that nobody would hold."""
+    pin = _new_pin(pin_file)
+    _writable(out)
     try:
-        card = make()
+        whom = holder()
+        card = pki.issue(whom)
         card.save(out, pin)
+        _write_puk(out)
     except FileExistsError as error:
         raise Refused(str(error)) from error
     except (CardError, ValueError) as error:
         raise Misuse(f"the card cannot be made: {error}") from error
     emit(
         as_json,
-        {"card": str(out), **_facts(card)},
-        f"{out}: card of {card.identity.name or card.identity.organisation}",
+        {"card": str(out), "puk_file": str(puk_path(out)), **_facts(card), "number": whom.card},
+        f"{out}: card {whom.card} of {whom.name or whom.identifier}; its PUK is in {puk_path(out)}",
     )
+
+
+def _write_puk(out: Path) -> None:
+    write_private(puk_path(out), f"{try_counter.give_puk(out)}\n".encode())
 
 
 def _facts(card: Card) -> dict[str, Any]:
@@ -114,89 +114,170 @@ def _facts(card: Card) -> dict[str, Any]:
         "specialties": sorted(who.specialties),
         "structure": who.unit,
         "organisation": who.organisation,
+        "number": who.card_number,
+        "products": _products(who.product_category),
         "valid_until": card.authentication.certificate.not_valid_after_utc.isoformat(),
         "can_sign": card.signature_pair is not None,
     }
 
 
+def _products(category: int | None) -> str:
+    return "" if category is None else "test" if category & TEST_PRODUCT else "production"
+
+
 @issue.command("person")
-@click.argument("identifier", callback=_national)
-@click.option("--surname", required=True)
-@click.option("--given", required=True, help="Given name.")
-@click.option(
-    "--profession",
-    type=int,
-    default=10,
-    show_default=True,
-    help="Profession (TRE_G15): 10 physician, 60 nurse, 21 pharmacist; 0: staff card.",
-)
-@click.option("--label", default="Médecin", show_default=True, help="Profession in words.")
-@click.option("--specialty", "specialties", multiple=True, help="Specialty (TRE_R01), e.g. SM26.")
+@holders.person_options
 @OUT
 @PIN_FILE
 @DATA
 @JSON
-def person(
-    identifier: str,
-    surname: str,
-    given: str,
-    profession: int,
-    label: str,
-    specialties: tuple[str, ...],
-    out: Path,
-    pin_file: Path | None,
-    data: Path,
-    as_json: bool,
-) -> None:
+def person(out: Path, pin_file: Path | None, data: Path, as_json: bool, **who: Any) -> None:
     """Card of a professional. IDENTIFIER is PS_IdNat: 8 and the 11 digits of the RPPS.
 
     \b
     Example:
       CARNET_PIN=0000 carnet card issue person 899700000018 --surname ESSAI --given Anne --specialty SM26 --out anne.p12
     """
-    pki = Pki.open(settings_of(data).pki)
-    _issue(
-        out,
-        pin_file,
-        as_json,
-        lambda: pki.issue_person(
-            identifier,
-            surname,
-            given,
-            profession=profession or None,
-            label=label,
-            specialties=specialties,
-            card_type=CardType.CPS if profession else CardType.CPE,
-        ),
-    )
+    pki = pki_of(data)
+    _issue(pki, lambda: holders.person(pki, **who), out, pin_file, as_json)
 
 
 @issue.command("structure")
-@click.argument("structure_id", callback=_national)
-@click.option("--organisation", required=True, help="Name of the structure.")
-@click.option("--service", default="Service informatique", show_default=True, help="System or department.")
+@holders.structure_options
 @OUT
 @PIN_FILE
 @DATA
 @JSON
-def structure(
-    structure_id: str, organisation: str, service: str, out: Path, pin_file: Path | None, data: Path, as_json: bool
-) -> None:
+def structure(out: Path, pin_file: Path | None, data: Path, as_json: bool, **who: Any) -> None:
     """Certificates of a structure. STRUCTURE_ID is Struct_IdNat: 1 and the FINESS, 3 and the SIRET, ...
 
     \b
     Example:
       CARNET_PIN=0000 carnet card issue structure 10B0000001 --organisation "Laboratoire ESSAI" --out lab.p12
     """
-    pki = Pki.open(settings_of(data).pki)
-    _issue(out, pin_file, as_json, lambda: pki.issue_structure(structure_id, organisation, service))
+    pki = pki_of(data)
+    _issue(pki, lambda: holders.structure(pki, **who), out, pin_file, as_json)
+
+
+@command.command("renew")
+@click.argument("number")
+@OUT
+@PIN_FILE
+@DATA
+@JSON
+def renew(number: str, out: Path, pin_file: Path | None, data: Path, as_json: bool) -> None:
+    """New keys and certificates for the card NUMBER; the old ones stay until they end or are revoked.
+
+    \b
+    Example:
+      CARNET_PIN=0000 carnet card renew 8025000001/0123456789 --out anne2.p12
+    """
+    pki = pki_of(data)
+    _issue(pki, lambda: holders.renewed(pki, number), out, pin_file, as_json)
+
+
+@command.command("replace")
+@click.argument("number")
+@holders.reason_option(holders.LOST)
+@OUT
+@PIN_FILE
+@DATA
+@JSON
+def replace(number: str, reason: str, out: Path, pin_file: Path | None, data: Path, as_json: bool) -> None:
+    """Another card for the holder of a lost one: every certificate of card NUMBER is revoked first.
+
+    \b
+    Example:
+      CARNET_PIN=0000 carnet card replace 8025000001/0123456789 --out anne3.p12
+    """
+    pki = pki_of(data)
+    _issue(pki, lambda: holders.replaced(pki, number, reason), out, pin_file, as_json)
+
+
+@command.command("request")
+@click.argument("place", type=CARD_PLACE_TO_BE)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Request file to write (PEM).")
+@KEY
+@click.option("--renew", is_flag=True, help="The token has keys: make further ones beside them.")
+@PIN_FILE
+@JSON
+def request(place: Place, out: Path, key: str, renew: bool, pin_file: Path | None, as_json: bool) -> None:
+    """Make the keys of a card where they will live, and ask for certificates. PLACE is a new file or a token.
+
+    The authority signs the request with `carnet pki sign`; `carnet card install` puts its answer on the card.
+
+    \b
+    Examples:
+      carnet card request anne.p12 --out anne.csr
+      carnet card request "pkcs11:token=anne?module-path=/usr/lib/softhsm/libsofthsm2.so" --out anne.csr
+    """
+    if out.exists():
+        raise Refused(f"{out} already exists")
+    if isinstance(place, Path):
+        _writable(place)
+        keys = KeyKind(key).generate(), KeyKind(key).generate()
+        cards.save_keys(place, keys, _new_pin(pin_file))
+        _write_puk(place)
+    else:
+        from guard.credentials import token_card  # noqa: PLC0415 - loads a library that files do not need
+
+        keys = token_card.make_keys(place, pin_of(place, pin_file), is_rsa=key == KeyKind.RSA.value, again=renew)
+    out.write_bytes(certificate_requests.make(*keys))
+    emit(as_json, {"request": str(out), "card": str(place)}, f"{out}: ask for certificates with it; the keys stay")
+
+
+@command.command("install")
+@click.argument("place", type=CARD_PLACE)
+@click.argument("certificates", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@PIN_FILE
+@JSON
+def install(place: Place, certificates: Path, pin_file: Path | None, as_json: bool) -> None:
+    """Put the certificates an authority made (PEM) beside the keys of a card.
+
+    \b
+    Examples:
+      carnet card install anne.p12 anne.pem
+      carnet card install "pkcs11:token=anne?module-path=/usr/lib/softhsm/libsofthsm2.so" anne.pem
+    """
+    try:
+        found = x509.load_pem_x509_certificates(certificates.read_bytes())
+    except ValueError as error:
+        raise Misuse(f"{certificates} holds no certificates (PEM)") from error
+    pin = pin_of(place, pin_file)
+    if isinstance(place, Path):
+        cards.install(place, pin, found)
+    else:
+        from guard.credentials import token_card  # noqa: PLC0415 - loads a library that files do not need
+
+        token_card.install(place, pin, found)
+    emit(as_json, {"card": str(place)}, f"{place}: the card is ready")
+
+
+@command.command("unblock")
+@click.argument("card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option(
+    "--puk-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File whose first line is the PUK."
+)
+@JSON
+def unblock(card_file: Path, puk_file: Path | None, as_json: bool) -> None:
+    """Give a card file its three tries back; the PUK comes from --puk-file, CARNET_PUK or a prompt. The PIN stays.
+
+    A token is unlocked with its maker's tool.
+
+    \b
+    Example:
+      carnet card unblock anne.p12 --puk-file anne.puk
+    """
+    puk = secret(puk_file, "CARNET_PUK", f"PUK of {card_file.name}", option="--puk-file")
+    try_counter.unblock(card_file, puk)
+    emit(as_json, {"card": str(card_file), "tries": try_counter.TRIES}, f"{card_file}: {try_counter.TRIES} tries again")
 
 
 @command.command("show")
-@click.argument("card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("card_file", type=CARD_PLACE)
 @PIN_FILE
 @JSON
-def show(card_file: Path, pin_file: Path | None, as_json: bool) -> None:
+def show(card_file: Place, pin_file: Path | None, as_json: bool) -> None:
     """What a card says of its holder.
 
     \b
@@ -211,10 +292,10 @@ def show(card_file: Path, pin_file: Path | None, as_json: bool) -> None:
 @click.option(
     "--card",
     "card_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=CARD_PLACE,
     required=True,
     envvar="CARNET_CARD",
-    help="Card file (PKCS#12) that signs.",
+    help=CARD_HELP,
 )
 @PIN_FILE
 @click.option("--patient", default="", help="CX of the patient the assertion names.")
@@ -226,7 +307,7 @@ def show(card_file: Path, pin_file: Path | None, as_json: bool) -> None:
 @click.option("--with-authz-consent", "consent", is_flag=True, help="Add the attributes of a patient's consent.")
 @DATA
 def make_assertion(
-    card_file: Path,
+    card_file: Place,
     pin_file: Path | None,
     patient: str,
     structure_id: str,

@@ -9,7 +9,21 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 import storage
 from carnet.assertions import Desk
-from carnet.console import DATA, JSON, PURPOSE, Misuse, Refused, emit, open_card, settings_of, table
+from carnet.console import (
+    CARD_HELP,
+    CARD_PLACE,
+    DATA,
+    JSON,
+    PIN_FILE,
+    PURPOSE,
+    Misuse,
+    Place,
+    Refused,
+    emit,
+    open_card,
+    settings_of,
+    table,
+)
 from carnet.settings import Settings
 from carnet.wiring import domain_of, policy_of, verifier_of
 from guard.credentials import vihf
@@ -27,10 +41,8 @@ ACTIONS = {action.name.lower().replace("_", "-"): action for action in Action}
 
 
 @click.command("explain")
-@click.option("--card", "card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False), required=True,
-              envvar="CARNET_CARD", help="Card file (PKCS#12). The PIN: prompt, --pin-file or CARNET_PIN.")
-@click.option("--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-              help="File whose first line is the PIN.")
+@click.option("--card", "card_file", type=CARD_PLACE, required=True, envvar="CARNET_CARD", help=CARD_HELP)
+@PIN_FILE
 @click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE",
               help="Struct_IdNat of the structure a person works in.")
 @click.option("--patient", required=True, help="CX of the patient.")
@@ -40,7 +52,7 @@ ACTIONS = {action.name.lower().replace("_", "-"): action for action in Action}
 @DATA
 @JSON
 def command(
-    card_file: Path, pin_file: Path | None, structure_id: str, patient: str, document: str, purpose: str, name: str,
+    card_file: Place, pin_file: Path | None, structure_id: str, patient: str, document: str, purpose: str, name: str,
     data: Path, as_json: bool,
 ) -> None:
     """Tell why this card may or may not do this: each clause of the decision and what it says.

@@ -13,25 +13,39 @@ from carnet.console import DATA, JSON, Misuse, emit, settings_of
 from carnet.token_service import SIGNER
 from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE
 from guard.credentials.pki import Pki
+from guard.credentials.profiles import Products
 
 
 @click.command("init")
 @DATA
 @click.option("--if-missing", is_flag=True, help="Do nothing when the folder is already an installation.")
 @click.option("--host", "hosts", multiple=True, help="Further host name or address for the server certificates.")
+@click.option(
+    "--products", type=click.Choice([kind.value for kind in Products]), default=Products.TEST.value, show_default=True,
+    help="What the authorities make: test products, or production ones (to try the refusal of the other kind).",
+)
+@click.option(
+    "--pki-url", default="", help="http address where `carnet pki serve` will answer; certificates then carry it."
+)
 @JSON
-def command(data: Path, if_missing: bool, hosts: tuple[str, ...], as_json: bool) -> None:
+def command(
+    data: Path, if_missing: bool, hosts: tuple[str, ...], products: str, pki_url: str, as_json: bool
+) -> None:
     """Make an installation: settings file, test authorities, server certificates, empty databases.
 
     \b
-    Example:
+    Examples:
       carnet init --data data
+      carnet init --data data --pki-url http://127.0.0.1:8880
     """
-    made = create(data, hosts, if_missing=if_missing)
+    made = create(data, hosts, if_missing=if_missing, products=Products(products), pki_url=pki_url)
     emit(as_json, {"data": str(data), "created": made}, f"{data}: {'ready' if made else 'already an installation'}")
 
 
-def create(data: Path, hosts: tuple[str, ...] = (), *, if_missing: bool = False) -> bool:
+def create(
+    data: Path, hosts: tuple[str, ...] = (), *, if_missing: bool = False, products: Products = Products.TEST,
+    pki_url: str = "",
+) -> bool:
     """Make the installation; False when there was one and ``if_missing`` is set. Never overwrites."""
     file = data / settings_module.FILE_NAME
     if file.exists():
@@ -41,7 +55,10 @@ def create(data: Path, hosts: tuple[str, ...] = (), *, if_missing: bool = False)
         raise Misuse(f"{file} exists: this folder is already an installation")
     data.mkdir(parents=True, exist_ok=True)
     data.chmod(0o700)
-    pki = Pki.create(data / "pki")
+    try:
+        pki = Pki.create(data / "pki", products=products, base_url=pki_url)
+    except ValueError as error:
+        raise Misuse(str(error)) from error
     for name in (REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE):
         pki.issue_server(name, hosts)
     pki.issue_token_signer(SIGNER)

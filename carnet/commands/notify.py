@@ -16,6 +16,7 @@ import click
 
 import storage
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
+from carnet.supervisor import clean_environment
 from guard.audit.access_log import in_words
 from guard.audit.store import AccessLine
 
@@ -127,6 +128,7 @@ def notifier_of(chosen: str) -> Notifier:
     words = shlex.split(chosen)
 
     def run(told: dict[str, Any]) -> None:
-        subprocess.run(words, input=json.dumps(told).encode(), timeout=PATIENCE, check=True)
+        subprocess.run(words, input=json.dumps(told).encode(), timeout=PATIENCE, check=True,
+                       env=clean_environment())  # fmt: skip
 
     return run

@@ -9,7 +9,18 @@ import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from carnet import wiring
-from carnet.console import DATA, JSON, Misuse, Refused, Unreachable, card_options, client_of, emit, settings_of
+from carnet.console import (
+    DATA,
+    JSON,
+    Misuse,
+    Place,
+    Refused,
+    Unreachable,
+    card_options,
+    client_of,
+    emit,
+    settings_of,
+)
 from carnet.providers import providers_of
 from conformance.client import Client
 from repository.on_demand import PROVIDER_SLOT, Enrolment
@@ -39,7 +50,7 @@ def command() -> None:
 @JSON
 def register(
     patient: str,
-    card_file: Path | None,
+    card_file: Place | None,
     pin_file: Path | None,
     structure_id: str,
     purpose: str,

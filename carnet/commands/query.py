@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from carnet.console import DATA, JSON, Misuse, Refused, Unreachable, a_cx, card_options, client_of, emit, table
+from carnet.console import DATA, JSON, Misuse, Place, Refused, Unreachable, a_cx, card_options, client_of, emit, table
 from conformance.client import MULTI_PATIENT_QUERY, STORED_QUERY, Found
 from registry import iti18_stored_query, iti51_multi_patient_query
 from xds.check.query_params import Kind, quote, quote_list
@@ -37,7 +37,7 @@ STATUSES = {"approved": [APPROVED], "deprecated": [DEPRECATED], "any": [APPROVED
 @JSON
 def command(
     patient: str,
-    card_file: Path | None,
+    card_file: Place | None,
     pin_file: Path | None,
     structure_id: str,
     purpose: str,

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from carnet.commands.query import call
-from carnet.console import DATA, JSON, Refused, a_cx, card_options, client_of, emit, table
+from carnet.console import DATA, JSON, Place, Refused, a_cx, card_options, client_of, emit, table
 from conformance.client import Client, Found
 from conformance.files import FileSink, Saved
 from conformance.source import GET_DOCUMENTS
@@ -37,7 +37,7 @@ SUFFIX = {"text/xml": ".xml", "application/xslt+xml": ".xml", "application/pdf":
 def command(
     patient: str,
     unique_ids: tuple[str, ...],
-    card_file: Path | None,
+    card_file: Place | None,
     pin_file: Path | None,
     structure_id: str,
     purpose: str,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from carnet.console import DATA, JSON, Misuse, card_options, client_of, settings_of
+from carnet.console import DATA, JSON, Misuse, Place, card_options, client_of, settings_of
 from carnet.wiring import domain_of
 from conformance.cda import CdaError, OverrideError, Overrides, read_overrides
 from conformance.source import Deposit, Source, Status, files_of
@@ -35,7 +35,7 @@ SOURCE_ID = "1.2.250.1.999.1.2"
 @JSON
 def command(
     paths: tuple[Path, ...],
-    card_file: Path | None,
+    card_file: Place | None,
     pin_file: Path | None,
     structure_id: str,
     purpose: str,

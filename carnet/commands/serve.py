@@ -14,8 +14,9 @@ import click
 
 import storage
 from carnet import acceptance, admin, plain_door, wiring
+from carnet.commands import pki
 from carnet.commands.init import upgrade
-from carnet.console import DATA, Misuse, settings_of
+from carnet.console import DATA, Misuse, pki_of, settings_of
 from carnet.mllp import MllpListener, MllpServer, PatientFeed
 from carnet.refusals import handshake_logger
 from carnet.server import Listener, Server, demanding, tls_context
@@ -44,9 +45,11 @@ FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 @click.option(
     "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info", show_default=True
 )
+@click.option("--pki", "with_pki", is_flag=True, help="Answer OCSP and give out revocation lists, too (with all).")
 @click.option("--supervised", is_flag=True, hidden=True, help="End when the parent process ends.")
 def command(
-    what: str, data: Path, domain: str, codes: Path | None, credentials: str | None, log_level: str, supervised: bool
+    what: str, data: Path, domain: str, codes: Path | None, credentials: str | None, log_level: str, with_pki: bool,
+    supervised: bool,
 ) -> None:
     """Serve the registry, the repository or the token service over mutual TLS until interrupted; or all of them, the
     token service where tokens.enabled is set.
@@ -75,6 +78,7 @@ def command(
         serve_one(settings, what)
         return
     upgrade(settings.data)
+    pki_address = pki.begin(pki_of(data))[0] if with_pki else ""
     given = {
         "--domain": domain,
         "--codes": chosen["codes"],
@@ -90,6 +94,8 @@ def command(
         supervisor.stop()
         raise click.ClickException(str(error)) from error
     click.echo(endpoints(settings))
+    if pki_address:
+        click.echo(f"  {pki_address}\n")
     sys.exit(supervisor.run())
 
 

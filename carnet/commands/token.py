@@ -13,21 +13,29 @@ from lxml import etree
 from carnet import settings as settings_module
 from carnet import token_service
 from carnet.commands.query import call
-from carnet.console import DATA, JSON, PURPOSE, REASON, Misuse, emit, open_card, reason_given, settings_of
+from carnet.console import (
+    CARD_HELP,
+    CARD_PLACE,
+    DATA,
+    JSON,
+    PIN_FILE,
+    PURPOSE,
+    REASON,
+    Misuse,
+    Place,
+    Refused,
+    emit,
+    open_card,
+    reason_given,
+    settings_of,
+)
 from conformance.token_client import TokenClient
 from guard.credentials import distinguished_name, vihf
+from guard.credentials.cards import CardError
 from guard.credentials.token import hardened_parser
 
 CARD = click.option(
-    "--card",
-    "card_file",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    required=True,
-    envvar="CARNET_CARD",
-    help="Card file (PKCS#12) that connects. The PIN: prompt, --pin-file or CARNET_PIN.",
-)
-PIN_FILE = click.option(
-    "--pin-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File whose first line is the PIN."
+    "--card", "card_file", type=CARD_PLACE, required=True, envvar="CARNET_CARD", help=f"{CARD_HELP} It connects."
 )
 URL = click.option("--tokens-url", "url", default="", help="Base address of the token service; default: of --data.")
 CA = click.option(
@@ -58,7 +66,7 @@ def command() -> None:
 @CA
 @DATA
 def issue(
-    card_file: Path, pin_file: Path | None, login: IO[str] | None,
+    card_file: Place, pin_file: Path | None, login: IO[str] | None,
     access_token: IO[str] | None, patient: str, structure_id: str, sector: str, role: str, purpose: str,
     applies_to: str, url: str, ca: Path | None, data: Path,
 ) -> None:
@@ -99,7 +107,7 @@ def issue(
 @DATA
 @JSON
 def validate(
-    assertion: IO[bytes], card_file: Path, pin_file: Path | None, url: str, ca: Path | None, data: Path,
+    assertion: IO[bytes], card_file: Place, pin_file: Path | None, url: str, ca: Path | None, data: Path,
     as_json: bool,
 ) -> None:
     """Would the services of the domain believe this ASSERTION (a file, or -) now? Status 1 when not.
@@ -124,7 +132,7 @@ def validate(
 @DATA
 @JSON
 def cancel(
-    assertion: IO[bytes], card_file: Path, pin_file: Path | None, url: str, ca: Path | None, data: Path,
+    assertion: IO[bytes], card_file: Place, pin_file: Path | None, url: str, ca: Path | None, data: Path,
     as_json: bool,
 ) -> None:
     """Take an ASSERTION (a file, or -) back that was issued to this card; services refuse it at once.
@@ -168,12 +176,15 @@ def signer(data: Path, as_json: bool) -> None:
     emit(as_json, facts, "\n".join(told))
 
 
-def _client(card_file: Path, pin_file: Path | None, url: str, ca: Path | None, data: Path) -> TokenClient:
+def _client(card_file: Place, pin_file: Path | None, url: str, ca: Path | None, data: Path) -> TokenClient:
     card = open_card(card_file, pin_file)
     if not (url and ca):
         settings = settings_of(data)
         url, ca = url or settings.tokens_url, ca or settings.pki / "trust" / "ca.pem"
-    return TokenClient.at(url, card.tls_context(ca))
+    try:
+        return TokenClient.at(url, card.tls_context(ca))
+    except CardError as error:
+        raise Refused(str(error)) from error
 
 
 def _assertion(data: bytes) -> etree._Element:

@@ -229,7 +229,7 @@ class Verifier:
             return issuer
         if element is None or element.get("Format") != vihf.X509_SUBJECT:
             raise security_fault(INVALID_SECURITY_TOKEN, "Issuer is not in X509SubjectName form", "i")
-        if not distinguished_name.same(issuer, signer.certificate.subject):
+        if issuer != signer.subject and not distinguished_name.same(issuer, signer.certificate.subject):
             raise security_fault(FAILED_AUTHENTICATION, "Issuer is not the subject of the signing certificate", "g")
         return issuer
 

@@ -4,7 +4,8 @@ A card holds two key pairs with different duties: *authentication* (mutual TLS) 
 On disk each is one ordinary PKCS#12 file under the same PIN, ``card.p12`` and beside it ``card.sign.p12``.
 Two files, because a PKCS#12 with two private keys is read differently by every tool (most show one of them),
 whereas each of these opens with OpenSSL, a browser or a SOAP test tool as it is. The PIN is the password of the
-files; there is no try counter, so a copied file can be guessed at leisure: test material, not a security device.
+files; wrong ones are counted beside them (``guard.credentials.try_counter``). A copied file can be guessed at leisure:
+test material, not a security device. Cards that are one are in ``guard.credentials.token_card``, of the same shape.
 """
 
 from __future__ import annotations
@@ -30,18 +31,16 @@ from cryptography.hazmat.primitives.serialization import (
     pkcs12,
 )
 
-from guard.credentials import identity
+from guard.credentials import identity, token_tls, try_counter
 from guard.credentials.identity import Identity, Kind
+from guard.credentials.token_key import TokenKey
+from guard.credentials.try_counter import CardError, CardLocked, WrongPin
+
+__all__ = ["Card", "CardError", "CardLocked", "KeyPair", "NoSignatureKey", "PrivateKey", "PublicKey", "WrongPin"]
 
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
-
-
-class CardError(Exception):
-    """A card that cannot be used: the text says why and carries no secret."""
-
-
-class WrongPin(CardError):
-    """The PIN does not open the card."""
+"""One of ``cryptography``, or one that stays on its card (``guard.credentials.token_key``)."""
+PublicKey = rsa.RSAPublicKey | ec.EllipticCurvePublicKey
 
 
 class NoSignatureKey(CardError):
@@ -79,15 +78,20 @@ class Card:
     def open(cls, path: Path | str, pin: str) -> Card:
         """Open ``path`` (authentication) and, when it is there, ``<stem>.sign.p12`` beside it (signature).
 
-        Raises WrongPin, and CardError for a file that is absent or is not a card.
+        Raises WrongPin with the tries left, CardLocked after three wrong ones, and CardError for a file that is
+        absent or is not a card.
         """
         path = Path(path)
-        authentication = _read(path, pin)
-        beside = signature_path(path)
-        return cls(authentication, _read(beside, pin) if beside.is_file() else None)
+        with try_counter.one_try(path):
+            authentication = _read(path, pin)
+            beside = signature_path(path)
+            return cls(authentication, _read(beside, pin) if beside.is_file() else None)
 
     def save(self, path: Path | str, pin: str) -> Path:
-        """Write both files, mode 0600; refuses to overwrite (FileExistsError) and an empty PIN (CardError)."""
+        """Write both files, mode 0600; refuses to overwrite (FileExistsError), and an empty PIN or a card that is a
+        token (CardError)."""
+        if isinstance(self.authentication.key, TokenKey):
+            raise CardError("the key stays on its token: such a card is no file")
         if not pin:
             raise CardError("a card needs a PIN")
         path = Path(path)
@@ -98,14 +102,8 @@ class Card:
             if target.exists():
                 raise FileExistsError(f"{target} already exists")
         for target, pair in pairs:
-            data = pkcs12.serialize_key_and_certificates(
-                self.identity.common_name.encode(),
-                pair.key,
-                pair.certificate,
-                pair.chain,
-                BestAvailableEncryption(pin.encode()),
-            )
-            write_private(target, data)
+            write_private(target, _packed(pair.key, pair.certificate, pair.chain, pin))
+        try_counter.forget(path)
         return path
 
     @cached_property
@@ -143,17 +141,63 @@ class Card:
         return context
 
 
+def save_keys(path: Path, keys: tuple[PrivateKey, PrivateKey], pin: str) -> None:
+    """Write the authentication and the signature key of a card that waits for its certificates; see ``install``."""
+    for target, key in zip((path, signature_path(path)), keys, strict=True):
+        write_private(target, _packed(key, None, (), pin))
+    try_counter.forget(path)
+
+
+def install(path: Path, pin: str, certificates: Sequence[x509.Certificate]) -> None:
+    """Put certificates beside the keys of a card file they belong to. Raises WrongPin, CardLocked, CardError."""
+    files = path, signature_path(path)
+    with try_counter.one_try(path):
+        keys = [_unpacked(file, pin)[0] for file in files]
+    packed = []
+    for file, key in zip(files, keys, strict=True):
+        wanted = key.public_key().public_numbers()
+        own = [one for one in certificates if _numbers(one) == wanted]
+        if len(own) != 1:
+            raise CardError(f"{len(own) or 'no'} certificates belong to the key in {file.name}")
+        packed.append(_packed(key, own[0], ordered(own[0], certificates), pin))
+    for file, data in zip(files, packed, strict=True):
+        temporary = file.with_name(f".{file.name}.new")
+        temporary.unlink(missing_ok=True)
+        write_private(temporary, data)
+        temporary.replace(file)
+
+
+def _numbers(certificate: x509.Certificate) -> object:
+    key = certificate.public_key()
+    return key.public_numbers() if isinstance(key, PublicKey) else None
+
+
+def _packed(
+    key: PrivateKey, certificate: x509.Certificate | None, chain: Sequence[x509.Certificate], pin: str
+) -> bytes:
+    name = "card" if certificate is None else identity.read(certificate).common_name
+    return pkcs12.serialize_key_and_certificates(
+        name.encode(), key, certificate, chain, BestAvailableEncryption(pin.encode())
+    )
+
+
 def signature_path(path: Path) -> Path:
     """``card.p12`` -> ``card.sign.p12``"""
     return path.with_name(f"{path.stem}.sign{path.suffix}")
 
 
 def load_key_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
-    """Hand a key pair to a TLS context.
+    """Hand a key pair to a TLS context. Raises CardError for a key on a card that this Python's TLS cannot use.
 
     The ssl module reads keys from files only. The file lives in a private folder for that one call, and the key
     in it is encrypted under a random password that exists in memory alone.
     """
+    if isinstance(pair.key, TokenKey):
+        try:
+            token_tls.load(context, pair.key, (pair.certificate, *pair.chain))
+        except token_tls.NotPossible as error:
+            raise CardError(str(error)) from error
+        return
     password = secrets.token_urlsafe(32).encode()
     key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
     with tempfile.TemporaryDirectory(prefix="carnet-") as folder:
@@ -182,6 +226,11 @@ def write_private(path: Path, data: bytes) -> None:
 
 
 def _read(path: Path, pin: str) -> KeyPair:
+    key, certificate, chain = _unpacked(path, pin)
+    return KeyPair(key, _present(certificate, path), ordered(certificate, chain))
+
+
+def _unpacked(path: Path, pin: str) -> tuple[PrivateKey, x509.Certificate | None, Sequence[x509.Certificate]]:
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -194,22 +243,18 @@ def _read(path: Path, pin: str) -> KeyPair:
         if "deserialize" in str(error):
             raise CardError(f"{path.name} is not a card (PKCS#12)") from error
         raise WrongPin(f"the PIN does not open {path.name}") from error
-    return KeyPair(_usable(key, path), _present(certificate, path), _ordered(certificate, chain))
-
-
-def _usable(key: object, path: Path) -> PrivateKey:
-    if isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        return key
-    raise CardError(f"{path.name} holds no RSA or elliptic-curve key")
+    if not isinstance(key, PrivateKey):
+        raise CardError(f"{path.name} holds no RSA or elliptic-curve key")
+    return key, certificate, chain
 
 
 def _present(certificate: x509.Certificate | None, path: Path) -> x509.Certificate:
     if certificate is None:
-        raise CardError(f"{path.name} holds no certificate for its key")
+        raise CardError(f"{path.name} holds no certificate for its key; `carnet card install` puts one there")
     return certificate
 
 
-def _ordered(leaf: x509.Certificate | None, chain: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
+def ordered(leaf: x509.Certificate | None, chain: Sequence[x509.Certificate]) -> tuple[x509.Certificate, ...]:
     """The chain from the leaf's issuer upwards; certificates that are not part of it are dropped."""
     by_subject = {certificate.subject: certificate for certificate in chain}
     ordered: list[x509.Certificate] = []

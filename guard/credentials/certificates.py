@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from guard.credentials import identity
+from guard.credentials import distinguished_name, identity
 from guard.credentials.identity import Identity, Kind
 
 _log = logging.getLogger(__name__)
@@ -43,6 +43,8 @@ PROVIDER = "sts"
 _ISSUERS = {"persons": Kind.PERSON, "organisations": Kind.ORGANISATION}
 _SMALLEST_RSA = 2048
 _CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
+_APPLIED = (x509.BasicConstraints, x509.KeyUsage, x509.CertificatePolicies)
+"""What an authority's certificate may say as critical. Name constraints are not applied, and so not ignored either."""
 _ANY_USAGE = x509.KeyUsage(True, True, False, False, False, False, False, False, False)
 _ANY_EXTENDED = {ExtendedKeyUsageOID.CLIENT_AUTH}
 _UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.DuplicateExtension)
@@ -83,6 +85,8 @@ class Accepted:
     is_server: bool
     """Issued for TLS servers too: one of the systems a node certificate is given to."""
     until: datetime
+    subject: str
+    """as ``distinguished_name.write`` gives it"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +207,8 @@ class TrustStore:
         except _UNREADABLE as error:
             raise CertificateRefused(f"certificate cannot be read: {type(error).__name__}") from error
         is_server = usages is not None and ExtendedKeyUsageOID.SERVER_AUTH in usages
-        return Accepted(certificate, kind, who, fingerprint, is_server, until)
+        subject = distinguished_name.write(certificate.subject)
+        return Accepted(certificate, kind, who, fingerprint, is_server, until, subject)
 
     def _check_times_and_lists(self, chain: list[x509.Certificate], now: datetime, trusted: _Trusted) -> datetime:
         """Validity of every certificate of the chain (leaf first) and its absence from its issuer's list."""
@@ -397,6 +402,10 @@ def _check_authorities(folder: Path, roots: list[x509.Certificate], issuers: Ite
         usage = _extension(certificate, x509.KeyUsage)
         if basic is None or not basic.ca or (usage is not None and not usage.key_cert_sign):
             raise TrustError(f"{certificate.subject.rfc4514_string()} is not an authority's certificate")
+        for extension in certificate.extensions:
+            if extension.critical and not isinstance(extension.value, _APPLIED):
+                who, what = certificate.subject.rfc4514_string(), extension.oid._name
+                raise TrustError(f"{who}: the critical extension {what} is not applied here")
     for certificate in found:
         above = [certificate] if certificate.subject == certificate.issuer else roots
         if not any(root.subject == certificate.issuer and _signed_by(certificate, root) for root in above):

@@ -136,7 +136,7 @@ def extensions(
     if card_type is not None:
         found.append(x509.UnrecognizedExtension(CARD_TYPE, _tlv(_INTEGER, bytes((card_type.number,)))))
     if card_number:
-        found.append(x509.UnrecognizedExtension(CARD_NUMBER, _tlv(_PRINTABLE, card_number.encode("ascii"))))
+        found.append(numbered(card_number))
     if profession is not None:
         if not 0 <= profession <= 127:
             raise ValueError(f"profession {profession} is outside 0 to 127")
@@ -145,3 +145,8 @@ def extensions(
         inner = b"".join(_tlv(_UTF8, value.encode()) for value in specialties)
         found.append(x509.UnrecognizedExtension(SPECIALTY, _tlv(_SEQUENCE, inner)))
     return found
+
+
+def numbered(card_number: str) -> x509.UnrecognizedExtension:
+    """The extension that carries the number of a card."""
+    return x509.UnrecognizedExtension(CARD_NUMBER, _tlv(_PRINTABLE, card_number.encode("ascii")))

@@ -1,32 +1,37 @@
-"""A stand-in for IGC-Santé: one root, one authority for persons, one for organisations, and their CRLs.
+"""A stand-in for IGC-Santé: one root, one authority for persons, one for organisations, and what they take back.
 
-Every name says TEST and every certificate carries the test bit; nothing here is meant for real patients.
+A PKI makes test products or production ones, for its whole life; each certificate says which
+(``guard.credentials.profiles``). Nothing here is meant for real patients.
 
 On disk::
 
-    index.json            every certificate issued, and which are revoked
+    index.json            what was issued and revoked, the kind of products, the address, the number of the lists
+    issued/               every certificate issued, by serial number
     trust/                what a server needs: copy this folder
       root.pem  persons.pem  organisations.pem     authorities (the file names say what each may issue)
-      root.crl  persons.crl  organisations.crl     revocation lists, PEM
+      root.crl  persons.crl  organisations.crl     revocation lists, PEM; ``*.delta.crl`` since the last full ones
       ca.pem                                       the three authorities in one file, for TLS clients
     private/              keys of the authorities, mode 0600
     servers/              certificates and keys of our own servers, keys mode 0600
+    responders/           certificates and keys that sign OCSP answers, keys mode 0600
 
 Clause: DMP IGC-Santé certificate profiles
 """
 
 from __future__ import annotations
 
-import ipaddress
+import fcntl
 import json
 import os
 import re
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -37,20 +42,17 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from guard.credentials import identity
-from guard.credentials.cards import Card, KeyPair, PrivateKey, pem, write_private
-from guard.credentials.identity import TEST_PRODUCT, CardType
+from guard.credentials import profiles, revocation
+from guard.credentials.cards import Card, KeyPair, PrivateKey, PublicKey, pem, write_private
+from guard.credentials.certificate_requests import requested_keys
+from guard.credentials.identity import CardType
+from guard.credentials.profiles import Authority, Holder, Products, Profile
+from guard.credentials.revocation import ListNumbers, Reason
 
-ORGANISATION = "Carnet test"
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-_COUNTRY = x509.NameAttribute(NameOID.COUNTRY_NAME, "FR")
-_CATEGORY = {CardType.CPS: 0x80, CardType.CPF: 0x80, CardType.CPE: 0x82, CardType.CPA: 0x82}
-_ORGANISATION_CATEGORY = TEST_PRODUCT | 3
 _CA_DAYS = 3650
-_BACKDATED = timedelta(minutes=5)
-"""Certificates start a little in the past, so that machines whose clocks differ a little agree on them."""
+_RESPONDER_SPARE = timedelta(days=30)
 
 
 class KeyKind(StrEnum):
@@ -65,21 +67,6 @@ class KeyKind(StrEnum):
         return ec.generate_private_key(ec.SECP256R1())
 
 
-class Authority(StrEnum):
-    """The three authorities; the value is the stem of their files."""
-
-    ROOT = "root"
-    PERSONS = "persons"
-    ORGANISATIONS = "organisations"
-
-
-_CA_NAMES = {
-    Authority.ROOT: "TEST AC RACINE CARNET ELEMENTAIRE",
-    Authority.PERSONS: "TEST AC CARNET ELEMENTAIRE PERSONNES",
-    Authority.ORGANISATIONS: "TEST AC CARNET ELEMENTAIRE ORGANISATIONS",
-}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Issued:
     """One line of the index. Times are UTC, ISO 8601; ``serial`` is lower-case hexadecimal."""
@@ -87,13 +74,24 @@ class Issued:
     serial: str
     authority: str
     purpose: str
-    """``authentication``, ``signature`` or ``server``"""
+    """``authentication``, ``signature``, ``server`` or ``ocsp``"""
     holder: str
     """PS_IdNat, Struct_IdNat or server name"""
     name: str
     not_after: str
     revoked: str = ""
     """Time of revocation, "" while the certificate stands."""
+    reason: str = ""
+    card: str = ""
+    """Number of the card, "" for servers"""
+
+
+@dataclass(slots=True)
+class _Index:
+    products: Products = Products.TEST
+    base_url: str = ""
+    numbers: ListNumbers = field(default_factory=ListNumbers)
+    issued: list[Issued] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,44 +104,19 @@ class ServerFiles:
 
 
 @dataclass(frozen=True, slots=True)
-class _Profile:
-    """What distinguishes one kind of end-entity certificate."""
+class Certified:
+    """The two certificates of a card whose keys are elsewhere, and the authorities above them, leaf side first."""
 
-    authority: Authority
-    purpose: str
-    digital_signature: bool
-    non_repudiation: bool
-    extended: tuple[x509.ObjectIdentifier, ...]
+    authentication: x509.Certificate
+    signature: x509.Certificate
+    chain: tuple[x509.Certificate, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class _Order:
-    """One end-entity certificate to issue."""
-
-    profile: _Profile
-    subject: x509.Name
-    extensions: Sequence[x509.ExtensionType]
-    holder: str
-    name: str
-
-
-_PERSON_AUTHENTICATION = _Profile(
-    Authority.PERSONS, "authentication", True, False, (ExtendedKeyUsageOID.CLIENT_AUTH,)
-)
-_PERSON_SIGNATURE = _Profile(Authority.PERSONS, "signature", False, True, (ExtendedKeyUsageOID.EMAIL_PROTECTION,))
-_ORG_AUTH_CLI = _Profile(Authority.ORGANISATIONS, "authentication", True, False, (ExtendedKeyUsageOID.CLIENT_AUTH,))
-_ORG_SIGN = _Profile(Authority.ORGANISATIONS, "signature", True, True, (ExtendedKeyUsageOID.EMAIL_PROTECTION,))
-_SERVER = _Profile(
-    Authority.ORGANISATIONS,
-    "server",
-    True,
-    False,
-    (ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH),
-)
+    def pem(self) -> bytes:
+        return pem(self.authentication, self.signature, *self.chain)
 
 
 class Pki:
-    """The stand-in authorities of one folder. Safe to use from several threads of one process."""
+    """The stand-in authorities of one folder. Safe to use from several threads and processes."""
 
     def __init__(self, folder: Path, authorities: dict[Authority, KeyPair]):
         self.folder = folder
@@ -151,25 +124,35 @@ class Pki:
         self._lock = threading.Lock()
 
     @classmethod
-    def create(cls, folder: Path | str, *, key: KeyKind = KeyKind.EC, crl_days: int = 365) -> Pki:
-        """Make the authorities in ``folder``. Raises FileExistsError when there is a PKI already."""
+    def create(
+        cls, folder: Path | str, *, key: KeyKind = KeyKind.EC, crl_days: int = 365,
+        products: Products = Products.TEST, base_url: str = "",
+    ) -> Pki:
+        """Make the authorities in ``folder``. Raises FileExistsError when there is a PKI already.
+
+        ``base_url`` (http) is where ``carnet pki serve`` will answer: certificates then say where lists and
+        responder are. Neither it nor ``products`` can be changed later, because certificates carry both.
+        """
         folder = Path(folder)
         if (folder / "index.json").exists() or (folder / "private").exists():
             raise FileExistsError(f"{folder} already holds a PKI; it is never overwritten")
-        for name, mode in (("trust", 0o755), ("private", 0o700), ("servers", 0o755)):
+        if base_url and not re.fullmatch(r"http://[A-Za-z0-9.:\[\]_-]+(/[A-Za-z0-9._~/-]*)?", base_url):
+            raise ValueError("the address of a PKI is http://host[:port][/path]; lists and answers are signed")
+        for name, mode in (("trust", 0o755), ("private", 0o700), ("servers", 0o755), ("issued", 0o755)):
             (folder / name).mkdir(parents=True, exist_ok=True, mode=mode)
+        index = _Index(products, base_url.rstrip("/"))
         root_key = key.generate()
-        root = KeyPair(root_key, _authority(Authority.ROOT, root_key, None))
+        root = KeyPair(root_key, _authority(Authority.ROOT, root_key, None, index))
         authorities = {Authority.ROOT: root}
         for which in (Authority.PERSONS, Authority.ORGANISATIONS):
             own = key.generate()
-            authorities[which] = KeyPair(own, _authority(which, own, root), (root.certificate,))
+            authorities[which] = KeyPair(own, _authority(which, own, root, index), (root.certificate,))
         for which, pair in authorities.items():
             write_private(folder / "private" / f"{which}.key", _plain(pair.key))
             _replace(folder / "trust" / f"{which}.pem", pem(pair.certificate))
         _replace(folder / "trust" / "ca.pem", pem(*(pair.certificate for pair in authorities.values())))
         pki = cls(folder, authorities)
-        pki._write_index([])
+        pki._write_index(index)
         pki.write_crls(days=crl_days)
         return pki
 
@@ -181,9 +164,7 @@ class Pki:
             raise FileNotFoundError(f"{folder} holds no PKI")
         authorities: dict[Authority, KeyPair] = {}
         for which in Authority:
-            key = load_pem_private_key((folder / "private" / f"{which}.key").read_bytes(), None)
-            if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-                raise ValueError(f"the key of authority {which} is of an unexpected type")
+            key = _load_key(folder / "private" / f"{which}.key")
             certificate = x509.load_pem_x509_certificate((folder / "trust" / f"{which}.pem").read_bytes())
             chain = () if which is Authority.ROOT else (authorities[Authority.ROOT].certificate,)
             authorities[which] = KeyPair(key, certificate, chain)
@@ -199,7 +180,22 @@ class Pki:
         """All authorities in one PEM file, for TLS."""
         return self.trust / "ca.pem"
 
-    def issue_person(
+    @property
+    def products(self) -> Products:
+        """What this PKI makes."""
+        return self._read_index().products
+
+    @property
+    def base_url(self) -> str:
+        """Where lists and responder are, as certificates say it; "" when they say nothing."""
+        return self._read_index().base_url
+
+    def authority(self, which: Authority) -> x509.Certificate:
+        return self._authorities[which].certificate
+
+    # -- cards ---------------------------------------------------------------------------------------------------------
+
+    def person(
         self,
         identifier: str,
         surname: str,
@@ -209,69 +205,84 @@ class Pki:
         label: str = "Médecin",
         specialties: tuple[str, ...] = (),
         card_type: CardType = CardType.CPS,
-        key: KeyKind = KeyKind.RSA,
-        days: int = 1095,
-        start: datetime | None = None,
-    ) -> Card:
-        """A card for one professional, not yet saved: authentication and signature certificates.
+    ) -> Holder:
+        """A professional, for ``issue`` and ``certify``; see ``profiles.person``. Issues nothing."""
+        return profiles.person(
+            identifier, surname, given_name, products=self.products, profession=profession, label=label,
+            specialties=specialties, card_type=card_type,
+        )  # fmt: skip
 
-        ``identifier`` is PS_IdNat (``8`` and 11 digits for RPPS), ``profession`` the number of TRE_G15 (10
-        physician, 60 nurse, 21 pharmacist; None for staff), ``label`` its name, ``specialties`` codes of TRE_R01.
+    def structure(
+        self, structure_id: str, organisation: str, service: str, *, department: str = "Paris (75)"
+    ) -> Holder:
+        """A structure, for ``issue`` and ``certify``; see ``profiles.structure``. Issues nothing."""
+        return profiles.structure(structure_id, organisation, service, products=self.products, department=department)
+
+    def issue(
+        self, holder: Holder, *, key: KeyKind = KeyKind.RSA, days: int = 1095, start: datetime | None = None
+    ) -> Card:
+        """A card made in one step, not yet saved: keys and both certificates."""
+        keys = key.generate(), key.generate()
+        made = self._certify(holder, (keys[0].public_key(), keys[1].public_key()), days, start)
+        return Card(KeyPair(keys[0], made.authentication, made.chain), KeyPair(keys[1], made.signature, made.chain))
+
+    def certify(self, holder: Holder, requests: bytes, *, days: int = 1095) -> Certified:
+        """Certificates for keys that were made elsewhere; ``requests`` is PEM, authentication first, then signature.
+
+        Each request must be signed by the key it is for. Nothing but the keys is taken from it: who the holder is, is
+        the authority's to say. Raises RequestRefused. Clause: RFC 2986
         """
-        holder = [x509.NameAttribute(NameOID.COMMON_NAME, identifier)]
-        if surname:
-            holder.append(x509.NameAttribute(NameOID.SURNAME, surname))
-        if given_name:
-            holder.append(x509.NameAttribute(NameOID.GIVEN_NAME, given_name))
-        rdns = [x509.RelativeDistinguishedName([_COUNTRY])]
-        if label:
-            rdns.append(x509.RelativeDistinguishedName([x509.NameAttribute(NameOID.TITLE, label)]))
-        subject = x509.Name([*rdns, x509.RelativeDistinguishedName(holder)])
-        private = identity.extensions(
+        return self._certify(holder, requested_keys(requests), days, None)
+
+    def renewal(self, card: str) -> Holder:
+        """The holder of a card issued before, as its newest certificate says. Raises KeyError."""
+        lines = [line for line in self.issued() if line.card == card and line.card]
+        if not lines:
+            raise KeyError(f"no card {card} was issued here")
+        line = lines[-1]
+        newest = x509.load_pem_x509_certificate((self.folder / "issued" / f"{line.serial}.pem").read_bytes())
+        private = tuple(e.value for e in newest.extensions if isinstance(e.value, x509.UnrecognizedExtension))
+        return Holder(Authority(line.authority), newest.subject, private, line.holder, line.name, card)
+
+    def replacement(self, card: str) -> Holder:
+        """The same holder with the number of another card. Raises KeyError."""
+        holder, number = self.renewal(card), profiles.card_number()
+        return replace(holder, card=number, extensions=profiles.with_number(holder.extensions, number))
+
+    def issue_person(
+        self, identifier: str, surname: str, given_name: str, *, profession: int | None = 10, label: str = "Médecin",
+        specialties: tuple[str, ...] = (), card_type: CardType = CardType.CPS, key: KeyKind = KeyKind.RSA,
+        days: int = 1095, start: datetime | None = None,
+    ) -> Card:
+        """``person`` and ``issue`` in one."""
+        holder = self.person(
+            identifier, surname, given_name, profession=profession, label=label, specialties=specialties,
             card_type=card_type,
-            card_number=f"8025000001/{x509.random_serial_number() % 10**10:010d}",
-            category=_CATEGORY[card_type],
-            profession=profession,
-            specialties=specialties,
-        )
-        name = f"{surname} {given_name}".strip()
-        pairs = [
-            self._issue(_Order(profile, subject, private, identifier, name), key, days, start)
-            for profile in (_PERSON_AUTHENTICATION, _PERSON_SIGNATURE)
-        ]
-        return Card(pairs[0], pairs[1])
+        )  # fmt: skip
+        return self.issue(holder, key=key, days=days, start=start)
 
     def issue_structure(
-        self,
-        structure_id: str,
-        organisation: str,
-        service: str,
-        *,
-        department: str = "Paris (75)",
-        key: KeyKind = KeyKind.RSA,
-        days: int = 1095,
-        start: datetime | None = None,
+        self, structure_id: str, organisation: str, service: str, *, department: str = "Paris (75)",
+        key: KeyKind = KeyKind.RSA, days: int = 1095, start: datetime | None = None,
     ) -> Card:
-        """The two certificates of a structure (ORG_AUTH_CLI, ORG_SIGN), not yet saved.
+        """``structure`` (ORG_AUTH_CLI, ORG_SIGN) and ``issue`` in one."""
+        holder = self.structure(structure_id, organisation, service, department=department)
+        return self.issue(holder, key=key, days=days, start=start)
 
-        ``structure_id`` is Struct_IdNat (``1`` and FINESS, ``3`` and SIRET, ...), ``service`` the name of the
-        system or department that uses them.
-        """
-        subject = x509.Name(
-            [
-                _COUNTRY,
-                x509.NameAttribute(NameOID.STATE_OR_PROVINCE_NAME, department),
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, organisation),
-                x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, structure_id),
-                x509.NameAttribute(NameOID.COMMON_NAME, service),
-            ]
-        )
-        private = _organisation_extensions()
-        pairs = [
-            self._issue(_Order(profile, subject, private, structure_id, organisation), key, days, start)
-            for profile in (_ORG_AUTH_CLI, _ORG_SIGN)
+    def _certify(
+        self, holder: Holder, keys: tuple[PublicKey, PublicKey], days: int, start: datetime | None
+    ) -> Certified:
+        issuer = self._authorities[holder.authority]
+        made = [
+            self._end_entity(
+                profiles.BY_PURPOSE[(holder.authority, purpose)], holder.subject, public, holder.extensions, days, start
+            )
+            for purpose, public in zip(("authentication", "signature"), keys, strict=True)
         ]
-        return Card(pairs[0], pairs[1])
+        self._note(made, ("authentication", "signature"), holder.authority, holder.identifier, holder.name, holder.card)
+        return Certified(made[0], made[1], (issuer.certificate, *issuer.chain))
+
+    # -- servers -------------------------------------------------------------------------------------------------------
 
     def issue_server(
         self, name: str, host_names: Sequence[str] = (), *, key: KeyKind = KeyKind.EC, days: int = 1095
@@ -281,194 +292,193 @@ class Pki:
         Written to ``servers/<name>.pem`` and ``.key``; raises FileExistsError when there is one already.
         Host names and addresses are added to localhost, 127.0.0.1 and ::1.
         """
-        names = _alternative_names((*LOCAL_NAMES, *host_names))
-        return self._issue_files(_SERVER, name, [*_organisation_extensions(), names], key, days)
+        names = profiles.alternative_names((*LOCAL_NAMES, *host_names))
+        return self._issue_files(profiles.SERVER, name, [names], key, days)
 
     def issue_token_signer(self, name: str, *, key: KeyKind = KeyKind.EC, days: int = 1095) -> ServerFiles:
-        """A certificate that signs the assertions of a token service: a cachet that belongs to no structure, so that
-        it counts where it is listed and nowhere else. Written as ``issue_server`` does. Raises FileExistsError."""
-        return self._issue_files(_ORG_SIGN, name, _organisation_extensions(), key, days)
+        """As ``issue_server``, to sign assertions: a cachet of no structure, which counts where it is listed alone."""
+        return self._issue_files(profiles.ORG_SIGN, name, [], key, days)
 
     def _issue_files(
-        self, profile: _Profile, name: str, extensions: Sequence[x509.ExtensionType], key: KeyKind, days: int
+        self, profile: Profile, name: str, more: Sequence[x509.ExtensionType], key: KeyKind, days: int
     ) -> ServerFiles:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
             raise ValueError("a server name is made of letters, digits, dots and hyphens")
         files = (self.folder / "servers" / f"{name}.pem", self.folder / "servers" / f"{name}.key")
         if any(file.exists() for file in files):
             raise FileExistsError(f"server {name} already has a certificate")
-        subject = x509.Name(
-            [
-                _COUNTRY,
-                x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANISATION),
-                x509.NameAttribute(NameOID.COMMON_NAME, name),
-            ]
-        )
-        pair = self._issue(_Order(profile, subject, extensions, name, ORGANISATION), key, days, None)
-        write_private(files[1], _plain(pair.key))
-        _replace(files[0], pem(pair.certificate, *pair.chain[:-1]))
-        return ServerFiles(files[0], files[1], pair.certificate)
+        products, own = self.products, key.generate()
+        organisation = profiles.organisation_name(products)
+        extensions = [*profiles.organisation_extensions(products), *more]
+        subject = profiles.own_name(organisation, name)
+        made = self._end_entity(profile, subject, own.public_key(), extensions, days, None)
+        self._note([made], [profile.purpose], Authority.ORGANISATIONS, name, organisation)
+        write_private(files[1], _plain(own))
+        _replace(files[0], pem(made, self.authority(Authority.ORGANISATIONS)))
+        return ServerFiles(files[0], files[1], made)
 
     def server(self, name: str) -> ServerFiles:
         """The files of a server issued before. Raises FileNotFoundError."""
-        certificate_file, key_file = (self.folder / "servers" / f"{name}{suffix}" for suffix in (".pem", ".key"))
-        certificate = x509.load_pem_x509_certificates(certificate_file.read_bytes())[0]
-        return ServerFiles(certificate_file, key_file, certificate)
+        files = (self.folder / "servers" / f"{name}.pem", self.folder / "servers" / f"{name}.key")
+        return ServerFiles(*files, x509.load_pem_x509_certificates(files[0].read_bytes())[0])
 
-    def revoke(self, serial: int | str, *, crl_days: int = 365) -> Issued:
+    def responder(self, which: Authority) -> KeyPair:
+        """Who signs OCSP answers in the name of an authority; made anew while less than 30 days are left.
+
+        Clause: RFC 6960 4.2.2.2 (delegated responder), 4.2.2.2.1 (no check of the responder itself)
+        """
+        folder = self.folder / "responders"
+        files = folder / f"{which}.pem", folder / f"{which}.key"
+        issuer = self._authorities[which]
+        with self._changing():
+            if all(file.is_file() for file in files):
+                certificate = x509.load_pem_x509_certificate(files[0].read_bytes())
+                if certificate.not_valid_after_utc - datetime.now(UTC) > _RESPONDER_SPARE:
+                    return KeyPair(_load_key(files[1]), certificate, (issuer.certificate, *issuer.chain))
+            key = KeyKind.EC.generate()
+            certificate = profiles.responder_certificate(which, self.products, key.public_key(), issuer)
+            folder.mkdir(exist_ok=True, mode=0o700)
+            files[1].unlink(missing_ok=True)
+            write_private(files[1], _plain(key))
+            _replace(files[0], pem(certificate))
+        return KeyPair(key, certificate, (issuer.certificate, *issuer.chain))
+
+    # -- revocation ----------------------------------------------------------------------------------------------------
+
+    def revoke(
+        self, serial: int | str, *, reason: Reason = Reason.UNSPECIFIED, crl_days: int = 365
+    ) -> Issued:
         """Put a certificate on its authority's list, at once. Raises KeyError for a serial never issued here.
 
-        May be repeated: the first time of revocation stays.
+        May be repeated: the first revocation stays, with its time and reason.
         """
         wanted = f"{serial:x}" if isinstance(serial, int) else serial.lower().lstrip("0")
-        with self._lock:
-            index = self._read_index()
-            for place, line in enumerate(index):
-                if line.serial == wanted:
-                    revoked = line if line.revoked else replace(line, revoked=_iso(datetime.now(UTC)))
-                    index[place] = revoked
-                    self._write_index(index)
-                    self._write_crls(index, crl_days)
-                    return revoked
-        raise KeyError(f"no certificate with serial {wanted} was issued here")
+        found = self.revoke_all(lambda line: line.serial == wanted, reason=reason, crl_days=crl_days)
+        if not found:
+            raise KeyError(f"no certificate with serial {wanted} was issued here")
+        return found[0]
+
+    def revoke_all(
+        self, which: Callable[[Issued], bool], *, reason: Reason = Reason.UNSPECIFIED, crl_days: int = 365
+    ) -> list[Issued]:
+        """Revoke every certificate that ``which`` takes, in one list; returns them as they are now, [] for none."""
+        with self._changing() as index:
+            moment, touched = _iso(datetime.now(UTC)), []
+            for place, line in enumerate(index.issued):
+                if which(line):
+                    ended = line if line.revoked else replace(line, revoked=moment, reason=reason.value)
+                    index.issued[place] = ended
+                    touched.append(ended)
+            if touched:
+                self._write_crls(index, crl_days)
+        return touched
 
     def issued(self) -> list[Issued]:
         """Every certificate issued to persons, structures and servers, oldest first."""
-        with self._lock:
-            return self._read_index()
+        return self._read_index().issued
 
     def write_crls(self, *, days: int = 365) -> None:
-        """Write fresh revocation lists, valid for ``days``."""
-        with self._lock:
-            self._write_crls(self._read_index(), days)
+        """Write fresh full lists, valid for ``days``; the delta lists begin anew from them."""
+        with self._changing() as index:
+            self._write_crls(index, days, is_base=True)
 
-    def _issue(self, order: _Order, kind: KeyKind, days: int, start: datetime | None) -> KeyPair:
-        """Make the key, sign the certificate, note it in the index."""
-        profile, key = order.profile, kind.generate()
+    def _write_crls(self, index: _Index, days: int, *, is_base: bool = False) -> None:
+        now = datetime.now(UTC)
+        index.numbers = index.numbers.following(now, is_base=is_base)
+        self._write_index(index)
+        for which, authority in self._authorities.items():
+            revoked = [line for line in index.issued if line.authority == which and line.revoked]
+            lists = revocation.lists(
+                authority, [(int(line.serial, 16), line.revoked, line.reason) for line in revoked], index.numbers, now,
+                days=days, freshest=profiles.freshest(index.base_url, which) if index.base_url else None,
+            )  # fmt: skip
+            _replace(self.trust / f"{which}.delta.crl", lists.delta.public_bytes(Encoding.PEM))
+            _replace(self.trust / f"{which}.crl", lists.full.public_bytes(Encoding.PEM))
+
+    # -- what all of it rests on ---------------------------------------------------------------------------------------
+
+    def _end_entity(
+        self, profile: Profile, subject: x509.Name, public: PublicKey, more: Sequence[x509.ExtensionType], days: int,
+        start: datetime | None,
+    ) -> x509.Certificate:
         authority = self._authorities[profile.authority]
-        begin = start or datetime.now(UTC) - _BACKDATED
-        builder = _builder(order.subject, key, authority.certificate.subject, authority.key)
-        builder = builder.not_valid_before(begin).not_valid_after(begin + timedelta(days=days))
+        builder = profiles.builder(subject, public, authority.certificate.subject, authority.key, start, days)
         builder = builder.add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
-        usage = _usage(digital_signature=profile.digital_signature, non_repudiation=profile.non_repudiation)
+        usage = profiles.usage(
+            digital_signature=profile.digital_signature, non_repudiation=profile.non_repudiation
+        )
         builder = builder.add_extension(usage, critical=True)
         builder = builder.add_extension(x509.ExtendedKeyUsage(profile.extended), critical=False)
-        for extension in order.extensions:
+        builder = builder.add_extension(profiles.policy(profile.policy), critical=False)
+        for extension in (*more, *profiles.places(self.base_url, profile.authority)):
             builder = builder.add_extension(extension, critical=False)
-        certificate = builder.sign(authority.key, hashes.SHA256())
-        line = Issued(
-            serial=f"{certificate.serial_number:x}",
-            authority=profile.authority.value,
-            purpose=profile.purpose,
-            holder=order.holder,
-            name=order.name,
-            not_after=_iso(certificate.not_valid_after_utc),
+        return builder.sign(authority.key, hashes.SHA256())
+
+    def _note(
+        self, certificates: Sequence[x509.Certificate], purposes: Sequence[str], authority: Authority, holder: str,
+        name: str, card: str = "",
+    ) -> None:
+        """Keep the certificates, then their lines: what is in the index can be shown and renewed."""
+        (self.folder / "issued").mkdir(exist_ok=True)
+        with self._changing() as index:
+            for certificate, purpose in zip(certificates, purposes, strict=True):
+                line = Issued(
+                    serial=f"{certificate.serial_number:x}", authority=authority.value, purpose=purpose, holder=holder,
+                    name=name, not_after=_iso(certificate.not_valid_after_utc), card=card,
+                )  # fmt: skip
+                _replace(self.folder / "issued" / f"{line.serial}.pem", pem(certificate))
+                index.issued.append(line)
+            self._write_index(index)
+
+    @contextmanager
+    def _changing(self) -> Iterator[_Index]:
+        """The index, while no other thread or process changes it."""
+        with self._lock, open(self.folder / ".lock", "ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield self._read_index()
+
+    def _read_index(self) -> _Index:
+        told: dict[str, Any] = json.loads((self.folder / "index.json").read_text("utf-8"))
+        return _Index(
+            Products(told.get("products", Products.TEST)),
+            told.get("base_url", ""),
+            ListNumbers(**told.get("lists", {})),
+            [Issued(**line) for line in told["issued"]],
         )
-        with self._lock:
-            self._write_index([*self._read_index(), line])
-        return KeyPair(key, certificate, (authority.certificate, *authority.chain))
 
-    def _read_index(self) -> list[Issued]:
-        lines = json.loads((self.folder / "index.json").read_text("utf-8"))
-        return [Issued(**line) for line in lines["issued"]]
-
-    def _write_index(self, index: list[Issued]) -> None:
-        text = json.dumps({"issued": [asdict(line) for line in index]}, ensure_ascii=False, indent=1)
+    def _write_index(self, index: _Index) -> None:
+        text = json.dumps(
+            {
+                "products": index.products.value,
+                "base_url": index.base_url,
+                "lists": asdict(index.numbers),
+                "issued": [asdict(line) for line in index.issued],
+            },
+            ensure_ascii=False,
+            indent=1,
+        )
         _replace(self.folder / "index.json", text.encode())
 
-    def _write_crls(self, index: list[Issued], days: int) -> None:
-        now = datetime.now(UTC)
-        for which, authority in self._authorities.items():
-            identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(_public(authority.key))
-            builder = (
-                x509.CertificateRevocationListBuilder()
-                .issuer_name(authority.certificate.subject)
-                .last_update(now - _BACKDATED)
-                .next_update(now + timedelta(days=days))
-                .add_extension(x509.CRLNumber(int(now.timestamp() * 1000)), critical=False)
-                .add_extension(identifier, critical=False)
-            )
-            for line in index:
-                if line.authority == which and line.revoked:
-                    entry = x509.RevokedCertificateBuilder().serial_number(int(line.serial, 16))
-                    builder = builder.add_revoked_certificate(
-                        entry.revocation_date(datetime.fromisoformat(line.revoked)).build()
-                    )
-            crl = builder.sign(authority.key, hashes.SHA256())
-            _replace(self.trust / f"{which}.crl", crl.public_bytes(Encoding.PEM))
 
-
-def _authority(which: Authority, key: PrivateKey, root: KeyPair | None) -> x509.Certificate:
-    subject = x509.Name(
-        [
-            _COUNTRY,
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, ORGANISATION),
-            x509.NameAttribute(NameOID.COMMON_NAME, _CA_NAMES[which]),
-        ]
-    )
-    begin = datetime.now(UTC) - _BACKDATED
+def _authority(which: Authority, key: PrivateKey, root: KeyPair | None, index: _Index) -> x509.Certificate:
+    subject = profiles.authority_name(which, index.products)
     issuer, issuer_key = (root.certificate.subject, root.key) if root is not None else (subject, key)
-    builder = _builder(subject, key, issuer, issuer_key)
-    builder = builder.not_valid_before(begin).not_valid_after(begin + timedelta(days=_CA_DAYS))
+    builder = profiles.builder(subject, key.public_key(), issuer, issuer_key, None, _CA_DAYS)
     builder = builder.add_extension(
         x509.BasicConstraints(ca=True, path_length=1 if root is None else 0), critical=True
     )
-    builder = builder.add_extension(_usage(authority=True), critical=True)
+    builder = builder.add_extension(profiles.usage(authority=True), critical=True)
+    if root is not None:
+        for place in profiles.places(index.base_url, Authority.ROOT):
+            builder = builder.add_extension(place, critical=False)
     return builder.sign(issuer_key, hashes.SHA256())
 
 
-def _builder(
-    subject: x509.Name, key: PrivateKey, issuer: x509.Name, issuer_key: PrivateKey
-) -> x509.CertificateBuilder:
-    """What every certificate has: names, key, serial number, key identifiers."""
-    public = _public(key)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(public)
-        .serial_number(x509.random_serial_number())
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(_public(issuer_key)), critical=False)
-    )
-
-
-def _usage(
-    *, digital_signature: bool = False, non_repudiation: bool = False, authority: bool = False
-) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=digital_signature,
-        content_commitment=non_repudiation,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        key_cert_sign=authority,
-        crl_sign=authority,
-        encipher_only=False,
-        decipher_only=False,
-    )
-
-
-def _organisation_extensions() -> list[x509.ExtensionType]:
-    return list(
-        identity.extensions(
-            card_type=None, card_number="", category=_ORGANISATION_CATEGORY, profession=None, specialties=()
-        )
-    )
-
-
-def _alternative_names(names: Iterable[str]) -> x509.SubjectAlternativeName:
-    found: list[x509.GeneralName] = []
-    for name in dict.fromkeys(names):
-        try:
-            found.append(x509.IPAddress(ipaddress.ip_address(name)))
-        except ValueError:
-            found.append(x509.DNSName(name))
-    return x509.SubjectAlternativeName(found)
-
-
-def _public(key: PrivateKey) -> rsa.RSAPublicKey | ec.EllipticCurvePublicKey:
-    return key.public_key()
+def _load_key(file: Path) -> PrivateKey:
+    key = load_pem_private_key(file.read_bytes(), None)
+    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
+        raise ValueError(f"the key {file.name} is of an unexpected type")
+    return key
 
 
 def _plain(key: PrivateKey) -> bytes:

@@ -6,9 +6,11 @@ import http.client
 
 import pytest
 
-from conformance.negative_assertions import CASES
+from conformance.negative_assertions import CASES, Case
 from conformance.negative_kit import Kit
 from guard.credentials.pki import Pki
+from tests.attack.attack import FAULTS, Attack
+from tests.attack.test_corpus import ATTACKS
 from tests.world import FIND_DOCUMENTS, World
 from xds.ebxml import write
 from xds.namespaces import SOAP12
@@ -34,9 +36,8 @@ def envelope(action: str, body: bytes) -> bytes:
     return b"".join(write_envelope(request_headers(action, new_message_id(), "https://localhost/"), [body]))
 
 
-def fault_of(live: World, kit: Kit, name: str, service: str) -> str:
+def fault_of(live: World, kit: Kit, case: Case | Attack, service: str) -> str:
     """Local name of the fault's subcode, or that there is none; "" when the answer is no fault."""
-    case = CASES[name]
     registry = service == "registry"
     action = STORED_QUERY if registry else RETRIEVE
     body = (
@@ -60,7 +61,10 @@ def fault_of(live: World, kit: Kit, name: str, service: str) -> str:
         connection.close()
     if answer.getheader("Content-Type", "").startswith("multipart"):
         return ""
-    subcode = parse(data).find(f".//{{{SOAP12}}}Subcode/{{{SOAP12}}}Value")
+    fault = parse(data)
+    subcode = fault.find(f".//{{{SOAP12}}}Subcode/{{{SOAP12}}}Value")
+    code = fault.findtext(f".//{{{SOAP12}}}Code/{{{SOAP12}}}Value")
+    assert code is None or code.endswith(":Sender"), "a failure of ours is no refusal"
     is_fault = answer.status in (400, 500)
     return (subcode.text or "").partition(":")[2] if subcode is not None else "no subcode" if is_fault else ""
 
@@ -76,7 +80,7 @@ def test_spoiled_credential_is_refused_by_the_service(live: World, kit: Kit, nam
     """
     fault = CASES[name].fault
     assert fault is not None
-    assert fault_of(live, kit, name, service) == ("no subcode" if name in MALFORMED else fault[1])
+    assert fault_of(live, kit, CASES[name], service) == ("no subcode" if name in MALFORMED else fault[1])
 
 
 @pytest.mark.parametrize("service", ["registry", "repository"])
@@ -84,11 +88,44 @@ def test_spoiled_credential_is_refused_by_the_service(live: World, kit: Kit, nam
 def test_a_connection_not_believed_goes_no_further(live: World, kit: Kit, name: str, service: str) -> None:
     """A revoked certificate gets the fault, one of a foreign authority fails its handshake. Step: g"""
     try:
-        assert fault_of(live, kit, name, service) == "FailedAuthentication"
+        assert fault_of(live, kit, CASES[name], service) == "FailedAuthentication"
     except OSError as error:
         assert name == "foreignauthority", error
 
 
 def test_a_good_credential_passes_both(live: World, kit: Kit) -> None:
     """Otherwise the table would prove nothing."""
-    assert [fault_of(live, kit, "good", service) for service in ("registry", "repository")] == ["", ""]
+    assert [fault_of(live, kit, CASES["good"], service) for service in ("registry", "repository")] == ["", ""]
+
+
+SAMPLE = (
+    "xsw1", "xsw4", "xsw7", "xsw8", "xsw9", "ancestry_header_block", "security_for_nobody", "nested_envelope",
+    "second_header", "decoy_wsu_Id", "polluted_prefixed", "endorsing_signature", "reference_xpointer_id",
+    "reference_http",
+    "transform_xslt", "transforms_swapped", "second_reference", "method_none", "method_rsa_md5", "hmac_public_key_pem",
+    "hmac_short", "signed_info_c14n11", "fake_info_first", "manifest", "signature_moved", "ecdsa_zeros", "ecdsa_der",
+    "digest_of_nothing", "two_x509_data_reversed", "attacker_first", "attackers_key_value",
+    "der_key_of_another_kind",
+    "unknown_curve", "retrieval_method", "comment_in_DigestValue", "comment_with_assertion", "cdata_part",
+    "numbered_id",
+    "prefixes_around", "invisible_character", "relative_namespace", "void_digest", "entity", "default_attribute",
+    "utf_16", "utf_7", "overlong", "unbound_prefix_excused", "attribute_twice_excused", "header_block_excused",
+    "prefixes_of_envelope", "assertion_in_value", "ecdsa_malleable",
+)
+"""Of each class of the corpus some."""
+
+
+@pytest.mark.parametrize("name", SAMPLE)
+def test_attacks_of_the_corpus_get_their_fault_from_the_service(live: World, kit: Kit, name: str) -> None:
+    """As from the verifier alone: a fault of its step, or the answer the signer is due; never a failure of ours.
+
+    Step: a, b, c, d, e, f, g, h
+    """
+    attack = ATTACKS[name]
+    said = fault_of(live, kit, attack, "registry")
+    if attack.step == "":
+        assert said == ""
+    elif attack.step == "a":
+        assert said == "no subcode"
+    else:
+        assert said in {local for _, local in FAULTS[attack.step]}

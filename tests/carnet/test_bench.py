@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from carnet.bench import decisions, large, processes, stage
+from carnet.bench import credentials, decisions, large, processes, stage
 from carnet.bench.report import Figures, Mark, Result, as_table, percentile
 from carnet.bench.scenarios import Bench, Plan
 from carnet.commands.bench import command
@@ -130,6 +130,18 @@ def test_percentiles() -> None:
 def test_sizes_that_cannot_be_measured_are_misuse(entries: str) -> None:
     """Exit status 2 before anything is made."""
     assert CliRunner().invoke(command, ["--entries", entries]).exit_code == 2
+
+
+def test_credentials_are_measured_cold_and_warm(tmp_path: Path) -> None:
+    """Floor, new certificate, new assertion, remembered assertion, for either kind of key. No time is asserted."""
+    rows = credentials.measure(tmp_path, 1)
+    assert [one["key"] for one in rows] == ["rsa-2048"] * 4 + ["p-256"] * 4
+    assert [bool(one["mark"]) for one in rows] == [False, False, False, True] * 2
+    assert all(one["us"] > 0 and one["floor"] > 0 for one in rows)
+    told = CliRunner().invoke(command, ["--credentials", "--rounds", "1", "--json"])
+    assert told.exit_code == 0 and len(json.loads(told.stdout)["results"]) == len(rows)
+    assert "µs" in credentials.as_table(rows)[0][2]
+    assert CliRunner().invoke(command, ["--credentials", "--decisions"]).exit_code == 2
 
 
 def test_decisions_are_measured_without_services(tmp_path: Path) -> None:

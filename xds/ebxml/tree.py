@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cache
 
 from lxml import etree
 
@@ -21,8 +22,9 @@ _XML_LANG = "{http://www.w3.org/XML/1998/namespace}lang"
 _VALUE_LENGTH = 256
 
 
+@cache
 def rim(name: str) -> str:
-    """Clark name of an ebRIM element."""
+    """Clark name of an ebRIM element; for names that stand in the code, which are few."""
     return f"{{{RIM}}}{name}"
 
 
@@ -93,17 +95,18 @@ def read_parts(element: etree._Element, subject: str, report: Report) -> Parts:
     """Everything below a RegistryObject, structural faults reported."""
     parts = Parts(report.identify(element, subject), subject, slots=read_slots(element, subject, "", report))
     for child in children(element):
-        if child.tag == rim("Name"):
-            parts.name = _localized(child, subject, "Name", report)
-        elif child.tag == rim("Description"):
-            parts.description = _localized(child, subject, "Description", report)
-        elif child.tag == rim("VersionInfo"):
-            parts.version = (child.get("versionName") or "1.1").strip()
-        elif child.tag == rim("Classification"):
+        tag = child.tag
+        if tag == rim("Classification"):
             _classification(child, parts, report)
-        elif child.tag == rim("ExternalIdentifier"):
+        elif tag == rim("Name"):
+            parts.name = _localized(child, subject, "Name", report)
+        elif tag == rim("Description"):
+            parts.description = _localized(child, subject, "Description", report)
+        elif tag == rim("VersionInfo"):
+            parts.version = (child.get("versionName") or "1.1").strip()
+        elif tag == rim("ExternalIdentifier"):
             _identifier(child, parts, report)
-        elif child.tag == rim("RegistryObjectList"):
+        elif tag == rim("RegistryObjectList"):
             report.add("R-008", subject, found="RegistryObjectList",
                        expected="members linked by HasMember associations, not nested")
     return parts
@@ -114,19 +117,23 @@ def read_slots(element: etree._Element, subject: str, part: str, report: Report)
     slots: dict[str, list[str]] = {}
     for slot in children(element, rim("Slot")):
         name = (slot.get("name") or "").strip()
-        where = f"{part}/{name}" if part else name
         if not name:
-            report.add("R-011", subject, f"{part}/Slot" if part else "Slot", expected="a slot name")
+            report.add("R-011", subject, _within(part, "Slot"), expected="a slot name")
             continue
         if name in slots:
-            report.add("R-011", subject, where, found=f"slot {name} more than once", expected="one slot of this name")
+            report.add("R-011", subject, _within(part, name), found=f"slot {name} more than once",
+                       expected="one slot of this name")
             continue
-        slots[name] = slot_values(slot)
-        for value in slots[name]:
+        values = slots[name] = slot_values(slot)
+        for value in values:
             if len(value) > _VALUE_LENGTH:
-                report.add("R-011", subject, where, found=f"{len(value)} characters",
+                report.add("R-011", subject, _within(part, name), found=f"{len(value)} characters",
                            expected=f"a value of at most {_VALUE_LENGTH} characters")
     return slots
+
+
+def _within(part: str, name: str) -> str:
+    return f"{part}/{name}" if part else name
 
 
 def slot_values(slot: etree._Element) -> list[str]:

@@ -51,6 +51,9 @@ def parse(data: bytes, limits: Limits = DEFAULT, *, allow_instructions: bool = F
     except etree.XMLSyntaxError as error:
         line, column = error.position
         raise SoapFault(SENDER, f"The message is not well-formed XML (line {line}, column {column})") from None
+    for problem in parser.error_log.filter_from_errors():
+        # lxml forgets an unbound prefix or a repeated attribute as soon as a mere warning follows it
+        raise SoapFault(SENDER, f"The message is not well-formed XML (line {problem.line}, column {problem.column})")
     if root.getroottree().docinfo.internalDTD is not None:
         raise SoapFault(SENDER, "A document type declaration is not accepted")
     if not allow_instructions and data.find(b"<?", body) >= 0:

@@ -353,10 +353,8 @@ def test_a_receiver_that_takes_a_message_too_slowly_is_left():
         one = Async(fake, timeout=0.3, keep=0.4, pause=1)
         part = OutgoingPart("a@b", "text/plain", 64 << 20, lambda: iter([b"x" * (64 << 20)]))
         one.bench.app._by_path["/services/test"][QUERY] = _with_reply(one.bench, Reply([b"<a/>"], [part]))
-        began = time.monotonic()
         assert one.post().status == 202
         assert one.settled() == [("QUERY", "lost")]
-        assert time.monotonic() - began < 5
 
 
 def _with_reply(bench, reply):
