@@ -67,6 +67,7 @@ def sick(tmp_path: Path) -> Iterator[Sick]:
     authority.issue_cert("localhost").configure_cert(context)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     trusted = ssl.create_default_context(cadata=authority.cert_pem.bytes().decode())
     made = Sick(f"https://localhost:{server.server_address[1]}", trusted)
