@@ -11,7 +11,7 @@ override export DATA := $(value DATA)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help install demo serve test test-slow blackbox mutations bench interop-node interop-java lint docs wheel clean lock
+.PHONY: help install demo serve test test-slow blackbox mutations bench interop-node interop-java interop-dss lint docs wheel clean lock
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -47,6 +47,11 @@ interop-node: ## install the Node.js stacks that tests/interop drives (build/int
 	@mkdir -p build/interop-node
 	@cp tests/interop/node/package.json tests/interop/node/package-lock.json build/interop-node/
 	npm ci --prefix build/interop-node --no-audit --no-fund
+
+interop-dss: ## install the XAdES implementation in Java that tests/interop drives (build/interop-dss)
+	@mkdir -p build/interop-dss
+	mvn -q -f tests/interop/dss/pom.xml dependency:copy-dependencies -DoutputDirectory="$(CURDIR)/build/interop-dss"
+	javac -cp "build/interop-dss/*" -d build/interop-dss tests/interop/dss/Dss.java
 
 interop-java: ## install the Java SAML stack that tests/interop drives (build/interop-java); needs a JDK and Maven
 	@mkdir -p build/interop-java

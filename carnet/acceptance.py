@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from carnet.settings import Settings
-from guard.credentials.certificates import TrustStore
+from guard.credentials.certificates import Products, TrustStore
+from guard.credentials.revocation_check import Down, RevocationRule, Tell
 from guard.credentials.rule import CredentialRule, Replay, Required
+from guard.credentials.structures import Structures
 from xds.domain import AffinityDomain
 
 
-def trust_of(settings: Settings, domain: AffinityDomain) -> TrustStore:
-    return TrustStore.load(settings.pki / "trust", lenient=domain.credentials.lenient_certificates)
+def trust_of(settings: Settings, domain: AffinityDomain, tell: Tell | None = None) -> TrustStore:
+    """Who is believed. ``tell`` is told what questions about revocation came to."""
+    chosen = settings.credentials
+    rule = RevocationRule(
+        hosts=frozenset(chosen.revocation_hosts),
+        down=Down(chosen.revocation),
+        grace=chosen.revocation_grace,
+        longest=chosen.revocation_longest,
+        timeout=chosen.revocation_timeout,
+        retry=chosen.revocation_retry,
+        needs_nonce=chosen.revocation_nonce,
+    )
+    return TrustStore.load(
+        settings.pki / "trust", lenient=domain.credentials.lenient_certificates, products=Products(chosen.products),
+        rule=rule, tell=tell,
+    )
 
 
 def credential_rule(settings: Settings, domain: AffinityDomain) -> CredentialRule:
@@ -40,6 +59,13 @@ def credential_rule(settings: Settings, domain: AffinityDomain) -> CredentialRul
         reasons=frozenset(chosen.reasons),
         roles=frozenset(chosen.roles or asked.roles),
         sectors=frozenset(asked.sectors),
+        second_roles=asked.second_roles,
+        person_forms=re.compile(asked.person_forms) if asked.person_forms else None,
+        structure_forms=re.compile(asked.structure_forms) if asked.structure_forms else None,
+        direct_classes=asked.direct_classes,
+        structures=Structures.load(
+            Path(chosen.structures) if chosen.structures else None, siren_covers_siret=asked.siren_covers_siret
+        ),
         replay=Replay(chosen.replay),
         remember=CredentialRule().remember if chosen.cache else 0,
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from prometheus_client import (
@@ -21,7 +22,12 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
+from carnet import node
+from carnet.keys import Stamp
+from carnet.settings import Settings
 from xds.domain_source import DomainSource
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
@@ -58,6 +64,12 @@ class Meter:
         )
         self._log_failures = Counter(
             "carnet_log_failures", "Checkpoints and looks at the log that failed", registry=self.collected
+        )
+        self._revocations = Counter(
+            "carnet_revocation", "Questions about revocation", ["outcome"], registry=self.collected
+        )
+        self._software = Counter(
+            "carnet_software", "Requests of software not homologated for them", ["outcome"], registry=self.collected
         )
         self._replies = Counter(
             "carnet_replies",
@@ -98,6 +110,29 @@ class Meter:
         gauge = Gauge("carnet_code_sets_current", "The code-set file is in force", registry=self.collected)
         gauge.set_function(lambda: float(not _problem(source)))
 
+    def watch_keys(self, settings: Settings, name: str) -> None:
+        """Tell when each certificate and revocation list of a service ends, and whether its key files can be used."""
+        self.collected.register(_Endings(settings, name))
+        gauge = Gauge("carnet_keys_usable", "The key files on disk can be used", registry=self.collected)
+        found: dict[Stamp, str] = {}
+
+        def usable() -> float:
+            stamp = node.stamp_of_pairs(settings, name)
+            if stamp not in found:  # to read an RSA key costs 40 ms
+                found.clear()
+                found[stamp] = node.problem(settings, name)
+            return float(not found[stamp])
+
+        gauge.set_function(usable)
+
+    def revocation(self, outcome: str) -> None:
+        """One question about revocation: ``fetched``, ``failed``, or ``grace`` for an outdated answer that counted."""
+        self._revocations.labels(outcome).inc()
+
+    def software(self, outcome: str) -> None:
+        """One request of software that is not homologated for it: ``warn`` or ``refuse``."""
+        self._software.labels(outcome).inc()
+
     def replied(self, transaction: str, outcome: str) -> None:
         """One answer that was to be sent to another address."""
         self._replies.labels(transaction or "none", outcome).inc()
@@ -106,6 +141,26 @@ class Meter:
         """One request; ``transaction`` is "" when it was not understood."""
         self._requests.labels(transaction or "none", outcome).inc()
         self._seconds.labels(transaction or "none").observe(seconds)
+
+
+class _Endings(Collector):
+    """Reads the files when it is asked: what was put in their place counts at once."""
+
+    def __init__(self, settings: Settings, name: str) -> None:
+        self._settings, self._name = settings, name
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            "carnet_expires_seconds", "Until the end of a certificate or revocation list; negative behind it",
+            labels=["kind", "file", "name"],
+        )
+        now = datetime.now(UTC)
+        soonest: dict[tuple[str, str, str], float] = {}
+        for one in node.endings(self._settings, self._name):
+            soonest.setdefault((one.kind, one.file, one.name), one.seconds(now))
+        for labels, seconds in soonest.items():
+            family.add_metric(labels, seconds)
+        yield family
 
 
 def _problem(source: DomainSource) -> str:

@@ -7,11 +7,16 @@ from typing import Any
 
 import click
 
+from carnet.keys import KeyTrouble
+from carnet.secrecy import close_process, hide_secrets
 from guard.credentials.try_counter import CardError
 
-OPERATOR = ("init", "serve", "check", "patient", "on-demand", "log", "notify", "remove", "matrix", "explain")
+OPERATOR = (
+    "init", "serve", "check", "patient", "document", "on-demand", "log", "notify", "remove", "matrix", "explain",
+    "verify",
+)
 CREDENTIALS = ("pki", "card", "token")
-PROFESSIONAL = ("send", "query", "retrieve", "call")
+PROFESSIONAL = ("send", "query", "retrieve", "circle", "call")
 TESTER = ("demo", "bench")
 GROUPS = {
     "Operate": OPERATOR,
@@ -35,10 +40,10 @@ class Commands(click.Group):
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """A card may refuse at any moment: taken out, or no longer answering."""
+        """A card may refuse at any moment: taken out, or no longer answering. So may a key of the installation."""
         try:
             return super().invoke(ctx)
-        except CardError as error:
+        except (CardError, KeyTrouble) as error:
             raise click.ClickException(str(error)) from error
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -62,4 +67,6 @@ def main() -> None:
       carnet init --data data
       carnet serve all --data data
     """
+    close_process()
+    hide_secrets()
 

@@ -6,9 +6,6 @@ Exit status: 0 done, 1 refused, 2 misuse, 3 a peer cannot be reached.
 from __future__ import annotations
 
 import json
-import os
-import resource
-import ssl
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,6 +16,7 @@ from lxml import etree
 
 from carnet import assertions
 from carnet import settings as settings_module
+from carnet.secrecy import from_environment
 from carnet.settings import Settings
 from conformance.client import Client
 from guard.credentials import pkcs11_uri
@@ -28,6 +26,7 @@ from guard.credentials.pki import Pki
 from guard.credentials.rule import Required
 from guard.credentials.token import hardened_parser
 from xds.model.datatypes import Cx
+from xds.wire import tls
 
 DATA = click.option(
     "--data",
@@ -228,13 +227,12 @@ def first_line(file: Path) -> str:
 def secret(file: Path | None, variable: str, asked: str, *, option: str, confirm: bool = False) -> str:
     """A PIN or PUK from a file, the environment or, on a terminal, a prompt. Never from an argument.
 
-    The process leaves no core file from here on.
+    The process leaves no core file, and what the environment held is not there any more: see ``carnet.secrecy``.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
     if file is not None:
         return first_line(file)
-    if variable in os.environ:
-        return os.environ[variable]
+    if (given := from_environment(variable)) is not None:
+        return given
     if sys.stdin.isatty():
         return str(click.prompt(asked, hide_input=True, confirmation_prompt=confirm))
     raise Misuse(f"no {asked.split(maxsplit=1)[0]}: use {option}, or set {variable}")
@@ -288,7 +286,7 @@ def client_of(
         sign = (lambda _: ready) if ready else desk.signing(
             card, structure_id=structure_id, purpose=purpose, reason=reason_given()
         )
-        tls = ssl.create_default_context(cafile=ca) if card is None else card.tls_context(ca)
+        context = tls.calling(ca) if card is None else card.tls_context(ca)
     except ValueError as error:
         raise Misuse(str(error)) from error
     except CardError as error:
@@ -298,6 +296,6 @@ def client_of(
         repository_url=repository_url,
         registry_url=registry_url,
         ca_file=ca,
-        tls=tls,
+        tls=context,
         sign=sign,
     )

@@ -7,7 +7,6 @@ Everything is real: the commands' own code, the servers' own processes, the data
 
 from __future__ import annotations
 
-import ssl
 import tempfile
 import time
 from collections.abc import Callable
@@ -41,6 +40,7 @@ from record.store import Kind
 from xds.check.query_params import quote, quote_list
 from xds.model import DocumentEntry
 from xds.namespaces import APPROVED, DEPRECATED
+from xds.wire import tls
 from xds.wire.client import FaultReceived
 
 FIND_DOCUMENTS = "urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d"
@@ -332,7 +332,6 @@ def _refused(story: Story, name: str, act: Callable[[], str]) -> None:
 
 
 def _without_certificate(story: Story, patient_id: str) -> str:
-    context = ssl.create_default_context(cafile=story.settings.pki / "trust" / "ca.pem")
     known = story.clients["physician"]
     bare = Client(
         card=known.card,
@@ -340,7 +339,7 @@ def _without_certificate(story: Story, patient_id: str) -> str:
         registry_url=known.registry_url,
         ca_file=known.ca_file,
         structure_id=STRUCTURE,
-        tls=context,
+        tls=tls.calling(story.settings.pki / "trust" / "ca.pem"),
     )
     return _fault(lambda: bare.query(FIND_DOCUMENTS, [], patient_id=patient_id))
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from carnet.node import pair_files
 from carnet.settings import Settings
 from guard.audit import access_log, chain, emergencies
 from guard.audit.chain import Anchor, Flaw
@@ -26,7 +26,6 @@ from guard.audit.checkpoint import Checkpoint, NotGenuine, sign, verified
 from guard.audit.emergencies import Thresholds
 from guard.credentials.attributes import claimed_purpose
 from guard.credentials.caller import Caller
-from guard.credentials.cards import PrivateKey
 from storage.audit_chain import StoredCheckpoint
 from xds.wire.exchange import Exchange
 
@@ -49,7 +48,9 @@ def checkpoint_file(settings: Settings, name: str) -> Path:
 
 
 def make_checkpoint(settings: Settings, name: str, database: LogDatabase) -> Checkpoint | None:
-    """Sign the ends of the log; None when nothing came to it since the last time. Raises OSError, SchemaMismatch.
+    """Sign the ends of the log; None when nothing came to it since the last time.
+
+    Raises KeyTrouble, OSError, SchemaMismatch.
 
     The file has it first: a checkpoint that is known outside only is as good as any.
     """
@@ -57,9 +58,9 @@ def make_checkpoint(settings: Settings, name: str, database: LogDatabase) -> Che
         heads, known = unit.chain.heads(), unit.chain.checkpoints()
     if known and json.loads(known[-1].body)["heads"] == [list(head) for head in heads]:
         return None
-    key, certificate = _signer(settings, name)
+    pair = pair_files(settings, name).read()
     number = time.time_ns()
-    made = sign(name, access_log.now(), heads, key, certificate)
+    made = sign(name, access_log.now(), heads, pair.key, pair.certificate)
     file = checkpoint_file(settings, name)
     file.parent.mkdir(parents=True, exist_ok=True)
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "w", encoding="utf-8") as out:
@@ -69,12 +70,6 @@ def make_checkpoint(settings: Settings, name: str, database: LogDatabase) -> Che
     with database.write() as unit:
         unit.chain.add_checkpoint(StoredCheckpoint(number, made.body, made.signature, made.certificate))
     return made
-
-
-def _signer(settings: Settings, name: str) -> tuple[PrivateKey, x509.Certificate]:
-    folder = settings.pki / "servers"
-    key: Any = load_pem_private_key((folder / f"{name}.key").read_bytes(), None)
-    return key, x509.load_pem_x509_certificates((folder / f"{name}.pem").read_bytes())[0]
 
 
 # -- verification ------------------------------------------------------------------------------------------------------

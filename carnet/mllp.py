@@ -25,6 +25,7 @@ from guard.credentials.caller import Caller
 from xds.wire.exchange import Peer
 from xds.wire.faults import SoapFault
 from xds.wire.outcome import place_of
+from xds.wire.tls import Tls, current
 
 MAX_MESSAGE = 64 * 1024
 """Bytes; an ADT message has one or two thousand."""
@@ -59,7 +60,7 @@ class MllpListener:
 
     host: str
     port: int
-    tls: ssl.SSLContext | None
+    tls: Tls | None
     idle: float
     block: float
 
@@ -169,7 +170,7 @@ class MllpServer:
             transport.set_protocol(protocol)
         else:
             transport = await self._loop.start_tls(
-                transport, protocol, tls, server_side=True, ssl_handshake_timeout=HANDSHAKE
+                transport, protocol, current(tls), server_side=True, ssl_handshake_timeout=HANDSHAKE
             )
         protocol.connection_made(transport)
         if tls is None:

@@ -13,6 +13,9 @@ import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
+
+from xds.wire import tls
 
 log = logging.getLogger("carnet.plain_door")
 
@@ -23,14 +26,18 @@ LINGER = 10.0
 """Seconds the answer may still take when the sender has ended his side."""
 
 
-def open_door(port: int, host: str, tls_port: int, anchors: str) -> Callable[[], None]:
+def open_door(port: int, host: str, tls_port: int, anchors: Path) -> Callable[[], None]:
     """Listen on 127.0.0.1 in a thread of its own and carry to ``host:tls_port``. Returns how to stop it.
 
-    ``anchors`` are PEM texts of the authorities the service's certificate must come from. Raises OSError for a port
-    that is taken.
+    ``anchors`` is the PEM file of the authorities the service's certificate must come from, read for each connection.
+    Raises OSError for a port that is taken.
     """
-    context = ssl.create_default_context(cadata=anchors)
-    context.check_hostname = False
+
+    def context() -> ssl.SSLContext:
+        made = tls.calling(anchors)
+        made.check_hostname = False
+        return made
+
     inner = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - read, not bound
     loop = asyncio.new_event_loop()
     carried: set[asyncio.Task[None]] = set()
@@ -43,7 +50,7 @@ def open_door(port: int, host: str, tls_port: int, anchors: str) -> Callable[[],
             return
         carried.add(task)
         try:
-            far_reader, far_writer = await asyncio.open_connection(inner, tls_port, ssl=context)
+            far_reader, far_writer = await asyncio.open_connection(inner, tls_port, ssl=context())
             there = asyncio.ensure_future(_pump(reader, far_writer))
             back = asyncio.ensure_future(_pump(far_reader, writer))
             try:

@@ -12,6 +12,7 @@ from record.td.actor import RecordServices
 from record.td.app import RECORD
 from record.td.services import SERVICES
 from registry.actor import RegistryActor
+from registry.shelf import Shelf
 from xds.ebxml import schema
 from xds.errors import Actor
 
@@ -24,7 +25,8 @@ def record_services(settings: Settings, actor: RegistryActor) -> RecordServices 
     if not actor.domain.policy:
         return None
     return RecordServices(
-        database=actor.database, domains=actor.domains, policy=actor.policy, device_id=actor.feed.device_id,
+        database=actor.database, domains=actor.domains, policy=actor.policy, shelf=Shelf.of(actor),
+        device_id=actor.feed.device_id,
         clock=actor.clock, rules=rules_of(settings),
     )
 

@@ -25,7 +25,8 @@ class AuditDatabase(Protocol):
 def fault_logger(
     database: AuditDatabase, actor_name: str, name_of: Callable[[Exchange], tuple[str, str]] | None = None
 ) -> Callable[[str, Peer, SoapFault, Exchange | None], None]:
-    """Write the access-log line of a refused credential, and of a known caller's request that ended in a fault.
+    """Write the access-log line of a refused credential, with the reason the caller is not told, and of a known
+    caller's request that ended in a fault; other faults are not accesses. Rule: K-06
 
     ``name_of`` gives event and action of an exchange; without it both are the actor's name."""
 
@@ -80,12 +81,14 @@ def refused(
 
 def _step(step: str) -> str:
     """The clause of a step of the verification procedure."""
+    if step == "software":
+        return "DMP homologation"
     return f"ITI TF-2 3.40.4.1.3, step {step}" if len(step) == 1 else "ITI TF-2 3.19"
 
 
 def _of_login(fault: SoapFault, peer: Peer, exchange: Exchange | None) -> Particulars:
     """A credential that is refused is a failed login; a node that is refused is told of as such."""
-    row = "login" if len(fault.step) == 1 else "node authentication"
+    row = "node authentication" if fault.step in ("tls", "node") else "login"
     endpoint = exchange.endpoint if exchange is not None else ""
     return Particulars(row=row, endpoint=endpoint, client=subject(peer.certificate), process=process_id())
 

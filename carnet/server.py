@@ -1,6 +1,6 @@
 """One actor in one process group: gunicorn's threaded worker under mutual TLS.
 
-One TLS context is made per worker and kept (a context per connection costs more than the request).
+One TLS context is made per worker and kept until its files change (one per connection costs more than the request).
 A client certificate is asked for and verified in the handshake; its absence is answered above TLS, with a
 SOAP fault a person can read and a line in the access log, and everything but a description is refused
 without one. Every socket operation has a time-out, so a silent peer holds a thread for seconds only.
@@ -24,6 +24,7 @@ from typing import Any
 from gunicorn.app.base import BaseApplication
 
 from carnet.worker import PatientWorker, QuietLogger
+from xds.wire.tls import Tls, current
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 log = logging.getLogger("carnet.server")
@@ -39,11 +40,9 @@ class Listener:
     threads: int
     certificate: Path
     key: Path
-    client_anchors: str
-    """PEM texts of the authorities whose client certificates are accepted"""
+    tls: Tls
+    """What new connections are served with; called in the worker, on its main thread. See ``bounded``."""
     idle: float
-    rate: int = 4096
-    """Lowest mean rate of a request, in bytes per second, once ``idle`` seconds were spent waiting for it."""
     on_handshake_failure: Callable[[str, str], None] | None = None
     """Called with (peer address, reason) when a handshake fails."""
 
@@ -75,23 +74,15 @@ class BoundedSocket(ssl.SSLSocket):
         return data
 
 
-def tls_context(listener: Listener) -> ssl.SSLContext:
-    """TLS 1.2 and 1.3, forward secret suites, client certificates verified against our anchors only."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20")
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    context.load_cert_chain(listener.certificate, listener.key)
-    context.load_verify_locations(cadata=listener.client_anchors)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.sslsocket_class = type("BoundedSocket", (BoundedSocket,), {"idle": listener.idle, "rate": listener.rate})
+def bounded(context: ssl.SSLContext, *, idle: float, rate: int = 4096) -> ssl.SSLContext:
+    """The same context, whose sockets wait so long and no longer; seconds, and bytes per second."""
+    context.sslsocket_class = type("BoundedSocket", (BoundedSocket,), {"idle": idle, "rate": rate})
     return context
 
 
 def demanding(context: ssl.SSLContext) -> ssl.SSLContext:
     """The same context, where nothing above TLS could explain a missing certificate: the handshake demands it."""
     context.verify_mode = ssl.CERT_REQUIRED
-    context.sslsocket_class = ssl.SSLSocket
     return context
 
 
@@ -143,13 +134,6 @@ class Server(BaseApplication):
 
     def load_config(self) -> None:
         one = self.listener
-        context: list[ssl.SSLContext] = []
-
-        def memoised(_conf: Any, _default: Any) -> ssl.SSLContext:
-            if not context:
-                context.append(tls_context(one))
-            return context[0]
-
         settings = {
             "bind": f"{one.host}:{one.port}",
             "worker_class": PatientWorker,
@@ -162,7 +146,7 @@ class Server(BaseApplication):
             "graceful_timeout": 30,
             "certfile": str(one.certificate),
             "keyfile": str(one.key),
-            "ssl_context": memoised,
+            "ssl_context": lambda _conf, _default: current(one.tls),
             "do_handshake_on_connect": False,
             "limit_request_line": 4094,
             "limit_request_fields": 64,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -18,12 +18,14 @@ FILE_NAME = "carnet.toml"
 SERVED_NAME = "served.toml"
 """What ``carnet serve`` was told about the domain; the other commands of this installation follow it."""
 HTTP_PORT = "TCP port without TLS, loopback only and only with credentials off; 0: none"
+DATABASE = "SQLAlchemy URL; empty: SQLite under the data folder"
+"""May hold a password: it is in no text about the settings."""
 Choice = Annotated[bool | None, BeforeValidator(lambda given: None if given == "" else given)]
 """True, false, or empty for what the domain says."""
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Domain(Section):
@@ -32,6 +34,10 @@ class Domain(Section):
     name: str = Field("dmp", description="shipped domain (dmp, connectathon) or folder with a domain.toml")
     codes: str = Field("", description="IHE code-set file that replaces the domain's own; empty: the domain's")
     credentials: str = Field("", description="assertion, tls or off; empty: what the domain says")
+    signatures: str = Field(
+        "", description="signed submission sets: required, optional (verified when present) or off (stored unread); "
+        "empty: what the domain says", pattern="^(required|optional|off)?$",
+    )
     matrix: str = Field("", description="folder with access-matrix.csv or functional-rights.csv cells that win")
 
 
@@ -42,7 +48,7 @@ class Registry(Section):
     port: int = Field(8442, description="TCP port of the services", ge=0, le=65535)
     admin_port: int = Field(9442, description="TCP port of /livez /readyz /metrics, loopback only; 0: none")
     threads: int = Field(16, description="requests served at once", ge=1, le=512)
-    database: str = Field("", description="SQLAlchemy URL; empty: SQLite under the data folder")
+    database: str = Field("", description=DATABASE, repr=False)
     max_results: int = Field(5000, description="objects in one LeafClass answer", ge=1)
     direct_registration: Choice = Field(
         None, description="accept ITI-42 from others than our repositories, true or false; empty: what the domain says"
@@ -78,7 +84,7 @@ class Repository(Section):
     admin_port: int = Field(9441, description="TCP port of /livez /readyz /metrics, loopback only; 0: none")
     threads: int = Field(16, description="requests served at once", ge=1, le=512)
     unique_id: str = Field("1.2.250.1.999.1.1", description="repositoryUniqueId, an OID of yours")
-    database: str = Field("", description="SQLAlchemy URL; empty: SQLite under the data folder")
+    database: str = Field("", description=DATABASE, repr=False)
     documents: str = Field("", description="folder of the documents; empty: under the data folder")
     registry_url: str = Field("", description="base address of the registry; empty: the one configured here")
     registry_timeout: float = Field(30.0, description="longest wait for the registry, seconds", gt=0)
@@ -103,10 +109,13 @@ class RecordRules(Section):
     notice_days: int = Field(42, description="from the announcement of a record to its opening, days", ge=0)
     confirm_days: int = Field(30, description="within which a destruction must be confirmed, days", ge=1)
     retention_years: int = Field(10, description="a closed record is kept, years", ge=1)
+    minors: bool = Field(True, description="minors are managed: secret connections are taken")
+    majority: int = Field(18, description="age of majority, years", ge=1, le=30)
+    secret_from: int = Field(0, description="youngest patient for whom a secret connection is taken, years", ge=0)
     most_found: int = Field(10, description="answers of a search by traits", ge=1, le=10)
     retention_every: float = Field(3600.0, description="pause between two runs of the retention job, seconds", gt=0)
     scrub_every: float = Field(
-        86400.0, description="after a destruction the database file is rewritten, once in so many seconds", gt=0
+        86400.0, description="pause between two looks for traces to end and files to overwrite, seconds", gt=0
     )
 
 
@@ -116,8 +125,38 @@ class Credentials(Section):
     clock_skew: int = Field(60, description="tolerated clock difference, seconds", ge=0, le=300)
     max_age: int = Field(600, description="oldest IssueInstant of an assertion without NotOnOrAfter, seconds", ge=1)
     replay: str = Field("count", description="count: an assertion may serve again until it ends; strict: once only")
+    products: Literal["test", "production"] = Field(
+        "test", description="which cards and certificates count, by their product category; the others are refused"
+    )
+    revocation: Literal["refuse", "grace"] = Field(
+        "refuse", description="when nothing current says whether a certificate is revoked: refuse it, or let the last "
+        "good statement count for revocation_grace"
+    )
+    revocation_grace: int = Field(3600, description="that time, seconds", ge=1, le=604800)
+    revocation_hosts: list[str] = Field(
+        default_factory=list, description="OCSP responders and list servers that may be asked, host or host:port, "
+        "plain HTTP; empty: nothing is fetched, the lists of pki/trust count"
+    )
+    revocation_longest: int = Field(3600, description="a fetched statement is asked for again after, seconds", ge=1)
+    revocation_timeout: float = Field(3.0, description="longest wait for one statement, seconds", gt=0, le=60)
+    revocation_retry: float = Field(30.0, description="a source that failed is left alone for, seconds", gt=0)
+    revocation_nonce: bool = Field(False, description="refuse OCSP answers that do not repeat our nonce")
+    software: Literal["", "off", "warn", "refuse"] = Field(
+        "", description="software not homologated for what it asks: off, warn or refuse; empty: what the domain says"
+    )
+    software_folder: str = Field(
+        "", description="folder with software.csv or software-profiles.csv that win over the domain's"
+    )
+    author: Literal["", "off", "warn", "refuse"] = Field(
+        "", description="a submission whose author is not who signs: off, warn or refuse; empty: what the domain says"
+    )
+    structures: str = Field(
+        "", description="CSV (legal_entity, site, name) of the sites a legal entity's certificate serves; empty: none"
+    )
     cache: bool = Field(True, description="remember verified assertions until they end")
-    max_lifetime: int = Field(0, description="longest validity of an assertion, seconds; 0: the domain's", ge=0)
+    max_lifetime: int = Field(
+        0, description="longest validity of an assertion, seconds; 0: the domain's", ge=0, le=604800
+    )
     audiences: list[str] = Field(default_factory=list, description="accepted Audience URIs; empty: the domain's")
     issuers: list[str] = Field(
         default_factory=list, description="accepted Issuer texts, plain XUA only; empty: the domain's"
@@ -211,7 +250,8 @@ class Emergencies(Section):
     far: bool = Field(True, description="alert when none of his structures is in the same French department")
     watch_every: float = Field(5.0, description="pause between looks at new accesses, seconds", gt=0)
     notifier: str = Field("", description="program that tells a patient, given one JSON object on its input; or "
-                          "module:function; used by `carnet notify --deliver`")  # fmt: skip
+                          "module:function; empty: nobody is told")  # fmt: skip
+    notify_every: float = Field(30.0, description="pause between two rounds of telling patients, seconds", gt=0)
 
 
 class Replies(Section):
@@ -248,6 +288,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
+        hide_input_in_errors=True,
         nested_model_default_partial_update=True,
     )
 

@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
+from xds.wire.tls import Tls, current
+
 MESSAGE_ID = "IHE+RFC-3881"
 NOTICE, WARNING = 5, 4
 """Severities: what went well, what did not."""
@@ -57,8 +59,8 @@ def _name(text: str, most: int) -> str:
 class SyslogChannel:
     """One connection to the receiver, opened when needed. For one thread."""
 
-    def __init__(self, host: str, port: int, context: ssl.SSLContext, timeout: float = 10.0) -> None:
-        self._host, self._port, self._context, self._timeout = host, port, context, timeout
+    def __init__(self, host: str, port: int, tls: Tls, timeout: float = 10.0) -> None:
+        self._host, self._port, self._tls, self._timeout = host, port, tls, timeout
         self._connection: ssl.SSLSocket | None = None
 
     def send(self, frames: Sequence[bytes]) -> None:
@@ -82,7 +84,7 @@ class SyslogChannel:
         plain = socket.create_connection((self._host, self._port), self._timeout)
         try:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            return self._context.wrap_socket(plain, server_hostname=self._host)
+            return current(self._tls).wrap_socket(plain, server_hostname=self._host)
         except BaseException:
             plain.close()
             raise

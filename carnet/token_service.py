@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
-import ssl
 import threading
 import time
 from functools import partial
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
 import storage
 import tokens.app
-from carnet import openid_provider, wiring
+from carnet import gate, node, openid_provider, wiring
 from carnet.acceptance import credential_rule, trust_of
 from carnet.admin import Meter
+from carnet.keys import KeyTrouble
 from carnet.log_keeper import LogKeeper
 from carnet.records import Describe
 from carnet.refusals import fault_logger
@@ -36,13 +32,13 @@ from tokens.cancel import forget, publish
 from xds.domain import AffinityDomain
 from xds.ebxml import schema
 from xds.model import Code
+from xds.wire import tls
 from xds.wire.exchange import Exchange
+from xds.wire.pace import paced
 from xds.wire.service import SoapService
 
 log = logging.getLogger("carnet.tokens")
 
-SIGNER = "tokens-sign"
-"""Name of the certificate that signs, beside those of the servers."""
 PUBLISH_EVERY, FORGET_EVERY = 5.0, 600.0
 """Seconds between two writings of the list of cancelled tokens, and between two looks for what has ended."""
 _ACTIONS = {
@@ -50,37 +46,25 @@ _ACTIONS = {
 }
 
 
-def signer_files(settings: Settings) -> tuple[Path, Path]:
-    """Certificate and key that sign."""
-    own = wiring.node_files(settings, SIGNER)
-    chosen = settings.tokens
-    return Path(chosen.certificate or own[0]), Path(chosen.key or own[1])
-
-
 def signer_of(settings: Settings) -> KeyPair:
-    """The key that signs. Raises OSError, ValueError with the file's name."""
-    certificate_file, key_file = signer_files(settings)
-    if not certificate_file.is_file():
-        raise ValueError(f"no {certificate_file}: run `carnet init --if-missing`, or set tokens.certificate")
-    certificate, *chain = x509.load_pem_x509_certificates(certificate_file.read_bytes())
-    key = load_pem_private_key(key_file.read_bytes(), None)
-    if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
-        raise ValueError(f"{key_file} holds no RSA or EC key")
-    if key.public_key() != certificate.public_key():
-        raise ValueError(f"{key_file} is not the key of {certificate_file}")
-    return KeyPair(key, certificate, tuple(chain))
+    """The key that signs. Raises KeyTrouble with the remedy."""
+    files = node.signer_files(settings)
+    if not files.certificate.is_file():
+        raise KeyTrouble(f"no {files.certificate}: run `carnet init --if-missing`, or set tokens.certificate")
+    return files.read()
 
 
-def actor_of(settings: Settings) -> TokensActor:
+def actor_of(settings: Settings, meter: Meter) -> TokensActor:
     """Raises ValueError and OSError for settings that cannot work."""
     domain = wiring.domain_of(settings)
     rule = asked_rule(settings, domain)
-    trust = trust_of(settings, domain)
+    database = storage.open_tokens(settings.tokens_database)
+    trust = trust_of(settings, domain, gate.revocation_teller(database, gate.TOKENS_NODE, meter))
     chosen = settings.tokens
     return TokensActor(
-        database=storage.open_tokens(settings.tokens_database),
+        database=database,
         rule=rule,
-        verifier=Verifier(rule, trust, cancelled=wiring.cancelled_tokens(settings, rule)),
+        verifier=Verifier(rule, trust, cancelled=gate.cancelled_tokens(settings, rule)),
         trust=trust,
         signer=signer_of(settings),
         purposes=_purposes(settings, domain),
@@ -117,7 +101,7 @@ def logins_of(settings: Settings) -> LoginVerifier | None:
         return None
     if not chosen.keys:
         raise ValueError("tokens.issuer needs tokens.keys, the issuer's keys (JWKS): an https address or a file")
-    tls = ssl.create_default_context(cafile=chosen.provider_ca or settings.pki / "trust" / "ca.pem")
+    context = tls.calling(chosen.provider_ca or settings.pki / "trust" / "ca.pem")
     openid_provider.is_address(chosen.keys)
     asks = bool(chosen.userinfo) and openid_provider.is_address(chosen.userinfo)
     if chosen.userinfo and not asks:
@@ -129,8 +113,8 @@ def logins_of(settings: Settings) -> LoginVerifier | None:
         clock_skew=settings.credentials.clock_skew,
         max_age=chosen.login_age,
     )
-    keys = IssuerKeys(lambda: openid_provider.read(chosen.keys, tls), keep=chosen.keys_kept)
-    userinfo = (lambda token: openid_provider.ask(chosen.userinfo, tls, token)) if asks else None
+    keys = IssuerKeys(lambda: openid_provider.read(chosen.keys, context), keep=chosen.keys_kept)
+    userinfo = (lambda token: openid_provider.ask(chosen.userinfo, context, token)) if asks else None
     return LoginVerifier(rule, keys, userinfo=userinfo)
 
 
@@ -148,12 +132,12 @@ def write_cancelled(file: Path, keys: list[ReplayKey]) -> None:
     new.replace(file)
 
 
-def token_service(settings: Settings, actor: TokensActor | None = None) -> wiring.Service:
+def token_service(settings: Settings) -> wiring.Service:
     """The token service as a WSGI application. Everybody connects with a certificate, in every domain."""
-    actor = actor or actor_of(settings)
+    meter = Meter()
+    actor = actor_of(settings, meter)
     domain = wiring.domain_of(settings)
     peers = Verifier(CredentialRule(required=Required.TLS), actor.trust)
-    meter = Meter()
 
     def authenticate(exchange: Exchange) -> Caller:
         return peers.authenticate(envelope=exchange.envelope, security=None, peer_certificate=exchange.peer.certificate)
@@ -165,18 +149,20 @@ def token_service(settings: Settings, actor: TokensActor | None = None) -> wirin
         admit=lambda peer: peers.admit(peer.certificate),
         limits=wiring.limits_of(settings),
         validate=schema.validate,
-        on_fault=fault_logger(actor.database, wiring.TOKENS_NODE, _named),
+        on_fault=fault_logger(actor.database, gate.TOKENS_NODE, _named),
         describe=described(settings.tokens_url),
         title=f"Carnet token service, domain {domain.name}",
         peer_of=wiring.peer_of,
-        observe=meter.observe,
+        observe=paced(meter.observe),
     )
-    sender = wiring.audit_sender(settings, wiring.TOKENS_NODE, actor.database, meter)
-    keeper = LogKeeper(settings, wiring.TOKENS_NODE, actor.database, failed=meter.log_failure)
+    sender = wiring.audit_sender(settings, gate.TOKENS_NODE, actor.database, meter)
+    keeper = LogKeeper(settings, gate.TOKENS_NODE, actor.database, failed=meter.log_failure)
+    meter.watch_keys(settings, gate.TOKENS_NODE)
 
     def background() -> None:
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         threading.Thread(target=keeper.run, name="log", daemon=True).start()
+        threading.Thread(target=node.Calendar(settings, gate.TOKENS_NODE).run, name="calendar", daemon=True).start()
         _look_after(actor)
 
     return wiring.Service(
@@ -185,7 +171,7 @@ def token_service(settings: Settings, actor: TokensActor | None = None) -> wirin
         ready=lambda: wiring.reads(actor.database),
         background=background,
         began=lambda: _begin(actor),
-        ended=lambda: wiring.end(actor.database, wiring.TOKENS_NODE, sender, keeper),
+        ended=lambda: wiring.end(actor.database, gate.TOKENS_NODE, sender, keeper),
     )
 
 
@@ -196,7 +182,7 @@ def _named(exchange: Exchange) -> tuple[str, str]:
 
 def _begin(actor: TokensActor) -> None:
     """The line of the start, and a list of cancelled tokens: while there is none no token of ours is believed."""
-    wiring.note(actor.database, wiring.TOKENS_NODE, started=True)
+    wiring.note(actor.database, gate.TOKENS_NODE, started=True)
     publish(actor)
 
 

@@ -21,12 +21,17 @@ import record.td.app
 import registry.app
 import repository.app
 import storage
-from carnet.acceptance import credential_rule, takes_direct_registration, trust_of
+from carnet import node
+from carnet.acceptance import takes_direct_registration, trust_of
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
+from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE, SoftwareGate, revocation_teller, verifier_of
+from carnet.keys import Following
 from carnet.log_keeper import LogKeeper, emergency_notice, notices_waiting
 from carnet.mllp import PatientFeed
+from carnet.node import Calendar
+from carnet.notices import notify_for_ever
 from carnet.providers import providers_of
 from carnet.records import described_records, describer, record_services, validate
 from carnet.refusals import fault_logger, refusal_logger
@@ -37,12 +42,12 @@ from carnet.syslog import Header, SyslogChannel
 from guard.audit import access_log, atna
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
-from guard.credentials.rule import CredentialRule
-from guard.credentials.vouched import CancelledTokens
 from guard.policy.decision import Policy
+from guard.policy.facts import Minors
 from registry import iti44_patient_feed_v3
 from registry.actor import RegistryActor
 from repository.actor import RepositoryActor
+from repository.digests import sinks
 from repository.erase import erase
 from repository.registry_link import RegistryUnavailable, SoapRegistryLink
 from repository.sweep import sweep
@@ -54,6 +59,7 @@ from xds.limits import Limits
 from xds.wire.client import LocalTransport, SoapClient
 from xds.wire.exchange import Exchange, Peer
 from xds.wire.faults import FAILED_AUTHENTICATION, SoapFault, security_fault
+from xds.wire.pace import paced
 from xds.wire.service import SoapService
 
 log = logging.getLogger("carnet.wiring")
@@ -63,9 +69,6 @@ REGISTRATIONS = {
     "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "ITI-61",
 }
 """Actions that only our own repositories may send, unless the registry takes direct registrations."""
-
-REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE = "registry", "repository", "tokens"
-"""Names our own servers' certificates are issued to."""
 LAST_WORDS = 3.0
 """Seconds a service that ends gives its last audit messages."""
 
@@ -96,7 +99,8 @@ class Service:
 
 def domain_source(settings: Settings) -> DomainSource:
     """The domain a service works with: its code sets follow their file."""
-    return DomainSource(settings.domain.name, Path(settings.domain.codes) if settings.domain.codes else None)
+    codes = Path(settings.domain.codes) if settings.domain.codes else None
+    return DomainSource(settings.domain.name, codes, signatures=settings.domain.signatures)
 
 
 def domain_of(settings: Settings) -> domains.AffinityDomain:
@@ -108,19 +112,6 @@ def limits_of(settings: Settings) -> Limits:
     return Limits(**settings.limits.model_dump())
 
 
-def verifier_of(settings: Settings, domain: domains.AffinityDomain) -> Verifier:
-    nodes = frozenset({REGISTRY_NODE, REPOSITORY_NODE})
-    rule = credential_rule(settings, domain)
-    return Verifier(
-        rule, trust_of(settings, domain), trusted_nodes=nodes, cancelled=cancelled_tokens(settings, rule)
-    )
-
-
-def cancelled_tokens(settings: Settings, rule: CredentialRule) -> CancelledTokens | None:
-    """The list of what token services took back; None where the word of none counts."""
-    return CancelledTokens(settings.cancelled_tokens) if rule.token_services else None
-
-
 def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
     """The domain's policy with the operator's own tables, when there are any."""
     return Policy.load(
@@ -130,6 +121,7 @@ def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
         hidden_from_representatives=domain.hidden_from_representatives,
         unlisted_types=domain.unlisted_types,
         patient_types=domain.patient_types,
+        minors=Minors(settings.record.minors, settings.record.majority, settings.record.secret_from),
         folder=Path(settings.domain.matrix) if settings.domain.matrix else None,
     )
 
@@ -154,16 +146,20 @@ def registry_actor(settings: Settings) -> RegistryActor:
         repositories=frozenset() if any_repository else settings.known_repositories,
         max_results=settings.registry.max_results,
         feed=feed_rules(settings),
+        author_rule=settings.credentials.author or source.current.credentials.author,
     )
 
 
 def registry_service(settings: Settings, actor: RegistryActor | None = None) -> Service:
     """The registry as a WSGI application."""
     actor = actor or registry_actor(settings)
-    verifier = verifier_of(settings, actor.domain)
+    meter = Meter()
+    database: Any = actor.database
+    tell = revocation_teller(database, REGISTRY_NODE, meter)
+    verifier = verifier_of(settings, actor.domain, database.replay, tell)
+    software = SoftwareGate(settings, actor.domain, meter)
     is_direct = takes_direct_registration(settings, actor.domain)
     sources = identity_sources(settings, actor.domain)
-    meter = Meter()
     feed = patient_feed(settings, actor, verifier, meter) if settings.registry.mllp_port else None
 
     def authenticate(exchange: Exchange) -> Caller:
@@ -183,9 +179,11 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         if exchange.on_behalf and _is_node(verifier, Peer(certificate=exchange.on_behalf)):
             raise security_fault(FAILED_AUTHENTICATION, "a node acts on behalf of a node", "node")
         own = None if action.endswith(":RetrieveDecision") else exchange.peer.certificate
-        return verifier.authenticate(
-            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.on_behalf or own
+        caller = verifier.authenticate(
+            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.on_behalf or own,
+            trace_id=exchange.trace_id,
         )
+        return software.check(caller, exchange.transaction)
 
     meter.watch_codes(actor.domains)
     records = record_services(settings, actor)
@@ -204,9 +202,9 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         describe=described_records(settings.registry_url, describer(Actor.REGISTRY, settings.registry_url)),
         title="Carnet document registry",
         is_ours=partial(_is_node, verifier),
-        deliveries=deliveries_of(settings, node_files(settings, REGISTRY_NODE), meter),
+        deliveries=deliveries_of(settings, node.pair_files(settings, REGISTRY_NODE), meter),
         peer_of=peer_of,
-        observe=meter.observe,
+        observe=paced(meter.observe),
         blocks=emergency_notice,
     )
     sender = audit_sender(settings, REGISTRY_NODE, actor.database, meter)
@@ -214,10 +212,16 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         settings, REGISTRY_NODE, actor.database, watches=True, tell=meter.emergency_alert, failed=meter.log_failure
     )
 
+    meter.watch_keys(settings, REGISTRY_NODE)
+
     def background() -> None:
         threading.Thread(target=keeper.run, name="log", daemon=True).start()
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
-        retain_for_ever(settings, actor.database)
+        threading.Thread(target=Calendar(settings, REGISTRY_NODE).run, name="calendar", daemon=True).start()
+        if settings.emergencies.notifier:
+            told = partial(notify_for_ever, settings, actor.database)
+            threading.Thread(target=told, name="notices", daemon=True).start()
+        retain_for_ever(settings, actor.database, other_logs(settings))
 
     meter.watch_notices(lambda: notices_waiting(actor.database))
     return Service(
@@ -245,31 +249,27 @@ def _is_node(verifier: Verifier, peer: Peer) -> bool:
 def link_of(settings: Settings, local: SoapService | None = None) -> SoapRegistryLink:
     """Over HTTPS with the repository's own certificate, or straight into a registry of this process."""
     if local is not None:
-        certificate = ssl.PEM_cert_to_DER_cert(_first_certificate(settings.pki / "servers" / f"{REPOSITORY_NODE}.pem"))
+        own = node.pair_files(settings, REPOSITORY_NODE).certificate
+        certificate = ssl.PEM_cert_to_DER_cert(_first_certificate(own))
         peer = Peer(address="local", certificate=certificate)
         return SoapRegistryLink(
             LocalTransport(local, peer, "https://localhost/services/registry"),
             LocalTransport(local, peer, "https://localhost/internal/registry"),
         )
-    context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=settings.pki / "trust" / "ca.pem")
-    context.load_cert_chain(*node_files(settings, REPOSITORY_NODE))
+    tls = node.client_tls(
+        "link to the registry", node.pair_files(settings, REPOSITORY_NODE), settings.pki / "trust" / "ca.pem"
+    )
     base, timeout = settings.registry_url, settings.repository.registry_timeout
     limits = limits_of(settings)
     return SoapRegistryLink(
-        SoapClient(f"{base}/services/registry", context, timeout=timeout, limits=limits),
-        SoapClient(f"{base}/internal/registry", context, timeout=timeout, limits=limits),
+        SoapClient(f"{base}/services/registry", tls, timeout=timeout, limits=limits),
+        SoapClient(f"{base}/internal/registry", tls, timeout=timeout, limits=limits),
     )
 
 
 def _first_certificate(file: Path) -> str:
     end = "-----END CERTIFICATE-----"
     return file.read_text("ascii").split(end, 1)[0] + end
-
-
-def node_files(settings: Settings, name: str) -> tuple[Path, Path]:
-    """Certificate and key of one of our servers."""
-    folder = settings.pki / "servers"
-    return folder / f"{name}.pem", folder / f"{name}.key"
 
 
 def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -> RepositoryActor:
@@ -284,22 +284,28 @@ def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -
         max_documents=settings.repository.max_documents,
         providers=providers_of(settings, domain_of(settings)),
         keeps_snapshots=settings.repository.keep_snapshots,
+        trust=trust_of(settings, source.current),
     )
 
 
 def repository_service(settings: Settings, actor: RepositoryActor | None = None) -> Service:
     """The repository as a WSGI application."""
     actor = actor or repository_actor(settings)
-    verifier = verifier_of(settings, actor.domain)
+    meter = Meter()
+    database: Any = actor.database
+    tell = revocation_teller(database, REPOSITORY_NODE, meter)
+    verifier = verifier_of(settings, actor.domain, database.replay, tell)
+    software = SoftwareGate(settings, actor.domain, meter)
 
     def authenticate(exchange: Exchange) -> Caller:
         if exchange.addressing.action.endswith(":RemoveDocuments") and _is_node(verifier, exchange.peer):
             return verifier.authenticate_node(exchange.peer.certificate)
-        return verifier.authenticate(
-            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate
+        caller = verifier.authenticate(
+            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate,
+            trace_id=exchange.trace_id,
         )
+        return software.check(caller, exchange.transaction)
 
-    meter = Meter()
     meter.watch_codes(actor.domains)
     app = SoapService(
         transactions=repository.app.transactions(actor),
@@ -307,24 +313,26 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         authenticate=authenticate,
         admit=lambda peer: verifier.admit(peer.certificate),
         begin_part=actor.documents.begin,
+        foresee=sinks(actor.documents),
         limits=limits_of(settings),
         validate=schema.validate,
         on_fault=fault_logger(actor.database, "repository"),
         on_refused=refusal_logger(actor.database),
         describe=describer(Actor.REPOSITORY, settings.repository_url),
         title="Carnet document repository",
-        deliveries=deliveries_of(settings, node_files(settings, REPOSITORY_NODE), meter),
+        deliveries=deliveries_of(settings, node.pair_files(settings, REPOSITORY_NODE), meter),
         peer_of=peer_of,
-        observe=meter.observe,
+        observe=paced(meter.observe),
         blocks=emergency_notice,
     )
     sender = audit_sender(settings, REPOSITORY_NODE, actor.database, meter, under_way=actor.under_way)
-
     keeper = LogKeeper(settings, REPOSITORY_NODE, actor.database, failed=meter.log_failure)
+    meter.watch_keys(settings, REPOSITORY_NODE)
 
     def background() -> None:
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         threading.Thread(target=keeper.run, name="log", daemon=True).start()
+        threading.Thread(target=Calendar(settings, REPOSITORY_NODE).run, name="calendar", daemon=True).start()
         _sweep_for_ever(settings, actor)
 
     return Service(
@@ -385,25 +393,23 @@ def audit_sender(
     )
     channel = None
     if chosen.syslog_host:
-        channel = SyslogChannel(chosen.syslog_host, chosen.syslog_port, syslog_context(settings, name))
+        channel = SyslogChannel(chosen.syslog_host, chosen.syslog_port, syslog_tls(settings, name))
     return AuditSender(database, outgoing, channel)
 
 
-def syslog_context(settings: Settings, name: str) -> ssl.SSLContext:
+def syslog_tls(settings: Settings, name: str) -> Following:
     """Mutual TLS with the receiver; ``anchors`` may hold its authority or its very certificate.
 
     Clause: ITI TF-2 3.19.6, 3.20.4.1.2
     """
     chosen = settings.audit
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM")
-    context.check_hostname = chosen.verify_host
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(chosen.anchors or settings.pki / "trust" / "ca.pem")
-    certificate, key = node_files(settings, name)
-    context.load_cert_chain(chosen.certificate or certificate, chosen.key or key)
-    return context
+
+    def finish(context: ssl.SSLContext) -> None:
+        context.check_hostname = chosen.verify_host
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+
+    anchors = chosen.anchors or settings.pki / "trust" / "ca.pem"
+    return node.client_tls("audit messages", node.audit_files(settings, name), anchors, finish)
 
 
 def note(database: AuditDatabase, name: str, *, started: bool) -> None:
@@ -419,6 +425,14 @@ def end(database: AuditDatabase, name: str, sender: AuditSender, keeper: LogKeep
         log.error("the end of the service is not in its log: %s", type(error).__name__)
     keeper.stop()
     sender.stop(LAST_WORDS)
+
+
+def other_logs(settings: Settings) -> list[Callable[[], Any]]:
+    """What opens the databases that hold traces of records, beside the registry's."""
+    return [
+        partial(storage.open_repository, settings.repository_database),
+        partial(storage.open_tokens, settings.tokens_database),
+    ]
 
 
 # -- shared --------------------------------------------------------------------------------------------

@@ -15,13 +15,17 @@ from enum import StrEnum
 from functools import partial
 from pathlib import Path
 
+from conformance import signing
 from conformance.cda import CdaError, CdaHeader, Overrides, read_cda, to_submission
-from conformance.client import Client, Outcome, file_part
+from conformance.client import Client, Outcome, bytes_part, file_part
+from guard.credentials.cards import NoSignatureKey
+from xds.check.signature_document import MEDIA
 from xds.domain import AffinityDomain
 from xds.errors import ErrorCode, Severity
 from xds.model import DocumentEntry, Submission
 from xds.namespaces import APPROVED
 from xds.wire.client import BadAnswer, FaultReceived, PeerUnreachable
+from xds.wire.exchange import OutgoingPart
 
 GET_DOCUMENTS = "urn:uuid:5c4f972b-d56b-40ac-a5fc-c8ca9b40b9d4"
 
@@ -54,12 +58,16 @@ class Deposit:
 
 @dataclass(kw_only=True)
 class Source:
-    """A Document Source: one client, one affinity domain, one sending system (``source_id``, an OID)."""
+    """A Document Source: one client, one affinity domain, one sending system (``source_id``, an OID).
+
+    ``signs``: each set goes with its signature, made by the client's card; always so where the domain requires it.
+    """
 
     client: Client
     domain: AffinityDomain
     source_id: str
     overrides: Overrides = field(default_factory=Overrides)
+    signs: bool = False
 
     def prepare(self, path: Path) -> tuple[CdaHeader, Submission]:
         """Read one file and derive its submission; nothing is sent. Raises CdaError."""
@@ -78,13 +86,25 @@ class Source:
             if self._is_there(entry, header):
                 return report(status=Status.ALREADY_THERE)
             notes = self._link_replaced(header, submission)
-            part = file_part(path, "document1@carnet", entry.mime_type)
-            outcome = self.client.provide(submission, [(entry.entry_uuid, part)])
+            parts = [(entry.entry_uuid, file_part(path, "document1@carnet", entry.mime_type))]
+            parts += self._signature(path, submission)
+            outcome = self.client.provide(submission, parts)
+        except NoSignatureKey as error:
+            return report(status=Status.REFUSED, messages=(str(error),))
         except FaultReceived as fault:
             return report(status=Status.REFUSED, messages=(str(fault),), trace_id=fault.trace_id)
         except (PeerUnreachable, BadAnswer) as error:
             return report(status=Status.UNREACHABLE, messages=(str(error),))
         return report(status=_status(outcome), messages=(*notes, *_texts(outcome)))
+
+    def _signature(self, path: Path, submission: Submission) -> list[tuple[str, OutgoingPart]]:
+        """The part of the signature document, when the set is to be signed; its entry has joined the set."""
+        card = self.client.card
+        if card is None or not (self.signs or self.domain.signatures.deposit == "required"):
+            return []
+        entry = submission.entries[0]
+        data = signing.sign(submission, card, self.domain, {entry.entry_uuid: signing.sha256_of(path)})
+        return [(signing.ENTRY, bytes_part(data, "signature@carnet", MEDIA))]
 
     def _link_replaced(self, header: CdaHeader, submission: Submission) -> list[str]:
         """Add the RPLC association to the document this one replaces, when the registry knows it."""

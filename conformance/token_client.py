@@ -13,6 +13,7 @@ from datetime import datetime
 
 from lxml import etree
 
+from guard.credentials import vihf
 from guard.credentials.vihf import instant
 from xds.namespaces import CLAIMS, SAML, WSA, WSP, WSSE, WST, WSU
 from xds.wire.client import BadAnswer, SoapClient, Transport
@@ -23,6 +24,8 @@ SAML2 = "http://docs.oasis-open.org/wss/oasis-wss-saml-token-profile-1.1#SAMLV2.
 SAML_ID = "http://docs.oasis-open.org/wss/oasis-wss-saml-token-profile-1.1#SAMLID"
 ID_TOKEN, ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:id_token", "urn:ietf:params:oauth:token-type:access_token"
 ASSERTION = f"{{{SAML}}}Assertion"
+OUR_SOFTWARE = {vihf.SOFTWARE_NAME: "Carnet", vihf.SOFTWARE_VERSION: "0.1", vihf.HOMOLOGATION: "CARNET-TEST"}
+"""As our own assertions name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,19 +51,22 @@ class TokenClient:
         self, claims: Mapping[str, str], *, id_token: str = "", access_token: str = "", applies_to: str = "",
         expires: datetime | None = None,
     ) -> bytes:
-        """The signed assertion. ``claims`` are by URI; ``id_token`` is the login of the person asked for."""
+        """The signed assertion. ``claims`` are by URI; ``id_token`` is the login of the person asked for.
+
+        The software named is this one, unless ``claims`` name another.
+        """
+        claims = OUR_SOFTWARE | dict(claims)
         asked = [f"<TokenType>{SAML2}</TokenType>"]
         if applies_to:
             asked.append(
                 f'<wsp:AppliesTo xmlns:wsp="{WSP}"><wsa:EndpointReference xmlns:wsa="{WSA}"><wsa:Address>'
                 f"{escape_text(applies_to)}</wsa:Address></wsa:EndpointReference></wsp:AppliesTo>"
             )
-        if claims:
-            inside = "".join(
-                f'<c:ClaimType Uri="{escape_attribute(uri)}"><c:Value>{escape_text(value)}</c:Value></c:ClaimType>'
-                for uri, value in claims.items()
-            )
-            asked.append(f'<Claims xmlns:c="{CLAIMS}">{inside}</Claims>')
+        inside = "".join(
+            f'<c:ClaimType Uri="{escape_attribute(uri)}"><c:Value>{escape_text(value)}</c:Value></c:ClaimType>'
+            for uri, value in claims.items()
+        )
+        asked.append(f'<Claims xmlns:c="{CLAIMS}">{inside}</Claims>')
         if expires is not None:
             asked.append(f'<Lifetime xmlns:u="{WSU}"><u:Expires>{instant(expires)}</u:Expires></Lifetime>')
         if id_token:

@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "traceability.md"
 
-RULE = re.compile(r"(?<![\w.^-])[AHRQTMCEILFDJUW]-\d{1,3}(?![\w-])")
+RULE = re.compile(r"(?<![\w.^-])[AHRQTMCEILFDJKUW]-\d{1,3}(?![\w-])")
 RULE_LINE = re.compile(r"\bRules?: ([^\n]*)")
 STEP = re.compile(r"\bsteps? ([a-p](?:(?:, | or | and | to )[a-p])*)\b", re.I)
 STEP_LINE = re.compile(r"\bSteps?: ([a-p](?:, ?[a-p])*)\b")

@@ -17,7 +17,7 @@ from guard.audit.particulars import NONE, Particulars
 from guard.audit.store import AuditStore
 from guard.credentials.caller import Caller, Mode
 from guard.policy.clauses import same_patient
-from guard.policy.facts import Action, Decision, RecordFacts, RecordStatus
+from guard.policy.facts import Action, Decision, EntryFacts, EntryFilter, RecordFacts, RecordStatus
 from record.store import Record, RecordStore
 
 Made = TypeVar("Made")
@@ -51,6 +51,9 @@ class RecordProblem(StrEnum):
     TOO_MANY = "too many patients have these traits"
     TOO_FEW_TRAITS = "the traits given are too few"
     DECLINED = "the patient has refused a record"
+    UNKNOWN_DOCUMENT = "there is no such document in this record"
+    EXCLUDED = "the document carries a mark that excludes this one"
+    WRONG_STATE = "the document is not in a state for this"
 
     @property
     def dmp_error(self) -> str:
@@ -101,9 +104,15 @@ class RecordDatabase(Protocol):
 class Rights(Protocol):
     """``guard.policy.decision.Policy``, as far as it is asked here."""
 
-    def decide(self, caller: Caller, action: Action, record: RecordFacts) -> Decision: ...
+    def decide(
+        self, caller: Caller, action: Action, record: RecordFacts, entry: EntryFacts | None = None
+    ) -> Decision: ...
 
     def extent(self, caller: Caller, action: Action, record: RecordFacts) -> str: ...
+
+    def visible(self, caller: Caller, action: Action, record: RecordFacts) -> EntryFilter: ...
+
+    def known(self, caller: Caller, record: RecordFacts) -> EntryFilter: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,15 +192,15 @@ def as_actor(by: Actor | Caller) -> Actor:
     return Actor(caller=by, kind=ActorKind.SYSTEM if is_ours else ActorKind.PROFESSIONAL)
 
 
-def require(actor: Actor, action: Action, facts: RecordFacts) -> None:
-    """Raises RecordRefused unless the actor may do this to that record."""
+def require(actor: Actor, action: Action, facts: RecordFacts, entry: EntryFacts | None = None) -> None:
+    """Raises RecordRefused unless the actor may do this to that record, or to that document of it."""
     if actor.kind is ActorKind.SYSTEM:
         return
     if actor.kind is ActorKind.PATIENT and not same_patient(actor.patient_id, facts.patient_id):
         raise RecordRefused(RecordProblem.NO_RIGHT, "this is not the patient's own record", "assertion-patient")
     if actor.rights is None:
         raise RecordRefused(RecordProblem.NO_RIGHT, "nobody has said what this actor may do", "functional-right")
-    decision = actor.rights.decide(actor.caller, action, facts)
+    decision = actor.rights.decide(actor.caller, action, facts, entry)
     if not decision.allowed:
         problem = RecordProblem.BLOCKED if decision.clause == "patient-block" else RecordProblem.NO_RIGHT
         raise RecordRefused(problem, decision.reason, decision.clause)
@@ -231,41 +240,48 @@ def active(unit: RecordUnit, patient_id: str) -> Record:
     return found
 
 
-def log(unit: RecordUnit, actor: Actor, record: Record, action: str, detail: str = "") -> None:
+def log(
+    unit: RecordUnit, actor: Actor, record: Record, action: str, detail: str = "", documents: tuple[str, ...] = ()
+) -> None:
     """The line of an act, in the transaction of the act. ``detail`` holds no trait of the patient."""
     unit.audit.append(
         access_log.record_act(
             actor.caller, trace_id=actor.trace_id, event=actor.event, action=action, patient_key=record.patient_key,
-            patient_id=record.patient_id, detail=detail, peer=actor.peer, at=actor.now, particulars=actor.told,
+            patient_id=record.patient_id, detail=detail, documents=documents, peer=actor.peer, at=actor.now,
+            particulars=actor.told,
         )
     )
 
 
-def log_refusal(unit: RecordUnit, actor: Actor, action: str, patient_id: str, refusal: RecordRefused) -> None:
+def log_refusal(
+    unit: RecordUnit, actor: Actor, action: str, patient_id: str, refusal: RecordRefused,
+    documents: tuple[str, ...] = (),
+) -> None:
     """The line of an act that was refused. ``patient_id`` may name nobody we know."""
     record = unit.record.find(patient_id) if patient_id else None
     unit.audit.append(
         access_log.refusal(
             actor.caller, trace_id=actor.trace_id, event=actor.event, action=action, peer=actor.peer, at=actor.now,
             patient_key=record.patient_key if record else None, patient_id=patient_id, reason=str(refusal),
-            clause=refusal.clause or refusal.problem.dmp_error, particulars=actor.told,
+            clause=refusal.clause or refusal.problem.dmp_error, documents=documents, particulars=actor.told,
         )
     )
 
 
 def carried_out(
-    database: RecordDatabase, actor: Actor, action: str, patient_id: str, act: Callable[[Any], Made]
+    database: RecordDatabase, actor: Actor, action: str, patient_id: str, act: Callable[[Any], Made],
+    documents: tuple[str, ...] = (),
 ) -> Made:
     """Run ``act`` in one write unit. If it is refused, nothing of it stays, and a line of its own says so.
 
-    Raises RecordRefused again.
+    ``documents`` are the uniqueIds it was about. Raises RecordRefused again.
     """
     try:
         with database.write() as unit:
             return act(unit)
     except RecordRefused as refusal:
         with database.write() as unit:
-            log_refusal(unit, actor, action, patient_id, refusal)
+            log_refusal(unit, actor, action, patient_id, refusal, documents)
         raise
 
 

@@ -1,13 +1,14 @@
 """What a patient does with his own record: open and close it, say who may see it, object, read its log, end it.
 
-Done by the holder, by who represents him, or by someone at his request where the policy gives that right. Masking a
-document is a change of its metadata and belongs to the registry (ITI-57); the rest is here or one call away.
+Done by the holder, by who represents him, or by someone at his request where the policy gives that right. What he does
+with single documents is in ``record.documents``.
 
 Clause: CSP L1111-14 and following; DMP TD1.3b, TD1.6
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from guard.audit.store import AccessLine
@@ -27,6 +28,7 @@ from record.actor import (
     with_mark,
 )
 from record.circle import AUTHORISED, WITHDRAWN, place_of
+from record.documents import Shelf, hidden_names
 from record.facts import CARE_TEAM, CONSENT_BASIS, facts_for
 from record.store import Kind, Place, Record
 
@@ -49,32 +51,27 @@ def allow(
 
     ``days`` is how long, 0 without end; default: the operator's rule. Raises RecordRefused.
     """
-    actor = as_actor(by)
-    record = _for_act(unit, actor, Action.AUTHORISE, patient_id)
-    found = place_of(unit, record, kind, _named(subject))
-    place = replace(
-        found, basis=CONSENT_BASIS, since=found.since if found.is_valid(actor.now) else actor.now,
-        name=name or found.name,
-        until=actor.later(actor.rules.authorisation_days if days is None else days), last_act_at=actor.now,
-    )
-    unit.record.set_place(place)
-    log(unit, actor, record, AUTHORISED, f"{kind} {place.subject}, {CONSENT_BASIS}")
-    return place
+
+    def authorised(found: Place, actor: Actor) -> Place:
+        return replace(
+            found, basis=CONSENT_BASIS, since=found.since if found.is_valid(actor.now) else actor.now,
+            name=name or found.name, until=actor.later(actor.rules.authorisation_days if days is None else days),
+        )
+
+    return _in_circle(unit, patient_id, kind, subject, by, Action.AUTHORISE, AUTHORISED, authorised)
 
 
 def disallow(
     unit: RecordUnit, patient_id: str, subject: str, *, by: Actor | Caller, kind: Kind = Kind.PERSON
 ) -> Place:
     """Take an authorisation back, the place of attending physician with it. Raises RecordRefused."""
-    actor = as_actor(by)
-    record = _for_act(unit, actor, Action.AUTHORISE, patient_id)
-    found = place_of(unit, record, kind, _named(subject))
-    if not found.since:
-        raise RecordRefused(RecordProblem.NOT_IN_CIRCLE, "nothing to take back")
-    place = replace(found, basis="", until=actor.now, attending_since="", last_act_at=actor.now)
-    unit.record.set_place(place)
-    log(unit, actor, record, WITHDRAWN, f"{kind} {place.subject}")
-    return place
+
+    def withdrawn(found: Place, actor: Actor) -> Place:
+        if not found.since:
+            raise RecordRefused(RecordProblem.NOT_IN_CIRCLE, "nothing to take back")
+        return replace(found, basis="", until=actor.now, attending_since="")
+
+    return _in_circle(unit, patient_id, kind, subject, by, Action.AUTHORISE, WITHDRAWN, withdrawn)
 
 
 def block(
@@ -85,29 +82,24 @@ def block(
     Also one who was never in the circle. The attending physician may do it at the patient's request.
     Raises RecordRefused. Clause: DMP TD0.2 note 1
     """
-    actor = as_actor(by)
-    record = _for_act(unit, actor, Action.BLOCK, patient_id)
-    found = place_of(unit, record, kind, _named(subject))
-    place = replace(found, blocked_since=found.blocked_since or actor.now, last_act_at=actor.now,
-                    name=name or found.name)
-    unit.record.set_place(place)
-    log(unit, actor, record, BLOCKED, f"{kind} {place.subject}")
-    return place
+
+    def barred(found: Place, actor: Actor) -> Place:
+        return replace(found, blocked_since=found.blocked_since or actor.now, name=name or found.name)
+
+    return _in_circle(unit, patient_id, kind, subject, by, Action.BLOCK, BLOCKED, barred)
 
 
 def unblock(
     unit: RecordUnit, patient_id: str, subject: str, *, by: Actor | Caller, kind: Kind = Kind.PERSON
 ) -> Place:
     """Lift a bar: what was there before counts again, as far as it has not run out. Raises RecordRefused."""
-    actor = as_actor(by)
-    record = _for_act(unit, actor, Action.UNBLOCK, patient_id)
-    found = place_of(unit, record, kind, _named(subject))
-    if not found.blocked_since:
-        raise RecordRefused(RecordProblem.NOT_IN_CIRCLE, "this one is not barred")
-    place = replace(found, blocked_since="", last_act_at=actor.now)
-    unit.record.set_place(place)
-    log(unit, actor, record, UNBLOCKED, f"{kind} {place.subject}")
-    return place
+
+    def free(found: Place, actor: Actor) -> Place:
+        if not found.blocked_since:
+            raise RecordRefused(RecordProblem.NOT_IN_CIRCLE, "this one is not barred")
+        return replace(found, blocked_since="")
+
+    return _in_circle(unit, patient_id, kind, subject, by, Action.UNBLOCK, UNBLOCKED, free)
 
 
 def object_to(unit: RecordUnit, patient_id: str, purpose: str, *, by: Actor | Caller) -> Record:
@@ -132,7 +124,7 @@ def show_masked_in_emergency(unit: RecordUnit, patient_id: str, *, by: Actor | C
     return record
 
 
-def read_log(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> list[AccessLine]:
+def read_log(unit: RecordUnit, patient_id: str, *, by: Actor | Caller, shelf: Shelf) -> list[AccessLine]:
     """The lines this actor may see, those of identifiers merged into the record too, oldest first; of a closed record
     as well.
 
@@ -142,9 +134,10 @@ def read_log(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> list[A
     record = locked(unit, patient_id)
     facts = facts_for(unit.record, record, actor.caller, actor.at)
     require(actor, Action.READ_LOG, facts)
-    eyes = traces.reader_of(actor.caller, facts)
+    eyes = traces.reader_of(actor.caller, facts, hidden_names(unit, record, actor.caller, shelf))
     return traces.read(
-        unit, record, eyes, by=actor.caller, event=actor.event, trace_id=actor.trace_id, peer=actor.peer, at=actor.at
+        unit, record, eyes, by=actor.caller, event=actor.event, trace_id=actor.trace_id, peer=actor.peer, at=actor.at,
+        particulars=actor.told,
     )
 
 
@@ -159,6 +152,19 @@ def _set_objection(
     unit.record.update(record)
     log(unit, actor, record, OBJECTED if is_set else NOT_OBJECTED, purpose)
     return record
+
+
+def _in_circle(
+    unit: RecordUnit, patient_id: str, kind: Kind, subject: str, by: Actor | Caller, action: Action, logged: str,
+    moved: Callable[[Place, Actor], Place],
+) -> Place:
+    """Change the place of one professional or structure, with its line."""
+    actor = as_actor(by)
+    record = _for_act(unit, actor, action, patient_id)
+    place = replace(moved(place_of(unit, record, kind, _named(subject)), actor), last_act_at=actor.now)
+    unit.record.set_place(place)
+    log(unit, actor, record, logged, f"{kind} {place.subject}" + (f", {place.basis}" if logged == AUTHORISED else ""))
+    return place
 
 
 def _for_act(unit: RecordUnit, actor: Actor, action: Action, patient_id: str) -> Record:

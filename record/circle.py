@@ -160,11 +160,22 @@ def list_records(
             kind, subject, at=at, since=since, by_document=by_document, person=caller.identifier
         ):
             facts = facts_for(unit.record, one.record, caller, actor.at)
-            if facts.is_authorised and not facts.is_blocked:
-                found.setdefault(one.record.patient_key, one)
+            if not facts.is_authorised or facts.is_blocked or one.record.patient_key in found:
+                continue
+            seen = _as_seen(unit, actor, one, facts)
+            if not by_document or seen.last_document_at >= since:
+                found[one.record.patient_key] = seen
     for one in found.values():
         log(unit, actor, one.record, RECORDS_LISTED)
     return [found[key] for key in sorted(found)]
+
+
+def _as_seen(unit: RecordUnit, actor: Actor, one: Openable, facts: RecordFacts) -> Openable:
+    """The date of the last document tells nothing of what is hidden from the caller."""
+    if actor.rights is None:
+        return one
+    visible = actor.rights.visible(actor.caller, Action.SEARCH, facts)
+    return replace(one, last_document_at=unit.record.last_document_at(one.record.patient_key, visible))
 
 
 def place_of(unit: RecordUnit, record: Record, kind: Kind, subject: str) -> Place:

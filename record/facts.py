@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from guard.audit.access_log import stamp
 from guard.credentials.caller import Caller, Mode
+from guard.policy.clauses import same_patient
 from guard.policy.facts import EntryFacts, RecordFacts, RecordStatus
 from record.store import Place, Record, RecordStore
 from xds.model import Author, DocumentEntry
@@ -35,10 +36,31 @@ def facts_for(
         is_attending=any(one.attending_since for one in places),
         is_representative=_represents(records, record, caller),
         is_attached=record.is_attached,
+        age=_age(records, record, now) if caller.secret_connection else None,
         objected_purposes=record.objected_purposes,
-        patient_id=record.patient_id,
+        patient_id=_named(records, record, caller),
         shows_masked_in_emergency=record.shows_masked,
     )
+
+
+def _age(records: RecordStore, record: Record, now: datetime | None) -> int | None:
+    """In whole years, None where the day of birth is not known."""
+    try:
+        born = date.fromisoformat(records.traits(record.patient_key).birth_date)
+    except ValueError:
+        return None
+    today = (now or datetime.now(UTC)).date()
+    return today.year - born.year - ((today.month, today.day) < (born.month, born.day))
+
+
+def _named(records: RecordStore, record: Record, caller: Caller) -> str:
+    """The identifier of the record by which the caller's credential names it, if it is one of them: a person has
+    several (INS-C, INS-NIR)."""
+    named = caller.patient_id
+    if not named or same_patient(named, record.patient_id):
+        return record.patient_id
+    found = records.find(named)
+    return named if found is not None and found.patient_key == record.patient_key else record.patient_id
 
 
 def places_of(records: RecordStore, record: Record, caller: Caller) -> list[Place]:

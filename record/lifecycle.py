@@ -59,7 +59,7 @@ class Existence:
     traits: AdministrativeData
 
 
-def test_existence(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> Existence | None:
+def find_existence(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> Existence | None:
     """Is there a record, in which state, and may the one who asks open it? None: there is none.
 
     A blocked professional is told that he is. Raises RecordRefused. Clause: DMP TD0.2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
-from guard.policy.facts import RecordStatus
+from guard.policy.facts import EntryFilter, RecordStatus
 from record.administrative import AdministrativeData
 
 
@@ -146,6 +146,10 @@ class RecordStore(Protocol):
         """Closed records whose closing lies before that time."""
         ...
 
+    def ended_before(self, closed_at: str) -> list[Record]:
+        """Closed and destroyed records whose closing lies before that time."""
+        ...
+
     def absorb(self, subsumed: Record, surviving: Record) -> None:
         """Every object of ``subsumed`` now belongs to ``surviving`` and carries its patient identifier; the access log
         stays where it was written. Both records must be locked."""
@@ -188,9 +192,13 @@ class RecordStore(Protocol):
     ) -> list[Openable]:
         """Active records in which this one has a valid place and is not blocked.
 
-        ``since`` counts by the start of the authorisation, or by the last document with ``by_document``. ``person``
-        is whose last access is told.
+        ``since`` counts by the start of the authorisation, or by the last document with ``by_document``, whoever may
+        see it. ``person`` is whose last access is told.
         """
+        ...
+
+    def last_document_at(self, patient_key: int, visible: EntryFilter) -> str:
+        """Of the newest submission of which this filter shows something; "" without one."""
         ...
 
     def announced(self, before: str) -> list[Record]:

@@ -13,6 +13,7 @@ from typing import Protocol
 from uuid import uuid4
 
 from guard.audit import access_log
+from guard.audit.particulars import NONE, Particulars
 from guard.audit.readers import Reader, ReaderKind, visible
 from guard.audit.store import AccessLine, AuditStore
 from guard.credentials.caller import Caller, Mode
@@ -47,13 +48,13 @@ def _as_professional(caller: Caller, facts: RecordFacts) -> Reader:
     return Reader(ReaderKind.ATTENDING if facts.is_attending else ReaderKind.PROFESSIONAL, caller.identifier)
 
 
-def reader_of(caller: Caller, facts: RecordFacts) -> Reader:
-    """With whose eyes a caller reads the log of a record he may read."""
+def reader_of(caller: Caller, facts: RecordFacts, hidden: frozenset[str] = frozenset()) -> Reader:
+    """With whose eyes a caller reads the log of a record he may read. ``hidden`` as in ``Reader``."""
     match caller.mode:
         case Mode.PATIENT:
-            return Reader(ReaderKind.PATIENT)
+            return Reader(ReaderKind.PATIENT, hidden=hidden)
         case Mode.REPRESENTATIVE:
-            return Reader(ReaderKind.REPRESENTATIVE)
+            return Reader(ReaderKind.REPRESENTATIVE, hidden=hidden)
         case Mode.NODE:
             return Reader(ReaderKind.OPERATOR)
     return _as_professional(caller, facts)
@@ -69,7 +70,7 @@ def professional(records: RecordStore, record: Record, caller: Caller) -> Reader
 
 def read(
     unit: RecordUnit, record: Record, reader: Reader, *, by: Caller, event: str = "log", trace_id: str = "",
-    peer: str = "", at: datetime | None = None,
+    peer: str = "", at: datetime | None = None, particulars: Particulars = NONE,
 ) -> list[AccessLine]:
     """The lines this reader may see, oldest first; the look is a line itself, in the same unit.
 
@@ -82,7 +83,7 @@ def read(
     unit.audit.append(access_log.record_act(
         by, trace_id=trace_id or uuid4().hex, event=event, action=access_log.LOG_READ, patient_key=record.patient_key,
         patient_id=record.patient_id, detail=f"{reader.kind}, {len(shown)} lines", peer=peer,
-        at=access_log.stamp(moment),
+        at=access_log.stamp(moment), particulars=particulars,
     ))
     return shown
 

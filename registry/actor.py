@@ -44,6 +44,8 @@ class RegistryActor:
     repositories: frozenset[str] = frozenset()
     max_results: int = 5000
     feed: FeedRules = FeedRules()
+    author_rule: str = "off"
+    """What a submission comes to whose author is not who signs: ``off``, ``warn`` or ``refuse``."""
     clock: Callable[[], datetime] = utc_now
 
     @property

@@ -16,7 +16,7 @@ from guard.credentials.caller import Caller
 from guard.policy.facts import Action, RecordFacts, RecordStatus
 from record.facts import entry_facts
 from record.store import Record
-from registry import admission, rules
+from registry import admission, authorship, rules
 from registry.actor import RegistryActor
 from registry.store import RegistryUnit
 from xds.check.context import Stage
@@ -63,6 +63,7 @@ def register(actor: RegistryActor, exchange: Exchange, stage: Stage) -> Reply:
     findings += _unsaid(findings, check_submission(
         submission, actor.domain, Actor.REGISTRY, stage=stage, repositories=actor.repositories
     ))
+    findings += authorship.disagreement(caller, submission.submission_set, rule=actor.author_rule)
     with actor.database.write() as unit:
         record = admission.locked(unit, submission.submission_set.patient_id)
         refusal = admission.refusal(

@@ -35,6 +35,8 @@ LOGGED_AS = {
     Action.MASK: access_log.MASK,
     Action.UNMASK: access_log.UNMASK,
     Action.REVEAL: access_log.REVEAL,
+    Action.SHOW: access_log.SHOW,
+    Action.HIDE: access_log.HIDE,
     Action.ARCHIVE: access_log.ARCHIVE,
     Action.DELETE: access_log.DELETE,
     Action.AMEND: access_log.UPDATE,
@@ -117,14 +119,14 @@ def _lock(unit: RegistryUnit, plan: Plan) -> None:
 
 
 def hidden(actor: RegistryActor, unit: RegistryUnit, caller: Caller, objects: Iterable[StoredObject]) -> set[str]:
-    """Those of these objects that the caller may not know of: the rule of a search by technical id (TD3.1)."""
+    """Those of these objects that the caller may not know of (``Policy.known``)."""
     by_patient: dict[int, list[StoredObject]] = {}
     for one in objects:
         by_patient.setdefault(one.patient_key, []).append(one)
     found: set[str] = set()
     for patient_key, mine in by_patient.items():
         facts = facts_for(unit.record, unit.record.get(patient_key), caller)
-        visible = actor.policy.visible(caller, Action.SEARCH_ID, facts)
+        visible = actor.policy.known(caller, facts)
         if visible == NOTHING:
             found |= {one.entry_uuid for one in mine}
         elif visible != EVERYTHING:

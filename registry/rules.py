@@ -25,6 +25,7 @@ from xds.namespaces import (
     ON_DEMAND,
     RELATIONSHIPS,
     REPLACEMENTS,
+    SIGNS,
     STABLE,
     XFRM,
     XFRM_RPLC,
@@ -177,6 +178,8 @@ class StateCheck:
             yield problem("R-070", ErrorCode.UnresolvedReferenceException, subject, "sourceObject",
                           found=association.source, expected="a DocumentEntry of this submission")
             return
+        if kind == SIGNS and target.kind == "SubmissionSet":
+            return  # of this request, and the submission check has said whether the domain takes it
         if target.kind != "DocumentEntry":
             yield problem("R-071", METADATA, subject, "targetObject", found=f"a {target.kind}",
                           expected="a DocumentEntry")

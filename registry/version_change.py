@@ -64,14 +64,19 @@ def actions_of(before: Item, after: Item, domain: AffinityDomain) -> list[Action
         old = {code.key for code in before.confidentiality_codes}
         new = {code.key for code in after.confidentiality_codes}
         mask = domain.hidden_from_professionals
-        veil = domain.hidden_from_patient | domain.hidden_from_representatives
+        unannounced = domain.hidden_from_patient
+        from_parents = domain.hidden_from_representatives - unannounced
         if (new - old) & mask:
             actions.append(Action.MASK)
         if (old - new) & mask:
             actions.append(Action.UNMASK)
-        if (old - new) & veil:
+        if (old - new) & unannounced:
             actions.append(Action.REVEAL)
-        other = (new - old) & veil or (new ^ old) - mask - veil
+        if (old - new) & from_parents:
+            actions.append(Action.SHOW)
+        if (new - old) & from_parents:
+            actions.append(Action.HIDE)
+        other = (new - old) & unannounced or (new ^ old) - mask - unannounced - from_parents
         if other or _amended(before, after, "confidentiality_codes"):
             actions.append(Action.AMEND)
     elif _amended(before, after):

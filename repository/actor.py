@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from guard.credentials.certificates import TrustStore
 from guard.policy.decision import Policy
 from repository.on_demand import OnDemandProvider
 from repository.registry_link import RegistryLink
@@ -21,7 +22,8 @@ class RepositoryActor:
     ``unique_id`` is its OID (repositoryUniqueId). ``max_documents`` bounds one retrieve request.
     ``clock`` gives seconds since the epoch. ``providers`` make its on-demand documents, by name; ``keeps_snapshots``
     says whether what they make is stored and registered. ``under_way`` holds the trace ids of deposits that are stored
-    and not yet answered: how they ended is not known, so nobody is told of them.
+    and not yet answered: how they ended is not known, so nobody is told of them. ``trust`` are the authorities of
+    signers.
     """
 
     unique_id: str
@@ -33,6 +35,7 @@ class RepositoryActor:
     max_documents: int = 100
     providers: Mapping[str, OnDemandProvider] = field(default_factory=dict)
     keeps_snapshots: bool = True
+    trust: TrustStore | None = None
     clock: Callable[[], float] = time.time
     under_way: set[str] = field(default_factory=set)
 

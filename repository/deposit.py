@@ -16,6 +16,8 @@ from guard.audit import access_log
 from guard.audit.particulars import particulars
 from repository.actor import RepositoryActor
 from repository.registry_link import Asker, Registered, RegistryUnavailable
+from repository.signed_set import SignedSet
+from repository.signed_set import line as signature_line
 from repository.store import HeldDocument, Staged
 from xds.errors import ErrorCode, Finding, Refused
 from xds.model import Submission
@@ -42,12 +44,14 @@ def under_way(actor: RepositoryActor, exchange: Exchange) -> Iterator[None]:
 
 
 def keep(
-    actor: RepositoryActor, exchange: Exchange, event: str, submission: Submission, staged: Mapping[str, Staged]
+    actor: RepositoryActor, exchange: Exchange, event: str, submission: Submission, staged: Mapping[str, Staged],
+    signed: SignedSet | None = None,
 ) -> Kept:
     """Make the bytes permanent, then their rows and the log line in one transaction (A-4).
 
     ``staged`` holds one document for each entry, by its id; ``event`` is the transaction under way, for the log. Sets
-    the entries' repositoryUniqueId. On any failure none of the bytes stays.
+    the entries' repositoryUniqueId. What was known of the signer of ``signed`` goes along. On any failure none of the
+    bytes stays.
     """
     entries = {e.entry_uuid: e for e in submission.entries}
     held = []
@@ -69,6 +73,10 @@ def keep(
         actor.documents.keep(staged.values())
         with actor.database.write() as unit:
             unit.documents.add(held)
+            if signed is not None and signed.entry is not None and signed.signer is not None:
+                key = staged[signed.entry.entry_uuid].key
+                unit.documents.add_proof(key, signed.signer.proof, at=actor.clock())
+                unit.audit.append(signature_line(exchange, submission, signed))
             line = unit.audit.append(_line(exchange, event, submission, None, sent_on="ITI-42"))
     except BaseException:
         actor.documents.discard(h.key for h in held)

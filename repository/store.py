@@ -8,15 +8,20 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from guard.audit.store import AuditStore
+from guard.credentials.past import SignerProof
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Bytes on disk under our own random key, not yet part of the store. ``sha1`` is lower-case hex."""
+    """Bytes on disk under our own random key, not yet part of the store. ``sha1`` is lower-case hex.
+
+    ``sha256`` likewise, "" where nobody asked for it on the way in.
+    """
 
     key: str
     size: int
     sha1: str
+    sha256: str = ""
 
 
 class Upload(Protocol):
@@ -52,6 +57,10 @@ class DocumentStore(Protocol):
         """The bytes in chunks of at most ``chunk``; the file is closed when the iterator ends or is closed.
         What is open stays readable to its end although its key is discarded meanwhile.
         Raises FileNotFoundError at the call, not at the first chunk."""
+        ...
+
+    def reread(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
+        """The same of bytes that are staged and not kept yet."""
         ...
 
     def kept(self) -> Iterator[tuple[str, int, float]]:
@@ -91,6 +100,14 @@ class HeldDocument:
     settled: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class KeptProof:
+    """``accepted_at``, seconds since the epoch, is when the signature was there at the latest."""
+
+    signer: SignerProof
+    accepted_at: float
+
+
 class DocumentIndex(Protocol):
     def add(self, documents: Iterable[HeldDocument]) -> None: ...
 
@@ -115,6 +132,13 @@ class DocumentIndex(Protocol):
         ...
 
     def settle(self, keys: Iterable[str]) -> None: ...
+
+    def add_proof(self, key: str, proof: SignerProof, *, at: float) -> None:
+        """What was known of the signer when the signature document of that key was accepted (seconds since the
+        epoch); it goes when the document goes."""
+        ...
+
+    def proof(self, key: str) -> KeptProof | None: ...
 
     def every(self) -> Iterator[HeldDocument]: ...
 

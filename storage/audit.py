@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Collection, Iterator
-from dataclasses import fields
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -19,11 +18,12 @@ from sqlalchemy import Table, and_, bindparam, delete, func, or_, select, tuple_
 from guard.audit import chain
 from guard.audit.emergencies import is_emergency
 from guard.audit.particulars import Particulars
+from guard.audit.store import KEPT as FIELDS
 from guard.audit.store import AccessLine
+from storage.proofs import SqlProofs
 from storage.tables import PASSED, SENT, WAITING
 from storage.transaction import Transaction
 
-FIELDS = tuple(field.name for field in fields(AccessLine) if field.name != "particulars")
 FORGET_AT_ONCE = 500
 """Rows removed from an outbox in one transaction."""
 
@@ -48,12 +48,14 @@ class SqlAuditStore:
     """``guard.audit.store.AuditStore`` within one transaction."""
 
     def __init__(
-        self, transaction: Transaction, table: Table, outbox: Table, heads: Table, emergencies: Table | None = None
+        self, transaction: Transaction, table: Table, outbox: Table, heads: Table, proofs: SqlProofs,
+        emergencies: Table | None = None,
     ) -> None:
         self._sql = transaction
         self._table = table
         self._outbox = outbox
         self._heads = heads
+        self._proofs = proofs
         self._emergencies = emergencies
         self._waiting: list[tuple[int, AccessLine, int]] = []
 
@@ -107,6 +109,8 @@ class SqlAuditStore:
         values["documents"] = json.dumps(line.documents) if line.documents else ""
         values["is_secret"] = int(line.is_secret)
         self._sql.change("append line", self._table.insert, number=number, **values)
+        if line.assertion:
+            self._proofs.keep(line.assertion_sha256, number, line.assertion)
         self._sql.change(
             "append to outbox", self._outbox.insert, patient_key=patient_key, number=number,
             trace_id=line.trace_id, particulars=line.particulars.as_json(), state=WAITING,

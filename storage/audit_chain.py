@@ -10,6 +10,7 @@ from sqlalchemy import Table, and_, bindparam, delete, func, or_, select
 
 from guard.audit.chain import Head, Link, digest
 from storage.audit import FIELDS, line_of
+from storage.proofs import SqlProofs
 from storage.transaction import Transaction
 
 
@@ -26,12 +27,14 @@ class SqlChain:
     """Within one transaction. ``beside`` are tables with rows of the same key as the lines: they go with them."""
 
     def __init__(
-        self, transaction: Transaction, table: Table, tables: tuple[Table, Table, Table], beside: Collection[Table]
+        self, transaction: Transaction, table: Table, tables: tuple[Table, Table, Table], beside: Collection[Table],
+        proofs: SqlProofs,
     ) -> None:
         self._sql = transaction
         self._table = table
         self._heads, self._destroyed, self._checkpoints = tables
         self._beside = tuple(beside)
+        self._proofs = proofs
 
     def heads(self) -> list[Head]:
         columns = self._heads.c
@@ -100,7 +103,8 @@ class SqlChain:
         return dict(rows)
 
     def destroy(self, patient_keys: Collection[int], patient_ids: Collection[str], trace_id: str) -> int:
-        """Remove the lines of these patients and leave their digests and hashes; returns how many went.
+        """Remove the lines of these patients, with the assertions that no other line names, and leave their digests
+        and hashes; returns how many went.
 
         ``trace_id`` is that of the act's own line, which the caller appends in the same unit: a destroyed line
         without one is a flaw. ``patient_ids`` (CX as in the lines) find lines that belong to no known record.
@@ -118,9 +122,10 @@ class SqlChain:
             keys=self._sql.flavour.listed([key for key in patient_keys if key]),
             ids=self._sql.flavour.listed([one for one in patient_ids if one]),
         )
-        left, keys = [], []
+        left, keys, proofs = [], [], set()
         for lane, sequence, number, hash_, *rest in rows:
             told = line_of(tuple(rest))
+            proofs.add(told.assertion_sha256)
             keys.append({"patient": told.patient_key or 0, "line": number, "trace": told.trace_id})
             left.append({
                 "lane": lane if sequence else OLD, "sequence": sequence or number, "number": number,
@@ -129,6 +134,7 @@ class SqlChain:
         self._sql.change_many("note destroyed", self._destroyed.insert, left)
         for table in (self._table, *self._beside):
             self._sql.change_many(("destroy", table.name), lambda t=table: _removal(t), keys)  # type: ignore[misc]
+        self._proofs.forget(proofs)
         return len(keys)
 
     def add_checkpoint(self, checkpoint: StoredCheckpoint) -> None:

@@ -4,55 +4,137 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 
 from storage.audit import SqlAuditStore, SqlOutbox
 from storage.audit_chain import SqlChain
 from storage.emergencies import SqlEmergencies
 from storage.engines import connect
+from storage.proofs import KeptProofs, SqlProofs
 from storage.record import SqlRecordStore
 from storage.registry import SqlRegistryStore
+from storage.replay import SqlReplay
 from storage.repository_index import SqlDocumentIndex
 from storage.tables import (
     access_log,
     access_log_chain,
+    assertion_proof,
     audit_outbox,
     emergency_access,
     repository_access_log,
     repository_access_log_chain,
+    repository_assertion_proof,
     repository_audit_outbox,
+    repository_shown_assertion,
+    shown_assertion,
     tokens_access_log,
     tokens_access_log_chain,
+    tokens_assertion_proof,
     tokens_audit_outbox,
 )
 from storage.tokens import SqlTokenStore
 from storage.transaction import Transaction
 
 
-@dataclass(slots=True)
 class SqlRegistryUnit:
-    registry: SqlRegistryStore
-    record: SqlRecordStore
-    audit: SqlAuditStore
-    outbox: SqlOutbox
-    chain: SqlChain
-    emergencies: SqlEmergencies
+    """Each store is made when it is first asked for: most units need two of the seven."""
+
+    def __init__(self, transaction: Transaction, kept: KeptProofs) -> None:
+        self._sql = transaction
+        self._kept = kept
+
+    @cached_property
+    def registry(self) -> SqlRegistryStore:
+        return SqlRegistryStore(self._sql)
+
+    @cached_property
+    def record(self) -> SqlRecordStore:
+        return SqlRecordStore(self._sql)
+
+    @cached_property
+    def audit(self) -> SqlAuditStore:
+        return SqlAuditStore(
+            self._sql, access_log, audit_outbox, access_log_chain[0], self.proofs, emergency_access
+        )
+
+    @cached_property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self._sql, access_log, audit_outbox)
+
+    @cached_property
+    def chain(self) -> SqlChain:
+        return SqlChain(self._sql, access_log, access_log_chain, (audit_outbox, emergency_access), self.proofs)
+
+    @cached_property
+    def emergencies(self) -> SqlEmergencies:
+        return SqlEmergencies(self._sql, access_log, emergency_access)
+
+    @cached_property
+    def proofs(self) -> SqlProofs:
+        return SqlProofs(self._sql, assertion_proof, access_log, self._kept)
 
 
-@dataclass(slots=True)
 class SqlRepositoryUnit:
-    documents: SqlDocumentIndex
-    audit: SqlAuditStore
-    outbox: SqlOutbox
-    chain: SqlChain
+    """As ``SqlRegistryUnit``."""
+
+    def __init__(self, transaction: Transaction, kept: KeptProofs) -> None:
+        self._sql = transaction
+        self._kept = kept
+
+    @cached_property
+    def documents(self) -> SqlDocumentIndex:
+        return SqlDocumentIndex(self._sql)
+
+    @cached_property
+    def audit(self) -> SqlAuditStore:
+        return SqlAuditStore(
+            self._sql, repository_access_log, repository_audit_outbox, repository_access_log_chain[0], self.proofs
+        )
+
+    @cached_property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self._sql, repository_access_log, repository_audit_outbox)
+
+    @cached_property
+    def chain(self) -> SqlChain:
+        return SqlChain(
+            self._sql, repository_access_log, repository_access_log_chain, (repository_audit_outbox,), self.proofs
+        )
+
+    @cached_property
+    def proofs(self) -> SqlProofs:
+        return SqlProofs(self._sql, repository_assertion_proof, repository_access_log, self._kept)
 
 
-@dataclass(slots=True)
 class SqlTokensUnit:
-    tokens: SqlTokenStore
-    audit: SqlAuditStore
-    outbox: SqlOutbox
-    chain: SqlChain
+    """As ``SqlRegistryUnit``."""
+
+    def __init__(self, transaction: Transaction, kept: KeptProofs) -> None:
+        self._sql = transaction
+        self._kept = kept
+
+    @cached_property
+    def tokens(self) -> SqlTokenStore:
+        return SqlTokenStore(self._sql)
+
+    @cached_property
+    def audit(self) -> SqlAuditStore:
+        return SqlAuditStore(
+            self._sql, tokens_access_log, tokens_audit_outbox, tokens_access_log_chain[0], self.proofs
+        )
+
+    @cached_property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self._sql, tokens_access_log, tokens_audit_outbox)
+
+    @cached_property
+    def chain(self) -> SqlChain:
+        return SqlChain(self._sql, tokens_access_log, tokens_access_log_chain, (tokens_audit_outbox,), self.proofs)
+
+    @cached_property
+    def proofs(self) -> SqlProofs:
+        """No line of this log names an assertion that was shown: the table stays empty, and is read like the others."""
+        return SqlProofs(self._sql, tokens_assertion_proof, tokens_access_log, self._kept)
 
 
 class SqlRegistryDatabase:
@@ -64,16 +146,18 @@ class SqlRegistryDatabase:
 
     def __init__(self, url: str) -> None:
         self.engine = connect(url)
+        self._kept = KeptProofs()
+        self.replay = SqlReplay(self.engine, shown_assertion)
 
     @contextmanager
     def read(self) -> Iterator[SqlRegistryUnit]:
         with self.engine.reading() as transaction:
-            yield _registry_unit(transaction)
+            yield SqlRegistryUnit(transaction, self._kept)
 
     @contextmanager
     def write(self) -> Iterator[SqlRegistryUnit]:
         with self.engine.writing() as transaction:
-            yield _registry_unit(transaction)
+            yield SqlRegistryUnit(transaction, self._kept)
 
     def scrub(self) -> None:
         """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""
@@ -88,16 +172,18 @@ class SqlRepositoryDatabase:
 
     def __init__(self, url: str) -> None:
         self.engine = connect(url)
+        self._kept = KeptProofs()
+        self.replay = SqlReplay(self.engine, repository_shown_assertion)
 
     @contextmanager
     def read(self) -> Iterator[SqlRepositoryUnit]:
         with self.engine.reading() as transaction:
-            yield _repository_unit(transaction)
+            yield SqlRepositoryUnit(transaction, self._kept)
 
     @contextmanager
     def write(self) -> Iterator[SqlRepositoryUnit]:
         with self.engine.writing() as transaction:
-            yield _repository_unit(transaction)
+            yield SqlRepositoryUnit(transaction, self._kept)
 
     def scrub(self) -> None:
         """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""
@@ -112,42 +198,21 @@ class SqlTokensDatabase:
 
     def __init__(self, url: str) -> None:
         self.engine = connect(url)
+        self._kept = KeptProofs()
 
     @contextmanager
     def read(self) -> Iterator[SqlTokensUnit]:
         with self.engine.reading() as transaction:
-            yield _tokens_unit(transaction)
+            yield SqlTokensUnit(transaction, self._kept)
 
     @contextmanager
     def write(self) -> Iterator[SqlTokensUnit]:
         with self.engine.writing() as transaction:
-            yield _tokens_unit(transaction)
+            yield SqlTokensUnit(transaction, self._kept)
+
+    def scrub(self) -> None:
+        """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""
+        self.engine.scrub()
 
     def close(self) -> None:
         self.engine.close()
-
-
-def _registry_unit(transaction: Transaction) -> SqlRegistryUnit:
-    return SqlRegistryUnit(
-        SqlRegistryStore(transaction), SqlRecordStore(transaction),
-        SqlAuditStore(transaction, access_log, audit_outbox, access_log_chain[0], emergency_access),
-        SqlOutbox(transaction, access_log, audit_outbox),
-        SqlChain(transaction, access_log, access_log_chain, (audit_outbox, emergency_access)),
-        SqlEmergencies(transaction, access_log, emergency_access),
-    )
-
-
-def _repository_unit(transaction: Transaction) -> SqlRepositoryUnit:
-    log, outbox, chain = repository_access_log, repository_audit_outbox, repository_access_log_chain
-    return SqlRepositoryUnit(
-        SqlDocumentIndex(transaction), SqlAuditStore(transaction, log, outbox, chain[0]),
-        SqlOutbox(transaction, log, outbox), SqlChain(transaction, log, chain, (outbox,)),
-    )
-
-
-def _tokens_unit(transaction: Transaction) -> SqlTokensUnit:
-    log, outbox, chain = tokens_access_log, tokens_audit_outbox, tokens_access_log_chain
-    return SqlTokensUnit(
-        SqlTokenStore(transaction), SqlAuditStore(transaction, log, outbox, chain[0]),
-        SqlOutbox(transaction, log, outbox), SqlChain(transaction, log, chain, (outbox,)),
-    )

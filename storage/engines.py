@@ -172,6 +172,7 @@ class SqliteEngine(Engine):
                 transaction.settle()
         except Exception as error:
             raise self.translated(error) from None
+        transaction.committed()
 
     @contextmanager
     def bulk_writing(self) -> Iterator[Transaction]:
@@ -185,6 +186,7 @@ class SqliteEngine(Engine):
             yield transaction
             transaction.settle()
             connection.commit()
+            transaction.committed()
             connection.execute("PRAGMA journal_mode=WAL").close()
         finally:
             pooled.invalidate()
@@ -305,6 +307,7 @@ class PostgresqlEngine(Engine):
             yield transaction
             transaction.settle()
             connection.execute("COMMIT")
+            transaction.committed()
         except BaseException as error:
             try:
                 connection.execute("ROLLBACK")

@@ -74,6 +74,11 @@ class FileDocumentStore:
     def open(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
         return FileReading(self._path(key), chunk)
 
+    def reread(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
+        if not _KEY.fullmatch(key):
+            raise FileNotFoundError("not a key of this store")
+        return FileReading(self._staging / key, chunk)
+
     def kept(self) -> Iterator[tuple[str, int, float]]:
         now = time.time()
         for first, second in product(_DIGITS, _DIGITS):

@@ -10,10 +10,10 @@ from typing import Any
 
 from sqlalchemy import BigInteger, ClauseElement, Table, and_, bindparam, delete, exists, func, or_, select, update
 
-from guard.policy.facts import EVERYTHING, RecordStatus
+from guard.policy.facts import EVERYTHING, EntryFilter, RecordStatus
 from record.administrative import AdministrativeData, search_key
 from record.store import Destruction, Erasure, Kind, Openable, Place, Record
-from registry.store import EntryCriteria
+from registry.store import EntryCriteria, SetCriteria
 from storage.circle import SqlCircle, place_columns, place_from
 from storage.registry import SqlRegistryStore
 from storage.tables import (
@@ -124,6 +124,10 @@ class SqlRecordStore(SqlCircle):
     def closed_before(self, closed_at: str) -> list[Record]:
         return self._in_state(RecordStatus.CLOSED, record.c.closed_at, closed_at)
 
+    def ended_before(self, closed_at: str) -> list[Record]:
+        return [*self.closed_before(closed_at),
+                *self._in_state(RecordStatus.DESTROYED, record.c.closed_at, closed_at)]
+
     def announced(self, before: str) -> list[Record]:
         return self._in_state(RecordStatus.ANNOUNCED, record.c.opened_at, before)
 
@@ -193,6 +197,10 @@ class SqlRecordStore(SqlCircle):
             one for one in found
             if one is not None and (one.last_document_at if by_document else one.place.since) >= since
         ]
+
+    def last_document_at(self, patient_key: int, visible: EntryFilter) -> str:
+        newest = next(SqlRegistryStore(self._sql).submission_sets(patient_key, SetCriteria(), visible), None)
+        return _iso(newest.submission_time if newest else None)
 
     def _openable(self, place: Place, person: str) -> Openable | None:
         found = self.get(place.patient_key)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import Table, bindparam, delete, select, update
 
-from repository.store import HeldDocument
-from storage.tables import held_document, removed_document
+from guard.credentials.past import SignerProof
+from repository.store import HeldDocument, KeptProof
+from storage.tables import held_document, removed_document, revocation_list, signature_proof
 from storage.transaction import Transaction
 from storage.words import compared
 
@@ -52,11 +56,48 @@ class SqlDocumentIndex:
         return [_from_row(row) for row in rows]
 
     def remove(self, keys: Iterable[str]) -> None:
+        gone = self._flavour.listed(list(keys))
+        for table in (held_document, signature_proof):
+            self._sql.change(f"remove {table.name}", partial(self._removal, table), keys=gone)
+
+    def _removal(self, table: Table) -> Any:
+        return delete(table).where(self._flavour.is_among(table.c.key, "keys"))
+
+    def add_proof(self, key: str, proof: SignerProof, *, at: float) -> None:
+        """Raises KeyError when the document has a proof already."""
+        lists = {hashlib.sha256(each).hexdigest(): base64.b64encode(each).decode() for each in proof.lists}
+        for sha256, content in lists.items():
+            self._sql.change(
+                "add revocation list", lambda: self._flavour.insert_if_free(revocation_list), sha256=sha256,
+                content=content,
+            )
+        chain = " ".join(base64.b64encode(each).decode() for each in proof.chain)
         self._sql.change(
-            "remove documents",
-            lambda: delete(held_document).where(self._flavour.is_among(held_document.c.key, "keys")),
-            keys=self._flavour.listed(list(keys)),
+            "add proof", signature_proof.insert, key=key, chain=chain, lists=" ".join(lists), accepted_at=at
         )
+
+    def proof(self, key: str) -> KeptProof | None:
+        row = self._sql.first(
+            "proof",
+            lambda: select(signature_proof.c.chain, signature_proof.c.lists, signature_proof.c.accepted_at).where(
+                signature_proof.c.key == bindparam("wanted")
+            ),
+            wanted=key,
+        )
+        if row is None:
+            return None
+        contents = self._sql.rows(
+            "revocation lists",
+            lambda: select(revocation_list.c.content).where(
+                self._flavour.is_among(revocation_list.c.sha256, "wanted")
+            ).order_by(revocation_list.c.sha256),
+            wanted=self._flavour.listed(row[1].split()),
+        )
+        proof = SignerProof(
+            tuple(base64.b64decode(each) for each in row[0].split()),
+            tuple(base64.b64decode(each[0]) for each in contents),
+        )
+        return KeptProof(proof, row[2])
 
     def bury(self, documents: Iterable[HeldDocument], *, at: float, trace_id: str) -> None:
         gone = list(documents)

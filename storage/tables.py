@@ -19,6 +19,7 @@ from sqlalchemy import (
     Float,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     PrimaryKeyConstraint,
     Table,
@@ -211,10 +212,38 @@ def _access_log(name: str, metadata: MetaData) -> Table:
         Column("lane", Integer, nullable=False, server_default="0"),
         Column("sequence", BigInteger, nullable=False, server_default="0"),
         Column("hash", TEXT, nullable=False, server_default=text("''")),
+        *_added("assertion_sha256"),
         PrimaryKeyConstraint("patient_key", "number", "trace_id", name=f"pk_{name}"),
     )
     Index(f"ix_{name}_number", table.c.number)
     Index(f"ix_{name}_chain", table.c.lane, table.c.sequence)
+    return table
+
+
+def _proofs(name: str, metadata: MetaData) -> Table:
+    """Assertions that lines of a log name, compressed. ``number`` is that of the first such line.
+
+    No ``patient_key``: one assertion may serve for several records, and is found by its hash alone.
+    """
+    return Table(
+        name, metadata,
+        *_text("sha256"),
+        Column("number", BigInteger, nullable=False),
+        Column("assertion", LargeBinary, nullable=False),
+        PrimaryKeyConstraint("sha256", name=f"pk_{name}"),
+    )
+
+
+def _shown(name: str, metadata: MetaData) -> Table:
+    """Assertions that may be shown once only. ``name`` is a hash of issuer and ID, ``until`` in seconds since 1970."""
+    table = Table(
+        name, metadata,
+        *_text("name", "sha256", "trace_id"),
+        Column("until", BigInteger, nullable=False),
+        Column("times", Integer, nullable=False),
+        PrimaryKeyConstraint("name", name=f"pk_{name}"),
+    )
+    Index(f"ix_{name}_until", table.c.until)
     return table
 
 
@@ -275,15 +304,20 @@ PASSED = 2
 
 access_log = _access_log("access_log", registry_metadata)
 repository_access_log = _access_log("repository_access_log", repository_metadata)
+tokens_access_log = _access_log("tokens_access_log", tokens_metadata)
 audit_outbox = _outbox("audit_outbox", registry_metadata)
 repository_audit_outbox = _outbox("repository_audit_outbox", repository_metadata)
-
-tokens_access_log = _access_log("tokens_access_log", tokens_metadata)
 tokens_audit_outbox = _outbox("tokens_audit_outbox", tokens_metadata)
-tokens_access_log_chain = _chain("tokens_access_log", tokens_metadata)
+
+assertion_proof = _proofs("assertion_proof", registry_metadata)
+repository_assertion_proof = _proofs("repository_assertion_proof", repository_metadata)
+tokens_assertion_proof = _proofs("tokens_assertion_proof", tokens_metadata)
+shown_assertion = _shown("shown_assertion", registry_metadata)
+repository_shown_assertion = _shown("repository_shown_assertion", repository_metadata)
 
 access_log_chain = _chain("access_log", registry_metadata)
 repository_access_log_chain = _chain("repository_access_log", repository_metadata)
+tokens_access_log_chain = _chain("tokens_access_log", tokens_metadata)
 Index("ix_access_log_caller", access_log.c.caller_id, access_log.c.structure_id)
 
 emergency_access = Table(
@@ -319,6 +353,21 @@ removed_document = Table(
     PrimaryKeyConstraint("unique_id", "sha1", name="pk_removed_document"),
 )
 """Documents whose bytes were removed on request: what is still registered of them is not a loss."""
+
+signature_proof = Table(
+    "signature_proof", repository_metadata,
+    *_text("key", "chain", "lists"),
+    Column("accepted_at", Float(53), nullable=False),
+    PrimaryKeyConstraint("key", name="pk_signature_proof"),
+)
+"""What was known of the signer of the signature document of that key: certificates in base64, and the SHA-256 of each
+revocation list, blanks between."""
+revocation_list = Table(
+    "revocation_list", repository_metadata,
+    *_text("sha256", "content"),
+    PrimaryKeyConstraint("sha256", name="pk_revocation_list"),
+)
+"""Each list once, in base64, however many signatures it was consulted for. No patient is in one."""
 
 Index("ix_held_document_unique_id", held_document.c.unique_id)
 Index("ix_held_document_waiting", held_document.c.settled, held_document.c.received_at)

@@ -73,13 +73,14 @@ class Transaction:
     a unique key is taken, TimeoutError when the database is busy, OSError when the disk is full or failing.
     """
 
-    __slots__ = ("_connection", "_last_acts", "flavour", "is_writing")
+    __slots__ = ("_afterwards", "_connection", "_last_acts", "flavour", "is_writing")
 
     def __init__(self, connection: Any, flavour: Flavour, *, is_writing: bool = False) -> None:
         self._connection = connection
         self.flavour = flavour
         self.is_writing = is_writing
         self._last_acts: list[Callable[[], None]] = []
+        self._afterwards: list[Callable[[], None]] = []
 
     def before_commit(self, act: Callable[[], None]) -> None:
         """Do this last: what holds a lock that many writers want is done when nothing else remains to be done."""
@@ -89,6 +90,15 @@ class Transaction:
         """Do what was put off; the engine calls this just before the commit."""
         while self._last_acts:
             self._last_acts.pop(0)()
+
+    def after_commit(self, act: Callable[[], None]) -> None:
+        """Do this once everything is durable, and never when it is undone. The act must not fail."""
+        self._afterwards.append(act)
+
+    def committed(self) -> None:
+        """The engine calls this just after the commit."""
+        while self._afterwards:
+            self._afterwards.pop(0)()
 
     def rows(self, key: Hashable, build: Build, /, **values: Any) -> list[tuple[Any, ...]]:
         cursor = self._execute(key, build, values)

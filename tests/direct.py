@@ -22,7 +22,7 @@ from xds.namespaces import APPROVED, DEPRECATED, HAS_MEMBER, RESPONSE_FAILURE
 GET_ASSOCIATIONS = "urn:uuid:a7ae438b-4bc2-4642-93e9-be891f7bb155"
 FIND_SUBMISSION_SETS = "urn:uuid:f26abbcb-ac74-4422-8a30-edb644bbc1a9"
 GET_DOCUMENTS_AND_ASSOCIATIONS = "urn:uuid:bab9529a-4a10-40b3-a01f-f68a615d247a"
-LOGS = frozenset({"access_log", "access_log_head", "audit_outbox", "emergency_access"})
+LOGS = frozenset({"access_log", "access_log_head", "assertion_proof", "audit_outbox", "emergency_access"})
 TRACE = re.compile(r"trace (\S+)$")
 
 

@@ -19,7 +19,8 @@ from carnet import settings as settings_module
 from carnet import wiring
 from carnet.assertions import Desk
 from carnet.commands import init
-from carnet.commands.serve import admin_addresses, names
+from carnet.commands.serve import admin_addresses
+from carnet.gate import names
 from carnet.settings import Settings
 from carnet.supervisor import Supervisor, free_ports
 from conformance import frames

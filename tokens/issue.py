@@ -58,7 +58,7 @@ def issue(actor: TokensActor, exchange: Exchange) -> Reply:
     until = _until(actor, asked, now, actor.peer(exchange).until)
     issuer = distinguished_name.write(actor.signer.certificate.subject)
     if actor.rule.vihf:
-        root = vihf.build(_statement(proven, patient_id, purpose, reason), issuer, now=now, lifetime=until - now)
+        root = vihf.build(_statement(asked, proven, patient_id, purpose, reason), issuer, now=now, lifetime=until - now)
     else:
         root = xua.build(_user(proven, patient_id, purpose, audience), issuer, now=now, lifetime=until - now)
     assertion = vihf.sign(root, actor.signer)
@@ -85,13 +85,21 @@ def issue(actor: TokensActor, exchange: Exchange) -> Reply:
     return Reply([issued(asked, assertion, token_id, now, until)])
 
 
-def _statement(proven: Proven, patient_id: str, purpose: Code, reason: str) -> vihf.Vihf:
-    """Clause: DMP VIHF 1 (INDIRECTE_RENFORCEE, AuthnContextDecl)"""
+def _statement(asked: Request, proven: Proven, patient_id: str, purpose: Code, reason: str) -> vihf.Vihf:
+    """The software named is the one that asks, never ourselves: registry and repository hold it against their register.
+
+    Clause: DMP VIHF 1 (INDIRECTE_RENFORCEE, AuthnContextDecl), 3 (LPS_Nom, LPS_Version, LPS_ID_HOMOLOGATION_DMP)
+    """
+    named = (vihf.SOFTWARE_NAME, vihf.SOFTWARE_VERSION, vihf.HOMOLOGATION)
+    if missing := [name for name in named if not asked.claims.get(name)]:
+        raise invalid(f"Claims: {', '.join(missing)}: expected of the software that asks (DMP VIHF 3)")
+    name, version, homologation = (asked.claims[name] for name in named)
     return vihf.Vihf(
         name_id=proven.name_id, mode=Mode.REINFORCED_INDIRECT, structure_id=proven.structure_id, roles=proven.roles,
         sector=proven.sector, subject_name=proven.name, patient_id=patient_id, purpose=purpose, purpose_reason=reason,
         context_class=proven.context_class, context_declaration=proven.context_declaration,
-        authenticated_at=proven.authenticated_at,
+        authenticated_at=proven.authenticated_at, software_id=asked.claims.get(vihf.SOFTWARE_ID, ""),
+        software_name=name, software_version=version, homologation=homologation,
     )
 
 

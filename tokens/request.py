@@ -32,6 +32,7 @@ NONCE = "urn:carnet:tokens:2026:nonce"
 KNOWN_CLAIMS = frozenset(
     {
         vihf.RESOURCE_ID, vihf.PURPOSE, vihf.PURPOSE_REASON, vihf.STRUCTURE, vihf.SECTOR, vihf.ROLE, NONCE,
+        vihf.SOFTWARE_NAME, vihf.SOFTWARE_VERSION, vihf.HOMOLOGATION, vihf.SOFTWARE_ID,
     }
 )
 """Named as the attributes they become."""

@@ -24,6 +24,7 @@ from lxml import etree
 
 from xds import namespaces as ns
 from xds.model import Code
+from xds.signature_rules import SignatureRules, signature_rules
 
 DEFAULT = "*"
 """Key of a table's row that answers for everything the table does not list."""
@@ -59,6 +60,7 @@ AUTHN_CLASSES = "urn:oasis:names:tc:SAML:2.0:ac:classes:"
 """Prefix of the standard authentication contexts; a domain may list them without it."""
 MODES = ("assertion", "tls", "off")
 PROFILES = ("vihf", "xua")
+SEVERITIES = ("off", "warn", "refuse")
 MAX_CODES_BYTES = 64 * 1024 * 1024
 Table = Mapping[str, str]
 _NONE: Table = MappingProxyType({})
@@ -97,6 +99,19 @@ class CredentialRules:
     """Seconds since AuthnInstant."""
     clock_skew: float = 60.0
     """Seconds by which clocks may differ."""
+    direct_classes: frozenset[str] = frozenset()
+    """AuthnContextClassRef of a card that signs for itself; empty = those of ``authn_classes``."""
+    software: str = "off"
+    author: str = "off"
+    """What happens to software not homologated for what it asks, and to a submission whose author is not who signs:
+    ``off``, ``warn`` or ``refuse``."""
+    siren_covers_siret: bool = False
+    """The certificate of a legal entity known by SIREN serves every establishment whose SIRET begins with it."""
+    person_forms: str = ""
+    """Regular expression of a NameID; "" = any. So is ``structure_forms`` of Identifiant_Structure."""
+    structure_forms: str = ""
+    second_roles: Table = field(default_factory=_nothing)
+    """First role, ``code^^scheme``, to the scheme of the second role it needs; such roles come second only."""
     roles: Table = field(default_factory=_nothing)
     purposes: Table = field(default_factory=_nothing)
     sectors: Table = field(default_factory=_nothing)
@@ -136,6 +151,7 @@ class AffinityDomain:
     deleted_status: str = ""
     """URNs of availability statuses that the community has beside IHE's, for DocumentEntries; "" where it has none."""
     credentials: CredentialRules = CredentialRules()
+    signatures: SignatureRules = field(default_factory=SignatureRules)
     direct_registration: bool = False
     """ITI-42 is taken from others than our own repositories, unless a setting says otherwise."""
     any_repository: bool = False
@@ -340,7 +356,7 @@ def _table(source: Traversable, key: str, value: str) -> dict[str, str]:
 SECTIONS = {
     "": {
         "name", "policy", "unlisted_types", "patient_types", "patient_id", "required", "statuses", "confidentiality",
-        "credentials", "registry",
+        "credentials", "registry", "signatures",
     },
     "patient_id": {"type_codes", "type_of_authority", "record_needs_consent"},
     "required": {"DocumentEntry", "SubmissionSet", "Folder"},
@@ -350,9 +366,13 @@ SECTIONS = {
     },
     "credentials": {
         "required", "mode", "profile", "audiences", "issuers", "authn_classes", "lenient_certificates", "max_age",
-        "max_lifetime", "max_authn_age", "clock_skew", "roles", "purposes", "sectors",
+        "max_lifetime", "max_authn_age", "clock_skew", "roles", "purposes", "sectors", "direct_classes", "software",
+        "author", "siren_covers_siret", "person_forms", "structure_forms", "second_roles",
     },
     "registry": {"direct_registration", "any_repository"},
+    "signatures": {
+        "deposit", "form", "format_code", "class_code", "type_code", "purpose", "confidentiality", "names_set",
+    },
 }  # fmt: skip
 
 
@@ -400,6 +420,7 @@ def _assemble(
         archived_status=settings.get("statuses", {}).get("archived", ""),
         deleted_status=settings.get("statuses", {}).get("deleted", ""),
         credentials=_credentials(settings.get("credentials", {}), codes, where),
+        signatures=_signatures(settings, where),
         policy=settings.get("policy", ""),
         direct_registration=bool(settings.get("registry", {}).get("direct_registration", False)),
         any_repository=bool(settings.get("registry", {}).get("any_repository", False)),
@@ -416,15 +437,27 @@ def _credentials(settings: dict[str, Any], codes: dict[str, dict[str, str]], whe
     profile = settings.get("profile", "xua")
     if profile not in PROFILES:
         raise DomainError(f"{where}: credentials.profile is {profile!r}; expected one of {', '.join(PROFILES)}")
+    for key, value in settings.items():
+        if key in ("software", "author") and value not in SEVERITIES:
+            raise DomainError(f"{where}: credentials.{key} is {value!r}; expected {', '.join(SEVERITIES)}")
+        try:
+            re.compile(value if key in ("person_forms", "structure_forms") else "")
+        except re.error as error:
+            raise DomainError(f"{where}: credentials.{key} is no regular expression: {error}") from error
     return CredentialRules(
         required=bool(settings.get("required", False)),
         mode=mode,
         profile=profile,
         audiences=frozenset(settings.get("audiences", ())),
         issuers=frozenset(settings.get("issuers", ())),
-        authn_classes=frozenset(
-            name if ":" in name else AUTHN_CLASSES + name for name in settings.get("authn_classes", ())
-        ),
+        authn_classes=_classes(settings.get("authn_classes", ())),
+        direct_classes=_classes(settings.get("direct_classes", ())),
+        software=settings.get("software", "off"),
+        author=settings.get("author", "off"),
+        siren_covers_siret=bool(settings.get("siren_covers_siret", False)),
+        person_forms=settings.get("person_forms", ""),
+        structure_forms=settings.get("structure_forms", ""),
+        second_roles=MappingProxyType(dict(settings.get("second_roles", {}))),
         lenient_certificates=bool(settings.get("lenient_certificates", False)),
         max_age=float(settings.get("max_age", 600)),
         max_lifetime=float(settings.get("max_lifetime", 3600)),
@@ -434,6 +467,17 @@ def _credentials(settings: dict[str, Any], codes: dict[str, dict[str, str]], whe
         purposes=MappingProxyType(dict(settings.get("purposes", {}))),
         sectors=MappingProxyType(_sectors(settings.get("sectors", {}), codes)),
     )
+
+
+def _classes(names: Iterable[str]) -> frozenset[str]:
+    return frozenset(name if ":" in name else AUTHN_CLASSES + name for name in names)
+
+
+def _signatures(settings: dict[str, Any], where: str) -> SignatureRules:
+    try:
+        return signature_rules(settings.get("signatures", {}))
+    except ValueError as error:
+        raise DomainError(f"{where}: {error}") from None
 
 
 def _sectors(settings: dict[str, str], codes: dict[str, dict[str, str]]) -> dict[str, str]:
@@ -448,9 +492,13 @@ def _agree(domain: AffinityDomain, folder: Traversable) -> None:
     """Every code that domain.toml and the tables name is listed in codes.xml: catches a slip of the pen."""
     flags = domain.hidden_from_professionals | domain.hidden_from_patient | domain.hidden_from_representatives
     flags |= domain.base_confidentiality.union(*domain.conflicting_confidentiality)
+    rules = domain.signatures
     used: list[tuple[str, str, Iterable[str]]] = [
         ("domain.toml", "confidentiality_codes", flags),
-        ("domain.toml", "type_code", domain.unlisted_types | domain.patient_types),
+        ("domain.toml", "type_code", domain.unlisted_types | domain.patient_types | {rules.type_code} - {""}),
+        ("domain.toml", "format_code", {rules.format_code} - {""}),
+        ("domain.toml", "class_code", {rules.class_code} - {""}),
+        ("domain.toml", "confidentiality_codes", rules.confidentiality),
         ("type-class.csv", "type_code", set(domain.class_of_type) - {DEFAULT}),
         ("type-class.csv", "class_code", domain.class_of_type.values()),
         ("template-format.csv", "format_code", domain.format_of_template.values()),

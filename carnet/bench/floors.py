@@ -29,7 +29,7 @@ from typing import Any
 from lxml import etree
 
 from carnet.bench.connection import Connection
-from carnet.server import Listener, tls_context
+from carnet.keys import PairFiles, server_context
 from guard.credentials import signature
 from guard.credentials.certificates import TrustStore, Use
 from guard.credentials.token import hardened_parser
@@ -247,12 +247,8 @@ def main() -> None:
         if order["floor"] == "large":
             print(json.dumps(large(order)), flush=True)
             continue
-        listener = Listener(
-            name="floor", host="127.0.0.1", port=0, threads=0, certificate=Path(order["certificate"]),
-            key=Path(order["key"]), client_anchors=Path(order["anchors"]).read_text("ascii"), idle=60.0,
-        )
-        context = tls_context(listener)
-        context.sslsocket_class = ssl.SSLSocket
+        pair = PairFiles(Path(order["certificate"]), Path(order["key"])).read()
+        context = server_context([pair], Path(order["anchors"]).read_text("ascii"))
         context.verify_mode = ssl.CERT_REQUIRED
         listening = socket.create_server(("127.0.0.1", 0), backlog=64)
         floor = FLOORS[order["floor"]](order)

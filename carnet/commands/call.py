@@ -8,9 +8,10 @@ import click
 from lxml import etree
 
 from carnet.commands.query import call
-from carnet.console import DATA, Misuse, Place, card_options, client_of
+from carnet.console import DATA, Misuse, Place, Refused, card_options, client_of
+from conformance.client import Client
 from record.td.app import RECORD
-from record.td.services import SERVICES
+from record.td.services import OK, SERVICES
 from xds.namespaces import HL7
 from xds.wire.xml import parse
 
@@ -21,6 +22,26 @@ ADDRESSES = {
     },
 }
 """Namespace of a message to its address and the form of its action."""
+
+
+def typed(client: Client, namespace: str, operation: str, patient: str, **arguments: str) -> etree._Element:
+    """One call of a typed record service; arguments in the order of its description, empty ones left out.
+
+    Returns the answer. Raises Refused unless it says DMPOk.
+    """
+    body = etree.Element(f"{{{namespace}}}{operation}")
+    for name, value in arguments.items():
+        if value:
+            etree.SubElement(body, f"{{{namespace}}}{name}").text = value
+    path, action = ADDRESSES[namespace]
+    answer = call(lambda: client.ask(path, action.format(operation), etree.tostring(body), patient_id=patient))
+    status, context = (
+        "".join(one.text or "" for one in answer.body.iterfind(f"{{*}}output/{{*}}{name}"))
+        for name in ("status", "context")
+    )
+    if status != OK:
+        raise Refused(f"{context} ({status or 'no status'})")
+    return answer.body
 
 
 @click.command("call")

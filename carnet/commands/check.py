@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from carnet import wiring
+from carnet import gate, node, wiring
 from carnet.agreement import compare
 from carnet.console import DATA, JSON, Refused, emit, settings_of
 from repository.registry_link import RegistryUnavailable
@@ -24,7 +24,8 @@ from repository.sweep import sweep
 )
 @JSON
 def command(data: Path, full: bool, repair: bool, grace: float | None, as_json: bool) -> None:
-    """Do registry, repository and documents agree? Reports; repairs only leftovers, and only when asked.
+    """Do registry, repository and documents agree, and are the keys whole and private? Repairs only when asked:
+    leftovers of unfinished deposits, and the modes of key files.
 
     \b
     Examples:
@@ -32,6 +33,13 @@ def command(data: Path, full: bool, repair: bool, grace: float | None, as_json: 
       carnet check --full --repair --json
     """
     settings = settings_of(data)
+    try:
+        opened = node.close_key_files(settings, repair=repair)
+    except OSError as error:
+        raise Refused(f"{error.filename} is open to others and cannot be closed: {error.strerror}") from error
+    wrong = [text for name in gate.names(settings) if (text := node.problem(settings, name))]
+    if wrong:
+        raise Refused("; ".join(wrong))
     registry = wiring.registry_actor(settings)
     local = wiring.registry_service(settings, registry).app
     repository = wiring.repository_actor(settings, wiring.link_of(settings, local))
@@ -40,7 +48,12 @@ def command(data: Path, full: bool, repair: bool, grace: float | None, as_json: 
             sweep(repository, settings.repository.grace if grace is None else grace)
         except RegistryUnavailable as error:
             raise Refused(f"sweep: {error}") from error
+    told = "was open to others than its owner: closed" if repair else "IS OPEN to others than its owner: use --repair"
     report = compare(registry, repository, full=full)
-    emit(as_json, {**asdict(report), "agree": report.agree}, report.in_words())
-    if not report.agree:
+    emit(
+        as_json,
+        {**asdict(report), "agree": report.agree, "open_keys": [] if repair else list(map(str, opened))},
+        "\n".join([report.in_words(), *(f"  key file {file} {told}" for file in opened)]),
+    )
+    if not report.agree or (opened and not repair):
         raise SystemExit(1)

@@ -24,15 +24,16 @@ from carnet.console import (
     settings_of,
     table,
 )
+from carnet.gate import verifier_of
 from carnet.settings import Settings
-from carnet.wiring import domain_of, policy_of, verifier_of
+from carnet.wiring import domain_of, domain_source, policy_of
 from guard.credentials import vihf
 from guard.credentials.caller import Caller
 from guard.credentials.cards import Card
 from guard.policy.decision import Policy
-from guard.policy.facts import EVERYTHING, Action, EntryFacts, RecordFacts
+from guard.policy.facts import Action, EntryFacts, RecordFacts
 from record.facts import entry_facts, facts_for
-from registry.store import EntryCriteria, RegistryUnit
+from registry.shelf import Shelf
 from xds.wire.faults import SoapFault
 from xds.wire.soap12 import write_envelope
 from xds.wire.xml import parse
@@ -69,6 +70,7 @@ def command(
     settings = settings_of(data)
     caller = caller_of(settings, open_card(card_file, pin_file), patient, structure_id, purpose)
     policy = policy_of(settings, domain_of(settings))
+    shelf = Shelf(domain_source(settings), settings.registry.device_id)
     database = storage.open_registry(settings.registry_database)
     try:
         with database.read() as unit:
@@ -76,7 +78,8 @@ def command(
             facts = facts_for(unit.record, record, caller)
             entry = None
             if document:
-                entry = None if record is None else _document(unit, record.patient_key, document)
+                found = None if record is None else shelf.newest(unit, record.patient_key, document)
+                entry = None if found is None else entry_facts(found)
                 if entry is None:
                     raise Refused(f"no document {document} in the record of this patient")
     finally:
@@ -100,23 +103,6 @@ def caller_of(settings: Settings, card: Card, patient: str, structure_id: str, p
         )
     except SoapFault as fault:
         raise Refused(f"the card is refused before any right is asked for: {fault.detail or fault.reason}") from fault
-
-
-def _document(unit: RegistryUnit, patient_key: int, document: str) -> EntryFacts | None:
-    """The newest version of the document with this uniqueId or entryUUID."""
-    found = [
-        entry
-        for where in (
-            EntryCriteria(unique_ids=frozenset({document})), EntryCriteria(entry_uuids=frozenset({document}))
-        )
-        for entry in unit.registry.entries(patient_key, where, EVERYTHING)
-    ]
-    if not found:
-        return None
-    versions = unit.registry.entries(
-        patient_key, EntryCriteria(logical_ids=frozenset({found[0].logical_id})), EVERYTHING
-    )
-    return entry_facts(max(versions, key=lambda entry: entry.version))
 
 
 def explanation(

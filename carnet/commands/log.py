@@ -12,12 +12,13 @@ from typing import Any
 import click
 
 import storage
-from carnet import log_keeper
+from carnet import log_keeper, proofs
 from carnet.commands.patient import operator
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
-from carnet.retention import rules_of
+from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE
+from carnet.retention import expire as expire_traces
 from carnet.settings import Settings
-from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE, audit_node
+from carnet.wiring import audit_node, domain_source, other_logs
 from guard.audit.access_log import as_json as line_as_json
 from guard.audit.access_log import in_words, stamp
 from guard.audit.atna import Message, grouped
@@ -27,6 +28,8 @@ from guard.audit.readers import Reader, ReaderKind
 from guard.audit.store import AccessLine
 from guard.credentials.caller import Caller, Mode
 from record import traces
+from record.documents import hidden_names
+from registry.shelf import Shelf
 
 
 class _LogGroup(click.Group):
@@ -46,6 +49,7 @@ def command() -> None:
     Examples:
       carnet log "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --lang fr
       carnet log verify
+      carnet log proof 0123456789abcdef0123456789abcdef
       carnet log emergencies --since 2026-01-01
     """
 
@@ -108,7 +112,10 @@ def of_patient(settings: Settings, patient_id: str, reader: str = "") -> list[Ac
                 case "":
                     eyes = Reader(ReaderKind.OPERATOR)
                 case "patient" | "representative":
-                    eyes = Reader(ReaderKind(reader))
+                    mode = Mode.PATIENT if reader == "patient" else Mode.REPRESENTATIVE
+                    shelf = Shelf(domain_source(settings), settings.registry.device_id)
+                    hidden = hidden_names(unit, record, Caller(identifier=reader, mode=mode), shelf)
+                    eyes = Reader(ReaderKind(reader), hidden=hidden)
                 case _:
                     by = Caller(identifier=reader, mode=Mode.NODE)
                     eyes = traces.professional(unit.record, record, by)
@@ -164,6 +171,41 @@ def _flaw_in_words(flaw: Flaw) -> str:
     known = ", ".join(filter(None, (flaw.at, flaw.trace_id and f"trace {flaw.trace_id}")))
     told = (f"{flaw.kind.upper()}:", where, known and f"({known})", flaw.told and f"- {flaw.told}")
     return " ".join(filter(None, told))
+
+
+@command.command("proof")
+@click.argument("what", metavar="TRACE|SHA256")
+@click.option("--xml", is_flag=True, help="The assertion as it was signed, instead of what it says.")
+@click.option(
+    "--trust", type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Trust folder with the authorities of that time; default: the installation's own.",
+)
+@DATA
+@JSON
+def proof(what: str, xml: bool, trust: Path | None, data: Path, as_json: bool) -> None:
+    """What the assertion of an act said, and that it was signed: verified again. Status 1 if it does not hold.
+
+    WHAT is the trace id of the act, as the answer and the log carry it, or the hash its line names.
+
+    \b
+    Examples:
+      carnet log proof 0123456789abcdef0123456789abcdef
+      carnet log proof 0123456789abcdef0123456789abcdef --xml > assertion.xml
+    """
+    settings = settings_of(data)
+    found = proofs.find(opened(settings), what)
+    if not found:
+        raise Misuse("no line of the log names an assertion by this trace id or hash")
+    checked = [proofs.verify(settings, one, trust) for one in found]
+    for one, result in zip(found, checked, strict=True):
+        if xml:
+            click.echo(one.assertion.decode())
+        elif not as_json:
+            click.echo(result.in_words())
+    if as_json and not xml:
+        click.echo(json.dumps([asdict(result) for result in checked], ensure_ascii=False))
+    if not all(result.holds for result in checked):
+        raise SystemExit(1)
 
 
 @command.command("checkpoint")
@@ -229,37 +271,19 @@ def list_emergencies(since: datetime | None, language: str, data: Path, as_json:
 @DATA
 @JSON
 def expire(data: Path, as_json: bool) -> None:
-    """Destroy the traces of records whose time of keeping has ended. Their hashes stay, the chain holds.
+    """Destroy the traces of records whose time of keeping has ended. Their hashes stay, the chain holds. A running
+    registry does it by itself.
 
     \b
     Example:
       carnet log expire
     """
-    settings, moment = settings_of(data), datetime.now(UTC)
-    rules = rules_of(settings)
+    settings = settings_of(data)
     registry = storage.open_registry(settings.registry_database)
-    others = (
-        storage.open_repository(settings.repository_database), storage.open_tokens(settings.tokens_database)
-    )
-    records = lines = 0
     try:
-        with registry.read() as unit:
-            ended = [
-                [one, *unit.record.merged_into(one.patient_key)]
-                for one in unit.record.all() if traces.retention_ended(one, moment, rules)
-            ]
-        for group in ended:
-            keys, names = [one.patient_key for one in group], [one.patient_id for one in group]
-            gone = 0
-            for other in others:
-                with other.write() as there:
-                    gone += traces.destroy(there, (), names, by=operator())
-            with registry.write() as unit:
-                gone += traces.destroy(unit, keys, names, by=operator())
-            records, lines = records + bool(gone), lines + gone
+        records, lines = expire_traces(settings, registry, other_logs(settings), operator())
     finally:
-        for database in (registry, *others):
-            database.close()
+        registry.close()
     emit(as_json, {"records": records, "lines": lines}, f"{lines} lines of {records} records destroyed")
 
 

@@ -13,6 +13,7 @@ import click
 
 import storage
 from carnet.commands.patient_acts import ACTS, done, operator, operator_of, patient_of
+from carnet.commands.patient_data import DATA_COMMANDS
 from carnet.console import DATA, JSON, Refused, emit, settings_of, table
 from carnet.retention import retain_once, scrub
 from carnet.settings import Settings
@@ -186,7 +187,7 @@ def exists(patient: str, data: Path, as_json: bool) -> None:
     settings = settings_of(data)
     actor = operator_of(settings)
     found = done(settings, actor, lifecycle.EXISTENCE_TESTED, patient,
-                  lambda unit: lifecycle.test_existence(unit, patient, by=actor))
+                  lambda unit: lifecycle.find_existence(unit, patient, by=actor))
     facts = _facts(found.record) if found else {"patient_id": patient, "status": "absent"}
     emit(as_json, facts, f"{patient}: {facts['status']}")
 
@@ -303,5 +304,5 @@ def listing(data: Path, as_json: bool) -> None:
     emit(as_json, facts, table(rows, ("patient", "status", "opened", "by", "merged into")))
 
 
-for _one in ACTS:
+for _one in (*ACTS, *DATA_COMMANDS):
     command.add_command(_one)

@@ -40,10 +40,12 @@ def operator_of(settings: Settings) -> Actor:
     return replace(as_actor(operator()), rules=rules_of(settings), event="operator")
 
 
-def patient_of(settings: Settings, patient: str) -> Actor:
-    """The patient himself, for whom the operator vouches."""
+def patient_of(settings: Settings, patient: str, representative: str = "") -> Actor:
+    """The patient himself, or his representative of that identifier; the operator vouches for either."""
     policy = policy_of(settings, domain_of(settings))
-    return actors.patient(patient, policy, rules=rules_of(settings), event="patient")
+    return actors.patient(
+        patient, policy, representative=representative, rules=rules_of(settings), event="patient"
+    )
 
 
 def done(settings: Settings, actor: Actor, name: str, patient: str, act: Callable[[Any], Made]) -> Made:

@@ -11,14 +11,20 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import click
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from carnet import holders, pki_door
 from carnet.console import DATA, JSON, Misuse, Refused, emit, pki_of, settings_of, table
+from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE
+from carnet.keys import KeyTrouble
+from carnet.node import all_pair_files, is_of_test_authority, names_of
 from guard.credentials.certificate_requests import RequestRefused, requested_keys
 from guard.credentials.certificates import TrustError, add_trusted
-from guard.credentials.pki import Issued, Pki
+from guard.credentials.pki import Issued, KeyKind, Pki
 from guard.credentials.profiles import Holder
 from guard.credentials.revocation import Reason
+
+DEFAULT_PORT = 8880
 
 
 @click.group("pki")
@@ -211,7 +217,7 @@ def serve(host: str, port: int | None, data: Path) -> None:
 def begin(pki: Pki, host: str = "127.0.0.1", port: int | None = None) -> tuple[str, Callable[[], None]]:
     """Listen; returns what to tell a person and how to stop. Raises Misuse."""
     if port is None:
-        port = urlsplit(pki.base_url).port or (80 if pki.base_url else 8880)
+        port = urlsplit(pki.base_url).port or (80 if pki.base_url else DEFAULT_PORT)
     try:
         chosen, stop = pki_door.listen(pki, host, port)
     except OSError as error:
@@ -245,8 +251,42 @@ def trust(certificate: Path, duty: str, data: Path, as_json: bool) -> None:
         file = add_trusted(settings_of(data).pki / "trust", certificate.read_bytes(), duty)
     except TrustError as error:
         raise Refused(f"{certificate}: {error}") from error
-    when = "" if duty == "sts" else "; restart the services: TLS reads its authorities at their start"
-    emit(as_json, {"file": str(file), "as": duty}, f"trusted: {file}{when}")
+    emit(as_json, {"file": str(file), "as": duty}, f"trusted: {file}; running services notice within seconds")
+
+
+@command.command("rotate")
+@click.argument("server", type=click.Choice([REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE]))
+@DATA
+@JSON
+def rotate(server: str, data: Path, as_json: bool) -> None:
+    """New keys and certificates for a server, under the same names; running services use them within seconds.
+
+    They are what it serves with, connects with, and signs the checkpoints of its log with. Connections that are open go
+    on. The former certificates stay valid until they end or are revoked (`carnet pki revoke`). Certificates of another
+    authority are not touched: ask that authority for new ones and put them in place, see docs/operate.md.
+
+    \b
+    Example:
+      carnet pki rotate registry --data data
+    """
+    settings = settings_of(data)
+    try:
+        kinds = {files: files.read() for files in all_pair_files(settings, server)}
+    except KeyTrouble as error:
+        raise Refused(str(error)) from error
+    for files, pair in kinds.items():
+        if not is_of_test_authority(settings, pair.certificate):
+            raise Refused(f"{files.certificate} was not issued by the test authorities of this installation")
+    pki, made = Pki.open(settings.pki), []
+    for pair in kinds.values():
+        kind = KeyKind.RSA if isinstance(pair.key, rsa.RSAPrivateKey) else KeyKind.EC
+        done = pki.issue_server(server, names_of(pair.certificate), key=kind, replace_old=True)
+        made.append({
+            "certificate": str(done.certificate_file), "serial": f"{done.certificate.serial_number:x}",
+            "former": f"{pair.certificate.serial_number:x}", "until": done.certificate.not_valid_after_utc.isoformat(),
+        })
+    told = [f"{one['certificate']}: {one['serial']} in place of {one['former']}, until {one['until']}" for one in made]
+    emit(as_json, {"server": server, "pairs": made}, "\n".join(told))
 
 
 @command.command("crl")

@@ -30,6 +30,9 @@ SOURCE_ID = "1.2.250.1.999.1.2"
     help="TOML file with metadata that win over the CDA header.",
 )
 @click.option("--patient", default="", help="CX in place of the patient identifier of the CDA header.")
+@click.option(
+    "--sign", is_flag=True, help="Sign the submission set with the card's signature key, also where it is optional."
+)
 @click.option("--dry-run", is_flag=True, help="Show the metadata derived from the header; send nothing.")
 @DATA
 @JSON
@@ -45,6 +48,7 @@ def command(
     source_id: str,
     override: Path | None,
     patient: str,
+    sign: bool,
     dry_run: bool,
     data: Path,
     as_json: bool,
@@ -54,6 +58,7 @@ def command(
     \b
     Examples:
       carnet send report.xml --card card.p12 --structure 10B0000001
+      carnet send report.xml --card card.p12 --structure 10B0000001 --sign
       carnet send outbox/ --card lab.p12 --pin-file pin.txt --json
       carnet send report.xml --card card.p12 --dry-run
     """
@@ -66,7 +71,7 @@ def command(
     if patient:
         overrides = replace(overrides, patient_id=patient)
     client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
-    source = Source(client=client, domain=domain, source_id=source_id, overrides=overrides)
+    source = Source(client=client, domain=domain, source_id=source_id, overrides=overrides, signs=sign)
     if dry_run:
         raise SystemExit(_dry_run(source, files, as_json))
     raise SystemExit(_send(source, files, as_json))

@@ -5,21 +5,24 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import ssl
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
 import storage
-from carnet import acceptance, admin, plain_door, wiring
+from carnet import acceptance, admin, gate, node, plain_door, wiring
 from carnet.commands import pki
 from carnet.commands.init import upgrade
 from carnet.console import DATA, Misuse, pki_of, settings_of
+from carnet.keys import Following, KeyTrouble
 from carnet.mllp import MllpListener, MllpServer, PatientFeed
 from carnet.refusals import handshake_logger
-from carnet.server import Listener, Server, demanding, tls_context
+from carnet.server import Listener, Server, bounded, demanding
 from carnet.settings import Settings, write_served
 from carnet.supervisor import Supervisor, die_with_parent
 from carnet.token_service import logins_of, signer_of, token_service
@@ -27,10 +30,12 @@ from guard.credentials.certificates import TrustError
 from guard.credentials.rule import Required
 from xds.domain import DomainError
 
+log = logging.getLogger("carnet.serve")
+
 BUILDERS: dict[str, tuple[Callable[[Settings], wiring.Service], Callable[[str], Any]]] = {
-    "registry": (wiring.registry_service, storage.open_registry),
-    "repository": (wiring.repository_service, storage.open_repository),
-    "tokens": (token_service, storage.open_tokens),
+    gate.REGISTRY_NODE: (wiring.registry_service, storage.open_registry),
+    gate.REPOSITORY_NODE: (wiring.repository_service, storage.open_repository),
+    gate.TOKENS_NODE: (token_service, storage.open_tokens),
 }
 """How each service is put together, and how its database is opened."""
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
@@ -66,8 +71,10 @@ def command(
     settings = settings_of(data, as_served=False, **flags)
     try:
         check(settings)
-        if what == "tokens" or (what == "all" and settings.tokens.enabled):
+        served = gate.names(settings) if what == "all" else (what,)
+        if gate.TOKENS_NODE in served:
             check_tokens(settings)
+        check_keys(settings, served)
     except (DomainError, TrustError, ValueError) as error:
         raise Misuse(str(error)) from error
     if supervised:
@@ -86,7 +93,7 @@ def command(
         "--log-level": log_level,
     }
     flags_given = [part for name, value in given.items() if value for part in (name, value)]
-    supervisor = Supervisor(settings.data, names(settings), flags_given)
+    supervisor = Supervisor(settings.data, served, flags_given)
     supervisor.start()
     try:
         supervisor.wait_ready(admin_addresses(settings))
@@ -104,22 +111,29 @@ def check(settings: Settings) -> None:
     domain = wiring.domain_of(settings)
     rule = acceptance.credential_rule(settings, domain)
     acceptance.trust_of(settings, domain)
+    gate.SoftwareGate(settings, domain)
     if (settings.registry.http_port or settings.repository.http_port) and rule.required is not Required.OFF:
         raise ValueError("registry.http_port and repository.http_port need `--credentials off`: HTTP carries none")
 
 
-def names(settings: Settings) -> tuple[str, ...]:
-    """The services of ``serve all``."""
-    return ("registry", "repository", *(["tokens"] if settings.tokens.enabled else []))
-
-
 def check_tokens(settings: Settings) -> None:
-    """The same of the token service. Raises ValueError, OSError."""
+    """The same of the token service. Raises ValueError with the remedy."""
     try:
         signer_of(settings)
         logins_of(settings)
     except OSError as error:
         raise ValueError(f"the token service: {error}") from error
+
+
+def check_keys(settings: Settings, names: Sequence[str]) -> None:
+    """The keys of these services can be used, and by nobody else. Raises KeyTrouble with the remedy."""
+    for name in names:
+        if wrong := node.problem(settings, name):
+            raise KeyTrouble(wrong)
+        if node.lacks_rsa(settings, name):
+            log.warning(
+                "%s: callers of TLS 1.2 cannot connect, its suites need RSA (%s.rsa.pem, %s.rsa.key)", name, name, name
+            )
 
 
 def admin_addresses(settings: Settings) -> dict[str, str]:
@@ -185,8 +199,7 @@ def serve_one(settings: Settings, name: str) -> None:
     section: Any = getattr(settings, name)
     build, opener = BUILDERS[name]
     url: str = getattr(settings, f"{name}_database")
-    certificate, key = wiring.node_files(settings, name)
-    anchors = acceptance.trust_of(settings, wiring.domain_of(settings)).pem()
+    files = node.pair_files(settings, name)
     built: list[wiring.Service] = []
     beside: list[Callable[[], None]] = []
     """How to stop what listens beside the service."""
@@ -194,11 +207,12 @@ def serve_one(settings: Settings, name: str) -> None:
     def make() -> Any:
         built.append(build(settings))
         if built[0].feed is not None:
-            beside.append(listen_mllp(settings, listener, built[0].feed))
+            beside.append(listen_mllp(settings, built[0].feed))
         if section.admin_port:
             beside.append(admin.serve(section.admin_port, built[0].meter, built[0].ready))
         built[0].began()
         if getattr(section, "http_port", 0):
+            anchors = settings.pki / "trust" / "ca.pem"
             beside.append(plain_door.open_door(section.http_port, section.host, section.port, anchors))
         return built[0].app
 
@@ -211,11 +225,12 @@ def serve_one(settings: Settings, name: str) -> None:
         host=section.host,
         port=section.port,
         threads=section.threads,
-        certificate=certificate,
-        key=key,
-        client_anchors=anchors,
+        certificate=files.certificate,
+        key=files.key,
+        tls=listening_tls(
+            settings, name, partial(bounded, idle=settings.limits.body_idle, rate=settings.limits.body_rate)
+        ),
         idle=settings.limits.body_idle,
-        rate=settings.limits.body_rate,
         on_handshake_failure=handshake_logger(lambda: opener(url), name),
     )
     def ended() -> None:
@@ -225,14 +240,21 @@ def serve_one(settings: Settings, name: str) -> None:
     Server(listener, make, lambda: built[0].background(), abandoned, ended).run()  # noqa: PLW0108 - built exists only in the worker
 
 
-def listen_mllp(settings: Settings, listener: Listener, feed: PatientFeed) -> Callable[[], None]:
+def listening_tls(
+    settings: Settings, name: str, finish: Callable[[ssl.SSLContext], ssl.SSLContext]
+) -> Following:
+    """What one of our listeners serves with, and goes on to serve with when keys or authorities change."""
+    return node.server_tls(settings, name, acceptance.trust_of(settings, wiring.domain_of(settings)), finish)
+
+
+def listen_mllp(settings: Settings, feed: PatientFeed) -> Callable[[], None]:
     """Serve the identity feed beside the registry, under its certificate. Returns how to stop it."""
     section = settings.registry
     server = MllpServer(
         MllpListener(
             host=section.host,
             port=section.mllp_port,
-            tls=demanding(tls_context(listener)) if section.mllp_tls else None,
+            tls=listening_tls(settings, wiring.REGISTRY_NODE, demanding) if section.mllp_tls else None,
             idle=section.mllp_idle,
             block=settings.limits.body_idle,
         ),

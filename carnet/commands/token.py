@@ -10,8 +10,8 @@ import click
 from cryptography.hazmat.primitives import hashes
 from lxml import etree
 
+from carnet import node, token_service
 from carnet import settings as settings_module
-from carnet import token_service
 from carnet.commands.query import call
 from carnet.console import (
     CARD_HELP,
@@ -168,7 +168,7 @@ def signer(data: Path, as_json: bool) -> None:
         "sha256": sha256,
         "until": certificate.not_valid_after_utc.isoformat(),
         "is_listed": sha256 in settings.credentials.token_services,
-        "file": str(token_service.signer_files(settings)[0]),
+        "file": str(node.signer_files(settings).certificate),
     }
     told = [f"{k}: {v}" for k, v in facts.items()]
     told += ["", f"for {settings_module.FILE_NAME} of the services that are to believe it:", "[credentials]"]

@@ -12,12 +12,12 @@ import json
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
 from guard.audit.particulars import NONE, Particulars, process_id
-from guard.audit.store import AccessLine
+from guard.audit.store import KEPT, AccessLine
 from guard.audit.words import CATALOGUES, Words
 from guard.credentials.caller import Caller, Mode
 from guard.professions import Professions, shipped_professions
@@ -26,10 +26,11 @@ from xds.model.codes import Code
 
 SUCCESS, REFUSED = "success", "refused"
 DEPOSIT, SEARCH, READ, LOGIN = "deposit", "search", "read", "refused login"
-MASK, UNMASK, REVEAL, ARCHIVE, DELETE, UPDATE, REMOVE = (
-    "mask", "unmask", "reveal", "archive", "delete", "update", "remove"
+MASK, UNMASK, REVEAL, SHOW, HIDE, ARCHIVE, DELETE, UPDATE, REMOVE = (
+    "mask", "unmask", "reveal", "show", "hide", "archive", "delete", "update", "remove"
 )
 RECORD_OPENED, RECORD_CLOSED, RECORD_REOPENED = "record opened", "record closed", "record reopened"
+REVOCATION_UNSAID, REVOCATION_GRACE = "revocation source silent", "revocation answer outdated"
 LOG_READ, TRACES_DESTROYED = "log read", "traces destroyed"
 STARTED, STOPPED = "service started", "service stopped"
 TOKEN_ISSUED, TOKEN_EXAMINED, TOKEN_CANCELLED = "token issued", "token examined", "token cancelled"
@@ -37,6 +38,8 @@ IDENTITY_ADDED, IDENTITY_REVISED = "identity added", "identity revised"
 IDENTITY_SUBSUMED, IDENTITY_SURVIVES = "identity subsumed", "identity survives a merge"
 IDENTITY_MERGE = "identity merge"
 """Only in a line that says it was refused."""
+
+SIGNATURE = "signature verified"
 
 MAX_TEXT = 500
 """Characters of one free text (reason, detail, name) in a line."""
@@ -65,6 +68,24 @@ def deposit(
         caller, at=at, trace_id=trace_id, event=event, action=DEPOSIT, patient_key=patient_key,
         patient_id=patient_id, documents=documents, peer=peer, detail=f"submission set {submission_unique_id}",
         refusal=_reason(refused_by), particulars=replace(particulars, submission_set=clean(submission_unique_id)),
+    )
+
+
+def signature(
+    caller: Caller | None, *, trace_id: str, event: str, patient_id: str, document: str, submission_unique_id: str,
+    signer: str, peer: str, patient_key: int | None = None, refused_by: Finding | None = None, detail: str = "",
+    at: str = "", particulars: Particulars = NONE,
+) -> AccessLine:
+    """The signature of a submission set verified. ``document`` is the uniqueId of the signature document, ``signer``
+    the number its certificate carries, ``detail`` what only the log says of a refusal. Clause: ITI TF-3 5.5.7"""
+    refusal = _reason(refused_by)
+    if refusal is not None and detail:
+        refusal = (f"{refusal[0]}; {detail}", refusal[1])
+    told = f"submission set {submission_unique_id}" + (f", signed by {signer}" if signer else "")
+    return _line(
+        caller, at=at, trace_id=trace_id, event=event, action=SIGNATURE, patient_key=patient_key,
+        patient_id=patient_id, documents=(document,), peer=peer, detail=told, refusal=refusal,
+        particulars=replace(particulars, submission_set=clean(submission_unique_id)),
     )
 
 
@@ -131,13 +152,13 @@ def login_refused(
 
 def record_act(
     caller: Caller, *, trace_id: str, event: str, action: str, patient_key: int, patient_id: str, detail: str = "",
-    peer: str = "", at: str = "", particulars: Particulars = NONE,
+    documents: Iterable[str] = (), peer: str = "", at: str = "", particulars: Particulars = NONE,
 ) -> AccessLine:
-    """A record opened, closed or reopened; an identity added, revised or merged. ``detail`` is the consent, the reason
-    for closing, or the message."""
+    """A record opened, closed or reopened; an identity added, revised or merged; a document masked, archived, deleted.
+    ``detail`` is the consent, the reason for closing, or the message; ``documents`` are uniqueIds."""
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=patient_key,
-        patient_id=patient_id, peer=peer, detail=detail, particulars=particulars,
+        patient_id=patient_id, documents=documents, peer=peer, detail=detail, particulars=particulars,
     )
 
 
@@ -172,10 +193,17 @@ def service_act(service: str, *, started: bool, at: str = "") -> AccessLine:
     )
 
 
+def revocation_event(service: str, action: str, detail: str, *, at: str = "") -> AccessLine:
+    """A source of revocations did not answer, or a certificate was believed on an answer that has ended."""
+    return AccessLine(
+        at=at or now(), trace_id="", event=service, action=action, outcome=REFUSED if action == REVOCATION_UNSAID
+        else SUCCESS, caller_id=service, mode=Mode.NODE.value, detail=clean(detail), clause="RFC 5280 6.3",
+    )
+
+
 def as_json(line: AccessLine) -> str:
     """One line of JSON, ASCII only, keys in a fixed order."""
-    told = asdict(line)
-    del told["particulars"]
+    told = {name: getattr(line, name) for name in KEPT}
     return json.dumps(told, ensure_ascii=True, separators=(",", ":"))
 
 
@@ -225,12 +253,13 @@ def _line(
     refusal: tuple[str, str] | None = None, granted: tuple[str, str] = ("", ""), particulars: Particulars = NONE,
 ) -> AccessLine:
     reason, clause = refusal or granted
+    told = {**_caller_fields(caller), **({"is_secret": True} if action == HIDE else {})}
     return AccessLine(
         at=at or now(), trace_id=trace_id, event=event, action=action, outcome=REFUSED if refusal else SUCCESS,
         patient_key=patient_key, patient_id=clean(patient_id),
         documents=tuple(clean(d) for d in list(documents)[:MAX_DOCUMENTS]),
         detail=clean(detail), reason=clean(reason), clause=clean(clause), peer=clean(peer),
-        particulars=particulars, **_caller_fields(caller),
+        particulars=particulars, **told,
     )
 
 
@@ -247,6 +276,8 @@ def _caller_fields(caller: Caller | None) -> Mapping[str, Any]:
         "purpose": clean(caller.purpose),
         "purpose_reason": clean(caller.purpose_reason),
         "assertion_id": clean(caller.assertion_id),
+        "assertion_sha256": caller.assertion_sha256,
+        "assertion": caller.assertion if caller.assertion_sha256 else b"",
         "is_secret": caller.secret_connection,
     }
 

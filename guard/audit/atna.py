@@ -20,6 +20,7 @@ from xml.sax.saxutils import escape
 from guard.audit.atna_rows import (
     APPLICATION,
     DESTINATION,
+    LOG_ADDRESS,
     NODE_ID,
     OBJECT_REF,
     PATIENT_NUMBER,
@@ -32,11 +33,14 @@ from guard.audit.atna_rows import (
     What,
     Who,
 )
+from guard.audit.atna_td import RECORDS
 from guard.audit.store import AccessLine
 from guard.professions import shipped_professions
 from xds.model.codes import Code
 from xds.namespaces import WSA_ANONYMOUS
 
+EVENTS = RECEIVED | RECORDS
+"""Every event a line may stand for."""
 ERASED = "15"
 """ParticipantObjectDataLifeCycle: permanent erasure."""
 
@@ -67,7 +71,7 @@ class Message(NamedTuple):
 def messages(lines: Sequence[AccessLine], node: Node, actor: str) -> Iterator[Message]:
     """The messages of one group of ``grouped``; ``actor`` is the one whose log holds the lines. None without a row."""
     first = lines[0]
-    row = RECEIVED.get(first.particulars.row or first.event)
+    row = EVENTS.get(first.particulars.row or first.event)
     if row is not None:
         yield _message(lines, row, node, actor)
     sent = SENT.get(first.particulars.sent_on)
@@ -91,7 +95,7 @@ def grouped(lines: Iterable[AccessLine]) -> Iterator[list[AccessLine]]:
 
 
 def _tells_documents(line: AccessLine) -> bool:
-    row = RECEIVED.get(line.particulars.row or line.event)
+    row = EVENTS.get(line.particulars.row or line.event)
     return row is not None and What.DOCUMENTS in row.what
 
 
@@ -112,9 +116,10 @@ def _message(lines: Sequence[AccessLine], row: Row, node: Node, actor: str) -> M
     told, failed = line.particulars, line.outcome != "success"
     side = row.side or actor
     outcome = row.failure if failed else "0"
+    kinds = "".join(_coded("EventTypeCode", kind) for kind in (row.kind, *row.also))
     head = (
         f'<EventIdentification EventActionCode="{told.act or row.act}" EventDateTime={_quoted(line.at)} '
-        f'EventOutcomeIndicator="{outcome}">{_coded("EventID", row.event)}{_coded("EventTypeCode", row.kind)}'
+        f'EventOutcomeIndicator="{outcome}">{_coded("EventID", row.event)}{kinds}'
         f"{_why(lines) if failed else ''}{_purpose(told.purpose)}</EventIdentification>"
     )
     people = "".join(_participant(who, line, row, node, side) for who in row.who)
@@ -256,6 +261,9 @@ def _objects(what: What, lines: Sequence[AccessLine], row: Row) -> str:
             return "".join(_object(removed, "2", "3", OBJECT_REF, "", ERASED) for removed in told.objects or documents)
         case What.STORED_QUERY:
             return _stored_query(line, row)
+        case What.LOG:
+            name = "<ParticipantObjectName>Security Audit Log</ParticipantObjectName>"
+            return _object(told.endpoint, "2", "13", LOG_ADDRESS, name) if told.endpoint else ""
         case What.NODE:
             return _object(line.peer, "2", "", NODE_ID, _detail("Alert Description", line.reason)) if line.peer else ""
 

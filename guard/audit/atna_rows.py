@@ -1,6 +1,7 @@
 """Which audit message each event gives: one row an event, the data of ``guard.audit.atna``.
 
-``RECEIVED`` are the events our own actors answer for, by the event of the access line or by ``Particulars.row``;
+``RECEIVED`` are the events our own actors answer for, by the event of the access line or by ``Particulars.row``, those
+of the record services apart (``guard.audit.atna_td``);
 ``SENT`` are transactions an actor of ours starts while it serves another (``Particulars.sent_on``). An event without
 a row stays in the access log and gives no message.
 
@@ -21,6 +22,7 @@ ACTIVITY = Code("110100", DCM, "Application Activity")
 EXPORT = Code("110106", DCM, "Export")
 IMPORT = Code("110107", DCM, "Import")
 PATIENT_RECORD = Code("110110", DCM, "Patient Record")
+VERIFICATION = Code("110007", DCM, "Report Verification")
 QUERY = Code("110112", DCM, "Query")
 ALERT = Code("110113", DCM, "Security Alert")
 AUTHENTICATION = Code("110114", DCM, "User Authentication")
@@ -31,6 +33,7 @@ SOURCE = Code("110153", DCM, "Source")
 
 PATIENT_NUMBER = Code("2", RFC3881, "Patient Number")
 REPORT_NUMBER = Code("9", RFC3881, "Report Number")
+LOG_ADDRESS = Code("12", RFC3881, "URI")
 NODE_ID = Code("110182", DCM, "Node ID")
 SUBMISSION_SET = Code(
     "urn:uuid:a54d6aa5-d40d-43f9-88c5-b4633d873bdd", "IHE XDS Metadata", "submission set classificationNode"
@@ -70,6 +73,8 @@ class What(Enum):
     ERASED_OBJECTS = auto()
     STORED_QUERY = auto()
     NODE = auto()
+    LOG = auto()
+    """The access log itself, by the address it is read at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +91,8 @@ class Row:
     who: tuple[Who, ...]
     what: tuple[What, ...] = ()
     detail: str = ""
+    also: tuple[Code, ...] = ()
+    """More types of the event, behind ``kind``."""
     failure: str = "8"
 
 
@@ -144,6 +151,10 @@ RECEIVED: dict[str, Row] = {
     "ITI-92": Row(
         event=IMPORT, act="U", kind=_iti(92, "Restricted Update Document Set"), side=REGISTRY, who=_CALLED_BY_PERSON,
         what=_SUBMITTED,
+    ),
+    "DSG": Row(
+        event=VERIFICATION, act="R", kind=Code("urn:ihe:iti:dsg", TRANSACTIONS, "Document Digital Signature"),
+        side=REPOSITORY, who=_CALLED, what=(What.PATIENT, What.DOCUMENTS),
     ),
     "application start": Row(
         event=ACTIVITY, act="E", kind=Code("110120", DCM, "Application Start"), who=(Who.APPLICATION,)

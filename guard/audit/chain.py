@@ -16,25 +16,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from typing import NamedTuple
 
-from guard.audit.store import AccessLine
+from guard.audit.store import KEPT, AccessLine
 
 GENESIS = "0" * 64
 """What stands for the hash before the first line of a lane."""
 CHANGED, REMOVED, INSERTED, TRUNCATED, REWRITTEN = "changed", "removed", "inserted", "truncated", "rewritten"
 UNFOUNDED = "destroyed without an act"
 
-_FIELDS = tuple(field.name for field in fields(AccessLine) if field.name != "particulars")
-
 
 def digest(line: AccessLine, number: int) -> str:
     """SHA-256 of the content of a line, 64 hex digits. What is empty is left out, so that a later field changes no
     digest of an earlier line."""
-    told = {name: value for name in _FIELDS if (value := getattr(line, name))}
+    told = {name: value for name in KEPT if (value := getattr(line, name))}
     text = json.dumps(told | {"number": number}, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

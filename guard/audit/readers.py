@@ -11,12 +11,16 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from guard.audit.access_log import DEPOSIT, stamp
+from guard.audit.access_log import DEPOSIT, HIDE, READ, REFUSED, SEARCH, stamp
 from guard.audit.store import AccessLine
 
 DEPTH = timedelta(days=365)
 DEPTH_LINES = 100
 """A professional sees what is no older and no more than this. Clause: DMP R527 2.6"""
+
+
+WITHHELD = "…"
+"""In place of a uniqueId."""
 
 
 class ReaderKind(StrEnum):
@@ -31,38 +35,63 @@ class ReaderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """``identifier`` is the national identifier of a professional."""
+    """``identifier`` is the national identifier of a professional. ``hidden`` are uniqueIds of documents that a patient
+    or a representative may not know of."""
 
     kind: ReaderKind
     identifier: str = ""
+    hidden: frozenset[str] = frozenset()
 
 
 def visible(lines: Iterable[AccessLine], reader: Reader, now: datetime) -> list[AccessLine]:
     """What this reader may see of the lines of one record, which come oldest first.
 
-    The patient and the operator see all. Legal representatives see neither the accesses of a secret connection nor,
-    in other lines, the documents deposited under one: their names would tell of it. A professional sees what he did
-    himself, the attending physician everything, both within the depth.
+    The patient and the operator see all, the patient without the names of documents not announced to him. Legal
+    representatives see neither the accesses of a secret connection nor, in other lines, the documents deposited under
+    one or hidden from them: their names would tell of it. A professional sees what he did himself, the attending
+    physician everything, both within the depth; of what a professional asked for, only what he found, because a line
+    about a document hidden from him would tell that it exists.
     """
     match reader.kind:
-        case ReaderKind.PATIENT | ReaderKind.OPERATOR:
+        case ReaderKind.OPERATOR:
             return list(lines)
+        case ReaderKind.PATIENT:
+            return [_unnamed(line, reader.hidden) for line in lines]
         case ReaderKind.REPRESENTATIVE:
-            return _without_secrets(list(lines))
+            return _without_secrets(list(lines), reader.hidden)
     since = stamp(now - DEPTH)
     return list(deque(
         (
             line for line in lines
             if line.at >= since
-            and (reader.kind is ReaderKind.ATTENDING or (reader.identifier and line.caller_id == reader.identifier))
+            and (
+                reader.kind is ReaderKind.ATTENDING
+                or (reader.identifier and line.caller_id == reader.identifier and not _found_nothing(line))
+            )
         ),
         maxlen=DEPTH_LINES,
     ))
 
 
-def _without_secrets(lines: list[AccessLine]) -> list[AccessLine]:
-    hidden = frozenset(
-        name for line in lines if line.is_secret and line.action == DEPOSIT for name in line.documents
+def _found_nothing(line: AccessLine) -> bool:
+    """A read that was refused, a search that was refused, or one by identifier that was empty: such a line is in this
+    record only because the object is."""
+    if line.outcome == REFUSED:
+        return line.action in (READ, SEARCH)
+    by_name = line.detail.startswith("Get") and not line.detail.startswith("GetAll,")
+    return line.action == SEARCH and by_name and line.detail.endswith(", 0 results")
+
+
+def _unnamed(line: AccessLine, hidden: frozenset[str]) -> AccessLine:
+    """Every access stays in the patient's view; which document it was about waits for its announcement."""
+    if hidden.isdisjoint(line.documents):
+        return line
+    return replace(line, documents=tuple(WITHHELD if name in hidden else name for name in line.documents))
+
+
+def _without_secrets(lines: list[AccessLine], known: frozenset[str]) -> list[AccessLine]:
+    hidden = known | frozenset(
+        name for line in lines if line.is_secret and line.action in (DEPOSIT, HIDE) for name in line.documents
     )
     shown = []
     for line in lines:

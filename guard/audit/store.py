@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Protocol
 
 from guard.audit.particulars import NONE, Particulars
@@ -44,9 +44,19 @@ class AccessLine:
     """network address of the peer, and the subject of its certificate"""
     assertion_id: str = ""
     is_secret: bool = False
-    """Under a secret connection: hidden from the patient's legal representatives, not from himself"""
+    """Under a secret connection, or hiding a document from the patient's legal representatives: hidden from them, not
+    from himself"""
+    assertion_sha256: str = ""
+    """Of what the caller's assertion said and was signed: the key of its proof, which is kept beside the log"""
     particulars: Particulars = field(default=NONE, repr=False, compare=False)
     """For the audit message alone: kept beside the log, for a time, and in no answer, sentence or copy of the line"""
+    assertion: bytes = field(default=b"", repr=False, compare=False)
+    """The exact bytes of that assertion, kept once however many lines name it; not part of the line"""
+
+
+BESIDE = ("particulars", "assertion")
+KEPT = tuple(one.name for one in fields(AccessLine) if one.name not in BESIDE)
+"""Fields that make a line."""
 
 
 class AuditStore(Protocol):

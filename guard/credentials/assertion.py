@@ -18,9 +18,10 @@ tls   the TLS certificate belongs to whom the assertion speaks for            Fa
 ====  =====================================================================  =======================================
 
 Step g stands before f: a key is used only once its certificate is accepted. Step p, what the caller may do, is not
-decided here.
+decided here. Until the signature is verified a refusal says no more than its code; what then disagrees among the
+caller's own claims is told to him with both values.
 
-Clause: ITI TF-2 3.40.4.1.3; DMP VIHF 3.0
+Clause: ITI TF-2 3.40.4.1.3; DMP VIHF 3.0, 4.0
 """
 
 from __future__ import annotations
@@ -38,14 +39,14 @@ from guard.credentials.attributes import Attributes
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.certificates import Accepted, CertificateRefused, Clock, TrustStore, Use, utc_now
 from guard.credentials.identity import CardType, Kind
-from guard.credentials.replay import ReplayKey, ReplayMemory
+from guard.credentials.replay import ReplayKey, ReplayMemory, ReplayStore
 from guard.credentials.rule import CredentialRule, Replay, Required
 from guard.credentials.statements import Times
 from guard.credentials.token import text
 from guard.credentials.vouched import CancelledTokens
 from xds.model.codes import Code
 from xds.namespaces import SAML
-from xds.wire.faults import FAILED_AUTHENTICATION, INVALID_SECURITY_TOKEN, SoapFault, security_fault
+from xds.wire.faults import FAILED_AUTHENTICATION, INVALID_SECURITY_TOKEN, SoapFault, claim_fault, security_fault
 
 _INTERNAL_TO_STRUCTURE = {"1": "0", "3": "1", "4": "2", "5": "3", "6": "4"}
 """First digit of PS_IdNat given by a structure -> first digit of that structure's Struct_IdNat."""
@@ -81,24 +82,29 @@ class Verifier:
         clock: Clock = utc_now,
         replay: ReplayMemory | None = None,
         cancelled: CancelledTokens | None = None,
+        once: ReplayStore | None = None,
     ):
+        """``once`` counts what may be shown once only, for all processes of a service; default: ``replay``."""
         self._rule = rule
         self._trust = trust
         self._nodes = trusted_nodes
         self._clock = clock
         self._replay = replay or ReplayMemory()
         self._cancelled = cancelled
+        self._once: ReplayStore = once or self._replay
         self._lock = threading.Lock()
         self._verified: OrderedDict[tuple[str, str], _Verified] = OrderedDict()
 
     def authenticate(
-        self, *, envelope: etree._Element, security: etree._Element | None, peer_certificate: bytes | None
+        self, *, envelope: etree._Element, security: etree._Element | None, peer_certificate: bytes | None,
+        trace_id: str = "",
     ) -> Caller:
         """Who sends this message.
 
         ``envelope`` comes from the hardened parser, ``security`` is its ``wsse:Security`` block or None,
-        ``peer_certificate`` the DER form of the TLS client certificate. Raises SoapFault with a WS-Security code;
-        its ``detail`` and ``step`` are for the audit only.
+        ``peer_certificate`` the DER form of the TLS client certificate. ``trace_id`` is that of the request of the
+        caller: one of our services that passes it on shows the assertion again for the same act. Raises SoapFault
+        with a WS-Security code; its ``detail`` and ``step`` are for the audit only.
         """
         rule = self._rule
         if rule.required is Required.OFF:
@@ -115,10 +121,10 @@ class Verifier:
             seen = (known.caller.issuer, known.caller.assertion_id)
             if known.is_token_service:
                 self._check_cancelled(seen)
-            self._check_replay(seen, known.sha256, known.until, now, one_time=known.one_time)
+            self._check_replay(seen, known.sha256, known.until, now, trace_id, one_time=known.one_time)
             return known.caller
         generation = self._trust.generation
-        verified = self._verify(data, peer, now, generation)
+        verified = self._verify(data, peer, now, generation, trace_id)
         if rule.remember:
             self._store(key, verified)
         return verified.caller
@@ -184,7 +190,9 @@ class Verifier:
         by_name = peer.kind is Kind.ORGANISATION and peer.is_server and peer.identity.common_name in self._nodes
         return by_name or peer.sha256 in self._nodes
 
-    def _verify(self, data: bytes, peer: Accepted | None, now: datetime, generation: int) -> _Verified:
+    def _verify(
+        self, data: bytes, peer: Accepted | None, now: datetime, generation: int, trace_id: str = ""
+    ) -> _Verified:
         """Steps d to o over an assertion seen for the first time; without ``peer`` it is not being used now."""
         rule, times = self._rule, Times(now, timedelta(seconds=self._rule.clock_skew))
         tree = token.reparse(data)
@@ -197,26 +205,34 @@ class Verifier:
         authenticated_until = statements.check_authentication(root, rule, times)
         until = min(validity.until, authenticated_until, signer.until, confirmed_until or validity.until)
         assertion_id = str(root.get("ID"))
+        seen = (issuer, assertion_id)
         if peer is not None:
             until = min(until, peer.until)
-            self._check_replay((issuer, assertion_id), signed.sha256, until, now, one_time=validity.one_time)
+            self._check_replay(seen, signed.sha256, until, now, trace_id, one_time=validity.one_time)
         said = attributes.read(root, rule)
         is_token_service = signer.sha256 in rule.token_services
         if is_token_service:
-            self._check_cancelled((issuer, assertion_id))
+            self._check_cancelled(seen)
         connects = None if peer is None or self._is_node(peer) else peer
-        if rule.vihf and is_token_service:
-            vouched.check_statement(root, said)
-            if connects is not None:
-                vouched.check_peer(root, name_id, said, connects)
-        elif rule.vihf:
-            _check_binding(name_id, said, signer)
-            if connects is not None:
-                _check_peer(said, signer, connects)
+        if rule.vihf:
+            _check_context(root, said.mode, rule)
+            _check_name(name_id, rule)
+            if is_token_service:
+                vouched.check_statement(root, said)
+                if connects is not None:
+                    vouched.check_peer(root, name_id, said, connects)
+            else:
+                _check_binding(name_id, said, signer, rule)
+                if connects is not None:
+                    _check_peer(said, signer, connects)
+            attributes.check_roles(said.roles, rule)
         elif signer.kind is Kind.PERSON and name_id != signer.identity.common_name:
             raise _refused("a person's card speaks for another person", "g")
         caller = _caller(name_id, said, signer, issuer)
-        caller = replace(caller, assertion_id=assertion_id, assertion=data)
+        caller = replace(
+            caller, assertion_id=assertion_id, assertion=data, assertion_sha256=signed.sha256,
+            authn_class=statements.authn_class(root), authn_declaration=statements.authn_declaration(root),
+        )
         return _Verified(caller, until, validity.one_time, generation, signed.sha256, is_token_service)
 
     def _check_issuer(self, root: etree._Element, signer: Accepted) -> str:
@@ -233,10 +249,12 @@ class Verifier:
             raise security_fault(FAILED_AUTHENTICATION, "Issuer is not the subject of the signing certificate", "g")
         return issuer
 
-    def _check_replay(self, key: ReplayKey, sha256: str, until: datetime, now: datetime, *, one_time: bool) -> None:
+    def _check_replay(
+        self, key: ReplayKey, sha256: str, until: datetime, now: datetime, trace_id: str, *, one_time: bool
+    ) -> None:
         """Step n."""
         once = one_time or self._rule.replay is Replay.STRICT
-        times = self._replay.show(key, sha256, until, now)
+        times = (self._once if once else self._replay).show(key, sha256, until, now, trace_id)
         if times == 0:
             raise security_fault(FAILED_AUTHENTICATION, "two assertions of one issuer carry the same ID", "n")
         if once and times != 1:
@@ -265,20 +283,43 @@ class Verifier:
                 self._verified.popitem(last=False)
 
 
-def _check_binding(name_id: str, said: Attributes, signer: Accepted) -> None:
+def _check_context(root: etree._Element, mode: Mode, rule: CredentialRule) -> None:
+    """How the person was authenticated fits the mode. Steps m and o. Clause: DMP VIHF authentication modes"""
+    named = statements.authn_class(root)
+    if mode is Mode.DIRECT and rule.direct_classes and named not in rule.direct_classes:
+        raise claim_fault(
+            FAILED_AUTHENTICATION, f"a card that signs for itself authenticates by {sorted(rule.direct_classes)}, "
+            f"the assertion names {named!r}", "m",
+        )
+    if mode is Mode.REINFORCED_INDIRECT and not statements.authn_declaration(root):
+        raise claim_fault(INVALID_SECURITY_TOKEN, f"{mode.value} needs an AuthnContextDecl", "o")
+
+
+def _check_name(name_id: str, rule: CredentialRule) -> None:
+    """Step l. Clause: DMP PS_IdNat"""
+    if rule.person_forms is not None and not rule.person_forms.fullmatch(name_id):
+        raise claim_fault(INVALID_SECURITY_TOKEN, f"NameID is {name_id!r}, which is no PS_IdNat", "l")
+
+
+def _check_binding(name_id: str, said: Attributes, signer: Accepted, rule: CredentialRule) -> None:
     """Who signed may speak for whom the assertion names. Step g."""
     who = signer.identity
     if said.mode is Mode.DIRECT:
-        if signer.kind is not Kind.PERSON or not who.common_name or name_id != who.common_name:
-            raise _refused("NameID is not the holder of the signing card", "g")
+        if signer.kind is not Kind.PERSON:
+            raise _disagree("Authentification_mode is DIRECTE, and the certificate that signed is no person's")
+        if not who.common_name or name_id != who.common_name:
+            raise _disagree(f"NameID is {name_id!r}, the card that signed is {who.common_name!r}")
         problem = _card_disagrees(said.roles, signer)
         if problem:
-            raise _refused(problem, "g")
+            raise _disagree(problem)
         return
-    if signer.kind is not Kind.ORGANISATION or not who.unit or said.structure_id != who.unit:
-        raise _refused("Identifiant_Structure is not the structure that signed", "g")
-    if "/" in name_id and not _is_internal(name_id, said.structure_id):
-        raise _refused("NameID is an identifier internal to another structure", "g")
+    if signer.kind is not Kind.ORGANISATION:
+        raise _disagree(f"Authentification_mode is {said.mode.value}, and a person's card signed")
+    if not who.unit or not rule.structures.serves(who.unit, said.structure_id):
+        raise _disagree(f"Identifiant_Structure is {said.structure_id!r}, the certificate that signed is of "
+                        f"{who.unit!r}")
+    if "/" in name_id and not any(_is_internal(name_id, one) for one in (said.structure_id, who.unit)):
+        raise _disagree(f"NameID is {name_id!r}, which is internal to another structure than {said.structure_id!r}")
 
 
 def _card_disagrees(roles: tuple[Code, ...], signer: Accepted) -> str:
@@ -290,16 +331,16 @@ def _card_disagrees(roles: tuple[Code, ...], signer: Accepted) -> str:
     who, claimed = signer.identity, roles[0]
     if who.profession is None:
         if any(role.scheme == vihf.PROFESSIONS for role in roles):
-            return "a profession is claimed that the card does not carry"
+            return f"role is {claimed.key!r}, the card carries no profession"
     elif claimed.code != str(who.profession):
-        return "the profession claimed is not the card's"
+        return f"role is {claimed.key!r}, the card's profession is {who.profession}"
     elif claimed.scheme != vihf.PROFESSIONS and who.card_type != CardType.CPF.number:
-        return "the profession claimed is not of the card's code system"
+        return f"role is {claimed.key!r}, the card's profession is of the system {vihf.PROFESSIONS}"
     if any(role.scheme == vihf.PROFESSIONS for role in roles[1:]):
         return "two professions are claimed"
     specialties = {role.code for role in roles if role.scheme == vihf.SPECIALTIES}
     if who.specialties and not specialties <= who.specialties:
-        return "a specialty is claimed that the card does not carry"
+        return f"specialties are {sorted(specialties)}, the card's are {sorted(who.specialties)}"
     return ""
 
 
@@ -315,7 +356,7 @@ def _is_internal(name_id: str, structure_id: str) -> bool:
 
 
 def _check_peer(said: Attributes, signer: Accepted, peer: Accepted) -> None:
-    """The connection belongs to the person or the structure that signed."""
+    """The connection belongs to the person or the structure that signed. Rule: K-05"""
     if said.mode is Mode.DIRECT:
         same = peer.kind is Kind.PERSON and peer.identity.common_name == signer.identity.common_name
     else:
@@ -343,6 +384,11 @@ def _caller(name_id: str, said: Attributes, signer: Accepted, issuer: str) -> Ca
         issuer=issuer,
         certificate_sha256=signer.sha256,
         software=said.software,
+        software_version=said.software_version,
+        software_id=said.software_id,
+        homologation=said.homologation,
+        user_profile=said.user_profile,
+        vihf_version=said.version,
     )
 
 
@@ -365,3 +411,8 @@ def _tls_caller(peer: Accepted) -> Caller:
 
 def _refused(detail: str, step: str) -> SoapFault:
     return security_fault(FAILED_AUTHENTICATION, detail, step)
+
+
+def _disagree(detail: str) -> SoapFault:
+    """The caller's own claims contradict each other; both stand in what he sent."""
+    return claim_fault(FAILED_AUTHENTICATION, detail, "g")

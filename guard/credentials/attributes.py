@@ -3,7 +3,7 @@
 They are collected over all statements and all values, because several of each are legal. A value outside the
 configured set is refused, however many others are inside it; two good values are two good values.
 
-Clause: ITI TF-2 3.40.4.1.2.1 to 3.40.4.1.2.3; DMP VIHF 3.0
+Clause: ITI TF-2 3.40.4.1.2.1 to 3.40.4.1.2.3; DMP VIHF 3.0, 4.0
 """
 
 from __future__ import annotations
@@ -19,14 +19,28 @@ from guard.credentials.rule import CredentialRule
 from guard.credentials.token import text
 from xds.model.codes import Code
 from xds.namespaces import HL7, SAML
-from xds.wire.faults import INVALID_SECURITY_TOKEN, SoapFault, security_fault
+from xds.wire.faults import INVALID_SECURITY_TOKEN, SoapFault, claim_fault, security_fault
 
 _CX = re.compile(r"[^\^&]{1,64}\^\^\^[^\^&]{0,64}&[0-9]+(?:\.[0-9]+)+&ISO(?:\^[A-Z0-9-]{1,8})?")
 _SECTOR = re.compile(r"([^\^]{1,32})\^{1,2}([0-9.]{1,64})")
 _ROLE_ELEMENTS = ("Role",)
 _PURPOSE_ELEMENTS = ("PurposeOfUse", "PurposeForUse")
 _MODES = {mode.value: mode for mode in (Mode.DIRECT, Mode.INDIRECT, Mode.REINFORCED_INDIRECT)}
-_VERSIONS = {"3.0", "4.0"}
+_VERSIONS = ("3.0", "4.0")
+_LONGEST = 256
+"""Characters of one text of a VIHF."""
+ALWAYS, VOUCHED_FOR, MAY = "always", "in the indirect modes", "may"
+TEXTS = {
+    vihf.STRUCTURE: ALWAYS,
+    vihf.SUBJECT_ID: VOUCHED_FOR,
+    vihf.SOFTWARE_ID: MAY,
+    vihf.SOFTWARE_NAME: ALWAYS,
+    vihf.SOFTWARE_VERSION: ALWAYS,
+    vihf.HOMOLOGATION: ALWAYS,
+    vihf.USER_PROFILE: MAY,
+    vihf.PURPOSE_REASON: MAY,
+}
+"""Texts of a VIHF and when they must be there. Clause: DMP VIHF attributes"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +59,11 @@ class Attributes:
     purpose_reason: str
     is_secret_connection: bool
     software: str
+    software_version: str
+    software_id: str
+    homologation: str
+    user_profile: str
+    version: str
 
 
 Values = dict[str, list[etree._Element]]
@@ -52,7 +71,20 @@ Values = dict[str, list[etree._Element]]
 
 
 def read(root: etree._Element, rule: CredentialRule) -> Attributes:
-    """Collect and check. Raises SoapFault of step o."""
+    """Collect and check. Raises SoapFault of step o.
+
+    In the French profile who signs is who calls, so he is told; elsewhere a provider signs, and the caller learns no
+    more than the code.
+    """
+    try:
+        return _read(root, rule)
+    except SoapFault as fault:
+        if not rule.vihf:
+            raise
+        raise claim_fault(INVALID_SECURITY_TOKEN, fault.detail, fault.step) from fault
+
+
+def _read(root: etree._Element, rule: CredentialRule) -> Attributes:
     values = _collect(root)
     roles = tuple(_coded(value, _ROLE_ELEMENTS, vihf.ROLE) for value in values.get(vihf.ROLE, ()))
     purposes = tuple(_coded(value, _PURPOSE_ELEMENTS, vihf.PURPOSE) for value in values.get(vihf.PURPOSE, ()))
@@ -65,7 +97,7 @@ def read(root: etree._Element, rule: CredentialRule) -> Attributes:
     mode, sector = Mode.INDIRECT, ""
     if rule.vihf:
         mode, sector = _french(values, roles, purposes, rule)
-    version = single(values, vihf.SOFTWARE_VERSION)
+    software_version = single(values, vihf.SOFTWARE_VERSION)
     return Attributes(
         mode=mode,
         roles=roles,
@@ -77,7 +109,12 @@ def read(root: etree._Element, rule: CredentialRule) -> Attributes:
         patient_id=patient_id,
         purpose_reason=single(values, vihf.PURPOSE_REASON),
         is_secret_connection=_is_secret(values),
-        software=f"{single(values, vihf.SOFTWARE_NAME)} {version}".strip(),
+        software=f"{single(values, vihf.SOFTWARE_NAME)} {software_version}".strip(),
+        software_version=software_version,
+        software_id=single(values, vihf.SOFTWARE_ID),
+        homologation=single(values, vihf.HOMOLOGATION),
+        user_profile=single(values, vihf.USER_PROFILE),
+        version=single(values, vihf.VIHF_VERSION),
     )
 
 
@@ -104,32 +141,49 @@ def _collect(root: etree._Element) -> Values:
 def _french(
     values: Values, roles: tuple[Code, ...], purposes: tuple[Code, ...], rule: CredentialRule
 ) -> tuple[Mode, str]:
-    """The attributes VIHF makes mandatory; returns the mode and the sector."""
+    """The attributes VIHF makes mandatory, and their forms; returns the mode and the sector."""
     if _single(values, vihf.VIHF_VERSION) not in _VERSIONS:
-        raise _refused("VIHF_Version is missing or unknown")
+        raise _refused(f"{vihf.VIHF_VERSION} is not one of {', '.join(_VERSIONS)}")
     mode = _MODES.get(_single(values, vihf.AUTHENTICATION_MODE))
     if mode is None:
-        raise _refused("Authentification_mode is missing or unknown")
-    for name in (vihf.STRUCTURE, vihf.SOFTWARE_NAME, vihf.SOFTWARE_VERSION, vihf.HOMOLOGATION):
-        if not _single(values, name):
+        raise _refused(f"{vihf.AUTHENTICATION_MODE} is not one of {', '.join(_MODES)}")
+    for name, obligation in TEXTS.items():
+        said = _single(values, name)
+        if not said and (obligation == ALWAYS or (obligation == VOUCHED_FOR and mode is not Mode.DIRECT)):
             raise _refused(f"{name} is missing")
-    if mode is not Mode.DIRECT and not _single(values, vihf.SUBJECT_ID):
-        raise _refused("subject-id is missing")
+        if len(said) > _LONGEST:
+            raise _refused(f"{name} is longer than {_LONGEST} characters")
+    structure = _single(values, vihf.STRUCTURE)
+    if rule.structure_forms is not None and not rule.structure_forms.fullmatch(structure):
+        raise _refused(f"{vihf.STRUCTURE} is {structure!r}, which is no Struct_IdNat")
     if _single(values, vihf.RESOURCE) != vihf.RESOURCE_URN:
-        raise _refused("Ressource_URN is missing or another service's")
-    if not roles or not purposes:
-        raise _refused("role or purpose of use is missing")
+        raise _refused(f"{vihf.RESOURCE} is not {vihf.RESOURCE_URN}")
+    if not roles:
+        raise _refused(f"{vihf.ROLE} is missing")
+    if not purposes:
+        raise _refused(f"{vihf.PURPOSE} is missing")
     if purposes[0].code in rule.reasons and not _single(values, vihf.PURPOSE_REASON).strip():
         raise _refused(f"{vihf.PURPOSE_REASON} is missing: an access by emergency says why")
-    if rule.homologations and _single(values, vihf.HOMOLOGATION) not in rule.homologations:
-        raise _refused("homologation number is not known")
     match = _SECTOR.fullmatch(_single(values, vihf.SECTOR))
     if match is None:
-        raise _refused("Secteur_Activite is missing or malformed")
+        raise _refused(f"{vihf.SECTOR} is missing or not code^OID")
     sector = f"{match[1]}^^{match[2]}"
     if rule.sectors and sector not in rule.sectors:
-        raise _refused("sector of activity is not known")
+        raise _refused(f"{vihf.SECTOR} outside the value set: {sector!r}")
     return mode, sector
+
+
+def check_roles(roles: tuple[Code, ...], rule: CredentialRule) -> None:
+    """The profession first; then, for those who have one, the specialty, the section or the role.
+
+    Judged once it is known that the roles are those of the card. Raises SoapFault of step o.
+    """
+    if roles[0].scheme in rule.second_roles.values():
+        raise claim_fault(INVALID_SECURITY_TOKEN, f"the first role is {roles[0].key!r}, which is no profession", "o")
+    wanted = rule.second_roles.get(roles[0].key)
+    if wanted is not None and not any(role.scheme == wanted for role in roles[1:]):
+        problem = f"the second role is missing: {roles[0].key!r} goes with one of the system {wanted}"
+        raise claim_fault(INVALID_SECURITY_TOKEN, problem, "o")
 
 
 def _single(values: Values, name: str) -> str:
@@ -167,9 +221,12 @@ def _inside(codes: tuple[Code, ...], accepted: frozenset[str], what: str) -> Non
 def _is_secret(values: Values) -> bool:
     """Whether the connection is to stay invisible to legal representatives. The code comes as text or as ``CE``."""
     for value in values.get(vihf.CONFIDENTIALITY, ()):
-        given = value[0].get("code", "") if len(value) else text(value).split("^")[0]
-        if given != vihf.SECRET_CONNECTION.code:
-            raise _refused("confidentiality-code is unknown")
+        secret = vihf.SECRET_CONNECTION
+        given, _, system = text(value).partition("^")
+        if len(value):
+            given, system = value[0].get("code", ""), value[0].get("codeSystem", "")
+        if given != secret.code or system.strip("^") not in ("", secret.scheme):
+            raise _refused(f"confidentiality-code is not {secret.key}")
         return True
     return False
 

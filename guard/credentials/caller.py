@@ -52,8 +52,23 @@ class Caller:
     issuer: str = ""
     assertion_id: str = ""
     assertion: bytes = field(default=b"", repr=False)
+    assertion_sha256: str = ""
+    """Of the signed bytes, 64 hexadecimal digits: the key of its proof. "" without an assertion."""
     certificate_sha256: str = ""
     software: str = ""
+    """Name and version"""
+    software_version: str = ""
+    software_id: str = ""
+    """LPS_ID, of the installation"""
+    homologation: str = ""
+    """LPS_ID_HOMOLOGATION_DMP"""
+    user_profile: str = ""
+    """Profil_Utilisateur"""
+    vihf_version: str = ""
+    authn_class: str = ""
+    """AuthnContextClassRef"""
+    authn_declaration: str = ""
+    """AuthnContextDecl: what vouches for the person in reinforced indirect mode"""
 
     @property
     def audit_name(self) -> str:

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import ssl
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
     pkcs12,
 )
@@ -35,6 +34,7 @@ from guard.credentials import identity, token_tls, try_counter
 from guard.credentials.identity import Identity, Kind
 from guard.credentials.token_key import TokenKey
 from guard.credentials.try_counter import CardError, CardLocked, WrongPin
+from xds.wire import tls
 
 __all__ = ["Card", "CardError", "CardLocked", "KeyPair", "NoSignatureKey", "PrivateKey", "PublicKey", "WrongPin"]
 
@@ -134,9 +134,7 @@ class Card:
 
         The server's name is checked. Build it once and reuse it: a new one costs a few milliseconds.
         """
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.load_verify_locations(cafile=str(ca_file))
+        context = tls.calling(ca_file)
         load_key_pair(context, self.authentication)
         return context
 
@@ -189,8 +187,8 @@ def signature_path(path: Path) -> Path:
 def load_key_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
     """Hand a key pair to a TLS context. Raises CardError for a key on a card that this Python's TLS cannot use.
 
-    The ssl module reads keys from files only. The file lives in a private folder for that one call, and the key
-    in it is encrypted under a random password that exists in memory alone.
+    The ssl module reads keys from files only. This one is in memory alone, without a name and for the one call: no disk
+    ever holds it, and who is killed meanwhile leaves nothing behind.
     """
     if isinstance(pair.key, TokenKey):
         try:
@@ -198,12 +196,13 @@ def load_key_pair(context: ssl.SSLContext, pair: KeyPair) -> None:
         except token_tls.NotPossible as error:
             raise CardError(str(error)) from error
         return
-    password = secrets.token_urlsafe(32).encode()
-    key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(password))
-    with tempfile.TemporaryDirectory(prefix="carnet-") as folder:
-        file = Path(folder) / "pair.pem"
-        write_private(file, key + pem(pair.certificate, *pair.chain))
-        context.load_cert_chain(str(file), password=password)
+    key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    descriptor = os.memfd_create("carnet", os.MFD_CLOEXEC)
+    with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, 0o600)
+        file.write(key + pem(pair.certificate, *pair.chain))
+        file.flush()
+        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
 
 
 def pem(*certificates: x509.Certificate) -> bytes:

@@ -15,7 +15,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import pairwise
@@ -30,6 +31,16 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from guard.credentials import distinguished_name, identity
 from guard.credentials.identity import Identity, Kind
+from guard.credentials.revocation_check import (
+    Revocation,
+    RevocationRule,
+    Revoked,
+    Tell,
+    Unsaid,
+    read_list,
+    signed_by,
+    silence_counts,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -61,6 +72,8 @@ class Use(StrEnum):
     """digitalSignature, and clientAuth"""
     VIHF_SIGNATURE = "VIHF signature"
     """nonRepudiation, and not a TLS certificate: the authentication key of a card signs no statements"""
+    DOCUMENT_SIGNATURE = "signature of documents"
+    """The same: what a card signs for good is signed by its signature key"""
     TOKEN_SIGNATURE = "token signature"  # noqa: S105
     """digitalSignature or nonRepudiation: an assertion provider outside the French profile"""
 
@@ -90,6 +103,20 @@ class Accepted:
 
 
 @dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a certificate stands, whatever the time: nothing of its validity or revocation is said."""
+
+    kind: Kind
+    identity: Identity
+    chain: tuple[x509.Certificate, ...]
+    """From the certificate up to an authority that is believed."""
+    lists: tuple[tuple[tuple[x509.CertificateRevocationList, bool], ...], ...]
+    """For each certificate of the chain but the last: the lists of its issuer, and whether their silence means a
+    thing about it."""
+    lists_required: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Trusted:
     """The content of a trust folder at one moment."""
 
@@ -101,50 +128,70 @@ class _Trusted:
     stamp: tuple[tuple[str, int, int], ...] = field(repr=False)
 
 
+class Products(StrEnum):
+    """Which products of the infrastructure count; never both. Clause: extension 1.2.250.1.71.1.2.5"""
+
+    TEST = "test"
+    PRODUCTION = "production"
+
+
 class TrustStore:
     """The authorities of one folder, with a memory of the certificates already checked.
 
-    Thread-safe. Changed files are noticed within ``reload_seconds``; every change empties the memory, so that a
-    revocation bites at once. A folder that becomes unreadable while running is logged and the last good content
-    stays in force; its lists still run out.
+    Thread-safe. Changed files are noticed within ``reload_seconds``; every change of them, and of what fetched
+    statements say, empties the memory, so that a revocation bites at once. A folder that becomes unreadable while
+    running is logged and the last good content stays in force; its lists still run out. A certificate is examined by
+    one thread, however many ask for it.
     """
 
     def __init__(
         self,
         folder: Path,
         *,
-        require_crl: bool = True,
+        revocation: Revocation,
+        products: Products | None = None,
         lenient: bool = False,
         clock: Clock = utc_now,
         reload_seconds: float = 2.0,
         memory: int = 4096,
     ):
         self._folder = folder
-        self._require_crl = require_crl and not lenient
+        self._revocation = revocation
+        self._products = products
         self._lenient = lenient
         self._clock = clock
         self._reload_seconds = reload_seconds
         self._memory = memory
         self._lock = threading.Lock()
         self._seen: OrderedDict[tuple[str, Use], Accepted] = OrderedDict()
+        self._under_way: dict[tuple[str, Use], Future[Accepted]] = {}
         self._trusted = _load(folder)
         self._next_look = time.monotonic() + reload_seconds
+        self._heard = revocation.version
         self.generation = 0
-        """Grows with each change of the folder; who remembers results compares it."""
+        """Grows with each change of the folder or of what was fetched; who remembers results compares it."""
 
     @classmethod
     def load(
         cls, folder: Path | str, *, require_crl: bool = True, lenient: bool = False, clock: Clock = utc_now,
-        reload_seconds: float = 2.0,
+        reload_seconds: float = 2.0, products: Products | None = None, rule: RevocationRule | None = None,
+        tell: Tell | None = None,
     ) -> TrustStore:
         """Read a trust folder. Raises TrustError.
 
-        ``require_crl`` refuses every certificate whose authority has no current revocation list; without it a
-        list is used when there is one, an outdated one included. ``lenient`` is for test events: no lists are
-        required, and a certificate that states no key usages may be used for anything (RFC 5280 4.2.1.12).
+        ``require_crl`` refuses every certificate that nothing current says is good, as ``rule`` has it; without it a
+        list is used when there is one, an outdated one included. ``products`` refuses those of the other kind, and
+        those of persons and structures that name none; None compares nothing. ``lenient`` is for test events: no
+        lists are required, products are not compared, and a certificate that states no key usages may be used for
+        anything (RFC 5280 4.2.1.12). ``tell`` is told what questions about revocation came to.
         """
+        asked = rule or RevocationRule()
+        revocation = Revocation(
+            replace(asked, required=asked.required and require_crl and not lenient), tell=tell
+        )
         return cls(
-            Path(folder), require_crl=require_crl, lenient=lenient, clock=clock, reload_seconds=reload_seconds
+            Path(folder), revocation=revocation, lenient=lenient, clock=clock, reload_seconds=reload_seconds,
+            products=None if lenient else products,
         )
 
     def pem(self) -> str:
@@ -155,25 +202,64 @@ class TrustStore:
     def check(self, der: bytes, use: Use) -> Accepted:
         """Accept a certificate for one use, or raise CertificateRefused with the reason."""
         self.refresh()
-        fingerprint = hashlib.sha256(der).hexdigest()
+        key = (hashlib.sha256(der).hexdigest(), use)
         now = self._clock()
         with self._lock:
             trusted, generation = self._trusted, self.generation
-            known = self._seen.get((fingerprint, use))
+            known = self._seen.get(key)
             if known is not None and now < known.until:
-                self._seen.move_to_end((fingerprint, use))
+                self._seen.move_to_end(key)
                 return known
-        accepted = self._examine(der, use, fingerprint, now, trusted)
+            other = self._under_way.get(key)
+            if other is None:
+                mine = self._under_way[key] = Future()
+        if other is not None:
+            return _shared(other)
+        try:
+            accepted = self._examine(der, use, key[0], now, trusted)
+            mine.set_result(accepted)
+        except BaseException as error:
+            mine.set_exception(error)
+            raise
+        finally:
+            with self._lock:
+                del self._under_way[key]
         with self._lock:
             if generation == self.generation:
-                self._seen[(fingerprint, use)] = accepted
-                self._seen.move_to_end((fingerprint, use))
+                self._seen[key] = accepted
+                self._seen.move_to_end(key)
                 while len(self._seen) > self._memory:
                     self._seen.popitem(last=False)
         return accepted
 
+    def standing(self, der: bytes, use: Use, more: Iterable[bytes] = ()) -> Standing:
+        """Chain, key and usages of a certificate at no particular time. Raises CertificateRefused.
+
+        ``more`` are revocation lists beside those of the folder, in DER form.
+        """
+        self.refresh()
+        with self._lock:
+            trusted = self._trusted
+        try:
+            certificate = x509.load_der_x509_certificate(der)
+            kind, chain = _chain(certificate, trusted)
+            _check_leaf(certificate, use, lenient=self._lenient)
+            crls = [*trusted.crls, *(x509.load_der_x509_crl(each) for each in more)]
+            lists = tuple(
+                tuple((crl, silence_counts(crl, below)) for crl in crls
+                      if crl.issuer == issuer.subject and signed_by(crl, issuer))
+                for below, issuer in pairwise(chain)
+            )
+            return Standing(kind, identity.read(certificate), tuple(chain), lists, self._revocation.rule.required)
+        except _UNREADABLE as error:
+            raise CertificateRefused(f"certificate cannot be read: {type(error).__name__}") from error
+
     def refresh(self) -> None:
         """Look at the folder again when it is time to; cheap, called for every check."""
+        if self._heard != self._revocation.version:
+            with self._lock:
+                self._heard = self._revocation.version
+                self._forget()
         if time.monotonic() < self._next_look:
             return
         with self._lock:
@@ -187,91 +273,81 @@ class TrustStore:
             except (TrustError, OSError) as error:
                 _log.error("trust folder not reloaded: %s", error)
                 return
-            self._seen.clear()
-            self.generation += 1
+            self._forget()
+
+    def _forget(self) -> None:
+        self._seen.clear()
+        self.generation += 1
 
     def _examine(self, der: bytes, use: Use, fingerprint: str, now: datetime, trusted: _Trusted) -> Accepted:
         try:
             certificate = x509.load_der_x509_certificate(der)
-            if use is Use.TOKEN_SIGNATURE and certificate in trusted.providers:
+            is_provider = use is Use.TOKEN_SIGNATURE and certificate in trusted.providers
+            if is_provider:
                 _check_key(certificate)
                 kind, chain = Kind.ORGANISATION, [certificate]
             else:
                 kind, chain = _chain(certificate, trusted)
                 _check_leaf(certificate, use, lenient=self._lenient)
-            until = self._check_times_and_lists(chain, now, trusted)
-            who = identity.read(certificate)
             usages = _extended(certificate)
+            is_server = usages is not None and ExtendedKeyUsageOID.SERVER_AUTH in usages
+            who = identity.read(certificate)
+            if self._products is not None and not is_provider:
+                _check_product(who.product_category, self._products, is_server=is_server)
+            until = self._check_times_and_revocation(chain, now, trusted)
         except CertificateRefused:
             raise
         except _UNREADABLE as error:
             raise CertificateRefused(f"certificate cannot be read: {type(error).__name__}") from error
-        is_server = usages is not None and ExtendedKeyUsageOID.SERVER_AUTH in usages
         subject = distinguished_name.write(certificate.subject)
         return Accepted(certificate, kind, who, fingerprint, is_server, until, subject)
 
-    def _check_times_and_lists(self, chain: list[x509.Certificate], now: datetime, trusted: _Trusted) -> datetime:
-        """Validity of every certificate of the chain (leaf first) and its absence from its issuer's list."""
+    def _check_times_and_revocation(self, chain: list[x509.Certificate], now: datetime, trusted: _Trusted) -> datetime:
+        """Validity of every certificate of the chain (leaf first), and that its issuer has not taken it back.
+
+        From the anchor down: no address in a certificate is called before what is above it is accepted.
+        """
         until = min(certificate.not_valid_after_utc for certificate in chain)
         for certificate in chain:
             if not certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc:
                 raise CertificateRefused(f"not valid now: {certificate.subject.rfc4514_string()}")
-        for certificate, issuer in pairwise(chain):
-            fresh = None
-            for crl in trusted.crls:
-                if crl.issuer != issuer.subject or not _signed_by(crl, issuer):
-                    continue
-                if crl.get_revoked_certificate_by_serial_number(certificate.serial_number) is not None:
-                    raise CertificateRefused(f"revoked: {certificate.subject.rfc4514_string()}")
-                ends = crl.next_update_utc
-                if ends is not None and now < ends and _covers(crl, certificate):
-                    fresh = ends if fresh is None else max(fresh, ends)
-            if fresh is not None:
-                until = min(until, fresh)
-            elif self._require_crl:
-                raise CertificateRefused(f"no current revocation list of {issuer.subject.rfc4514_string()}")
+        for certificate, issuer in reversed(list(pairwise(chain))):
+            try:
+                end = self._revocation.until(certificate, issuer, trusted.crls, now)
+            except (Revoked, Unsaid) as error:
+                raise CertificateRefused(str(error)) from error
+            until = until if end is None else min(until, end)
         return until
+
+
+def _shared(other: Future[Accepted]) -> Accepted:
+    """What another thread finds of the same certificate at this moment. Raises CertificateRefused."""
+    try:
+        return other.result()
+    except CertificateRefused as error:
+        raise CertificateRefused(str(error)) from error
+
+
+def _check_product(category: int | None, wanted: Products, *, is_server: bool) -> None:
+    """Test and production kept apart. Our own systems' certificates may name no product."""
+    if category is None:
+        if not is_server:
+            raise CertificateRefused("names no product category")
+    elif bool(category & identity.TEST_PRODUCT) is not (wanted is Products.TEST):
+        raise CertificateRefused(f"product of category {category:#04x} where {wanted.value} products count")
 
 
 def _chain(certificate: x509.Certificate, trusted: _Trusted) -> tuple[Kind, list[x509.Certificate]]:
     """The branch a certificate belongs to, and the certificates from it up to an anchor."""
     for kind, issuer in trusted.issuers:
-        if issuer.subject != certificate.issuer or not _signed_by(certificate, issuer):
+        if issuer.subject != certificate.issuer or not signed_by(certificate, issuer):
             continue
         if issuer.subject == issuer.issuer:
             return kind, [certificate, issuer]
         for root in trusted.roots:
-            if root.subject == issuer.issuer and _signed_by(issuer, root):
+            if root.subject == issuer.issuer and signed_by(issuer, root):
                 return kind, [certificate, issuer, root]
     raise CertificateRefused(f"no configured authority issued {certificate.subject.rfc4514_string()}")
-
-
-def _signed_by(signed: x509.Certificate | x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    try:
-        if isinstance(signed, x509.Certificate):
-            signed.verify_directly_issued_by(issuer)
-            return True
-        key = issuer.public_key()
-        return isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and signed.is_signature_valid(key)
-    except _UNREADABLE:
-        return False
-
-
-def _covers(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
-    """Whether silence of this list means something: a delta or partial list only ever adds revocations."""
-    basic = _extension(certificate, x509.BasicConstraints)
-    is_authority = basic is not None and basic.ca
-    for extension in crl.extensions:
-        value = extension.value
-        if isinstance(value, x509.DeltaCRLIndicator):
-            return False
-        if isinstance(value, x509.IssuingDistributionPoint):
-            outside = value.only_contains_user_certs if is_authority else value.only_contains_ca_certs
-            if outside or value.indirect_crl or value.only_contains_attribute_certs or value.only_some_reasons:
-                return False
-        elif extension.critical:
-            return False
-    return True
 
 
 def _check_key(certificate: x509.Certificate) -> None:
@@ -298,14 +374,15 @@ def _check_leaf(certificate: x509.Certificate, use: Use, *, lenient: bool) -> No
         raise CertificateRefused("an authority's certificate is used as a person's or a system's")
     usage = _extension(certificate, x509.KeyUsage)
     extended = _extended(certificate)
-    if lenient and use is not Use.VIHF_SIGNATURE:
+    is_card_signature = use in (Use.VIHF_SIGNATURE, Use.DOCUMENT_SIGNATURE)
+    if lenient and not is_card_signature:
         usage, extended = usage or _ANY_USAGE, extended or _ANY_EXTENDED
     if usage is None:
         raise CertificateRefused("no keyUsage")
     tls = extended is not None and bool({ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH} & extended)
     if use is Use.TLS_CLIENT:
         good = usage.digital_signature and extended is not None and ExtendedKeyUsageOID.CLIENT_AUTH in extended
-    elif use is Use.VIHF_SIGNATURE:
+    elif is_card_signature:
         good = usage.content_commitment and not tls
     else:
         good = usage.digital_signature or usage.content_commitment
@@ -348,7 +425,7 @@ def _load(folder: Path) -> _Trusted:
         path = folder / name
         try:
             if path.suffix == ".crl":
-                crls.append(_read_crl(path.read_bytes()))
+                crls.append(read_list(path.read_bytes()))
             elif name.startswith("root"):
                 roots += x509.load_pem_x509_certificates(path.read_bytes())
             elif name.startswith(PROVIDER):
@@ -386,12 +463,6 @@ def add_trusted(folder: Path, data: bytes, duty: str) -> Path:
     return file
 
 
-def _read_crl(data: bytes) -> x509.CertificateRevocationList:
-    if b"-----BEGIN" in data:
-        return x509.load_pem_x509_crl(data)
-    return x509.load_der_x509_crl(data)
-
-
 def _check_authorities(folder: Path, roots: list[x509.Certificate], issuers: Iterable[x509.Certificate]) -> None:
     """Every authority may issue, and every issuing one hangs on a root of the folder or on itself."""
     found = list(issuers)
@@ -408,5 +479,5 @@ def _check_authorities(folder: Path, roots: list[x509.Certificate], issuers: Ite
                 raise TrustError(f"{who}: the critical extension {what} is not applied here")
     for certificate in found:
         above = [certificate] if certificate.subject == certificate.issuer else roots
-        if not any(root.subject == certificate.issuer and _signed_by(certificate, root) for root in above):
+        if not any(root.subject == certificate.issuer and signed_by(certificate, root) for root in above):
             raise TrustError(f"{certificate.subject.rfc4514_string()} does not hang on a root of {folder}")

@@ -9,6 +9,7 @@ import heapq
 import threading
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 ReplayKey = tuple[str, str]
 """(issuer, assertion ID)"""
@@ -19,6 +20,15 @@ class _Shown:
     sha256: str
     until: datetime
     times: int
+    trace_id: str
+
+
+class ReplayStore(Protocol):
+    """Where assertions that may be shown once only are noted: of one process, or of all that share a database."""
+
+    def show(self, key: ReplayKey, sha256: str, until: datetime, now: datetime, trace_id: str) -> int | None:
+        """As ``ReplayMemory.show``."""
+        ...
 
 
 class ReplayMemory:
@@ -33,9 +43,12 @@ class ReplayMemory:
         self._shown: dict[ReplayKey, _Shown] = {}
         self._ends: list[tuple[datetime, ReplayKey]] = []
 
-    def show(self, key: ReplayKey, sha256: str, until: datetime, now: datetime) -> int | None:
+    def show(
+        self, key: ReplayKey, sha256: str, until: datetime, now: datetime, trace_id: str = ""
+    ) -> int | None:
         """How many times this assertion has been shown, this time included.
 
+        Shown again under the trace of the first time, by one of our services on its way, it does not count.
         ``sha256`` is of the signed bytes: a toolkit may write one assertion down in several ways. 0 when the same
         issuer gave the ID to other content before; None when the memory is full.
         """
@@ -48,10 +61,11 @@ class ReplayMemory:
             if known is not None:
                 if known.sha256 != sha256:
                     return 0
-                known.times += 1
+                if not trace_id or trace_id != known.trace_id:
+                    known.times += 1
                 return known.times
             if len(self._shown) >= self._capacity:
                 return None
-            self._shown[key] = _Shown(sha256, until, 1)
+            self._shown[key] = _Shown(sha256, until, 1, trace_id)
             heapq.heappush(self._ends, (until, key))
             return 1

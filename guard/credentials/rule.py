@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+
+from guard.credentials.structures import NO_STRUCTURES, Structures
 
 
 class Required(StrEnum):
@@ -65,7 +70,17 @@ class CredentialRule:
     """``code^^system``"""
     sectors: frozenset[str] = frozenset()
     """``code^^system``"""
-    homologations: frozenset[str] = frozenset()
+    second_roles: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """First role (``code^^system``) to the coding system its second role must have; roles of these systems come
+    second only. Clause: DMP VIHF role"""
+    person_forms: re.Pattern[str] | None = None
+    """What a NameID of the French profile looks like (PS_IdNat); None compares nothing"""
+    structure_forms: re.Pattern[str] | None = None
+    """The same of Identifiant_Structure (Struct_IdNat)"""
+    direct_classes: frozenset[str] = frozenset()
+    """Authentication contexts of a card that signs for itself; empty means those of ``authn_classes``"""
+    structures: Structures = NO_STRUCTURES
+    """Which sites the certificate of a legal entity serves"""
     replay: Replay = Replay.COUNT
     max_bytes: int = 128 * 1024
     """Greatest size of one assertion."""

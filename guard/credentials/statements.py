@@ -186,3 +186,14 @@ def check_authentication(root: etree._Element, rule: CredentialRule, times: Time
     if times.is_over(end):
         raise security_fault(FAILED_AUTHENTICATION, "authenticated too long ago", "m")
     return end + times.skew
+
+
+def authn_class(root: etree._Element) -> str:
+    """AuthnContextClassRef (or DeclRef) of an assertion that passed ``check_authentication``."""
+    found = root.find(".//s:AuthnContextClassRef", _NS)
+    return text(found if found is not None else root.find(".//s:AuthnContextDeclRef", _NS))
+
+
+def authn_declaration(root: etree._Element) -> str:
+    """Text of AuthnContextDecl, "" when there is none. Clause: DMP VIHF reinforced indirect mode"""
+    return text(root.find(".//s:AuthnContextDecl", _NS))

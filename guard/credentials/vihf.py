@@ -63,6 +63,7 @@ SOFTWARE_ID = "LPS_ID"
 SOFTWARE_NAME = "LPS_Nom"
 SOFTWARE_VERSION = "LPS_Version"
 HOMOLOGATION = "LPS_ID_HOMOLOGATION_DMP"
+USER_PROFILE = "Profil_Utilisateur"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

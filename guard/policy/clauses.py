@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from guard.credentials.caller import Caller
-from guard.policy.facts import Action, EntryFacts, RecordFacts, RecordStatus
+from guard.policy.facts import Action, EntryFacts, Minors, RecordFacts, RecordStatus
 from xds.namespaces import APPROVED
 
 EMERGENCY = frozenset({"centre_15", "bris_de_glace"})
@@ -22,7 +22,9 @@ HOLDERS = frozenset({"PA", "RL"})
 """Those whose record it is: no professional's rules hold for them, and their own do for nobody else."""
 _ALL = frozenset(Action)
 _ON_TYPES = frozenset({Action.SEARCH, Action.READ})
-_CHANGES = frozenset({Action.MASK, Action.UNMASK, Action.REVEAL, Action.DELETE, Action.ARCHIVE, Action.AMEND})
+_CHANGES = frozenset({
+    Action.MASK, Action.UNMASK, Action.REVEAL, Action.SHOW, Action.HIDE, Action.DELETE, Action.ARCHIVE, Action.AMEND,
+})
 """Of the metadata of one stored document."""
 _ON_DOCUMENTS = _ON_TYPES | {Action.SEARCH_ID} | _CHANGES
 _ACROSS_RECORDS = frozenset({Action.LIST_RECORDS, Action.SEARCH_PATIENTS})
@@ -81,6 +83,9 @@ class Grounds(Protocol):
 
     @property
     def hidden_from_representatives(self) -> frozenset[str]: ...
+
+    @property
+    def minors(self) -> Minors: ...
 
     @property
     def unlisted_types(self) -> frozenset[str]: ...
@@ -177,10 +182,15 @@ def data_are_kept_here(policy: Grounds, question: Question) -> Verdict:
 def secret_stays_secret(policy: Grounds, question: Question) -> Verdict:
     """What is deposited under a secret connection is invisible to representatives; no record is opened under one.
 
-    Rule: H-07
+    It is for minors; a patient whose age is not known may be one. Rule: H-07
     """
     if not question.caller.secret_connection:
         return None
+    rules, age = policy.minors, question.record.age
+    if not rules.managed:
+        return "minors are not managed here: there is no secret connection"
+    if age is not None and not rules.secret_from <= age < rules.majority:
+        return "the patient is not of the age of a secret connection"
     if question.action is Action.OPEN:
         return "a record is not opened under a secret connection"
     hidden = policy.hidden_from_representatives - policy.hidden_from_patient

@@ -10,12 +10,12 @@ Clause: DMP R526 v1.8, R606 v1.3; CSP L1111-17, L1111-18, R1111-46; arrêté du 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from guard.credentials.caller import Caller, Mode
 from guard.policy.clauses import JUDGES, MATRIX_CLAUSES, Clause, Question, Standing, Verdict
-from guard.policy.facts import NOTHING, Action, Decision, EntryFacts, EntryFilter, RecordFacts
+from guard.policy.facts import NOTHING, Action, Decision, EntryFacts, EntryFilter, Minors, RecordFacts, RecordStatus
 from guard.policy.matrix import PROFESSION_COLUMNS, READ_STATES, RIGHT_COLUMNS, STAND_IN, AccessMatrix, FunctionalRights
 from guard.professions import Professions, TableError
 
@@ -43,8 +43,8 @@ class Policy:
 
     __slots__ = (
         "_clauses_of", "access", "clauses", "findable", "granted", "hidden_from_patient", "hidden_from_professionals",
-        "hidden_from_representatives", "invisible", "patient_types", "professions", "readable", "rights", "state_cells",
-        "unlisted_types",
+        "hidden_from_representatives", "invisible", "minors", "patient_types", "professions", "readable", "rights",
+        "state_cells", "unlisted_types",
     )
 
     def __init__(
@@ -59,6 +59,7 @@ class Policy:
         hidden_from_representatives: frozenset[str] = frozenset(),
         unlisted_types: frozenset[str] = frozenset(),
         patient_types: frozenset[str] = frozenset(),
+        minors: Minors = Minors(),  # noqa: B008 - frozen
     ):
         self.clauses = tuple(clauses)
         self.access = access
@@ -71,6 +72,7 @@ class Policy:
                           ("TD3.2-invisible-rl", hidden_from_representatives - hidden_from_patient))
         self.unlisted_types = unlisted_types
         self.patient_types = patient_types
+        self.minors = minors
         self.readable = {c: access.readable(c) for c in PROFESSION_COLUMNS} if access else {}
         self.findable = {c: access.findable(c) for c in PROFESSION_COLUMNS} if access else {}
         columns = rights.columns() if rights else ()
@@ -98,6 +100,7 @@ class Policy:
         hidden_from_representatives: frozenset[str] = frozenset(),
         unlisted_types: frozenset[str] = frozenset(),
         patient_types: frozenset[str] = frozenset(),
+        minors: Minors = Minors(),  # noqa: B008 - frozen
         folder: Path | None = None,
         access_override: Path | None = None,
         rights_override: Path | None = None,
@@ -124,6 +127,7 @@ class Policy:
             hidden_from_representatives=hidden_from_representatives,
             unlisted_types=unlisted_types,
             patient_types=patient_types,
+            minors=minors,
         )
 
     def decide(
@@ -171,6 +175,20 @@ class Policy:
                 else:
                     limits[verdict.field] = verdict.value
         return EntryFilter(**limits)  # type: ignore[arg-type]
+
+    def known(self, caller: Caller, record: RecordFacts) -> EntryFilter:
+        """The documents that are there for the caller when he names one: in ITI-57 and in acts on a document.
+
+        Who searches knows of what a search shows him; who might search, were he allowed to open this record, of his own
+        only, which he may delete all the same (EX_3.3-1060); staff and structures of what SEARCH_ID gives. Rule: L-08
+        """
+        if self.decide(caller, Action.SEARCH, record).allowed:
+            return self.visible(caller, Action.SEARCH, record)
+        by_name = self.visible(caller, Action.SEARCH_ID, record)
+        at_best = RecordFacts(RecordStatus.ACTIVE, patient_id=record.patient_id, is_representative=True)
+        if by_name == NOTHING or not self.decide(caller, Action.SEARCH, at_best).allowed:
+            return by_name
+        return replace(by_name, types=frozenset())
 
     def explain(
         self, caller: Caller, action: Action, record: RecordFacts, entry: EntryFacts | None = None

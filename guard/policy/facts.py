@@ -41,7 +41,9 @@ class Action(StrEnum):
     READ = "TD3.2 read"
     MASK = "TD3.3a mask a document from professionals"
     UNMASK = "TD3.3a unmask a document"
-    REVEAL = "TD3.3b make a document visible to the patient or his representatives"
+    REVEAL = "TD3.3b make a document visible to the patient"
+    SHOW = "TD3.3b make a document visible to the legal representatives"
+    HIDE = "TD3.3b make a document invisible to the legal representatives"
     DELETE = "TD3.3c delete a document"
     ARCHIVE = "TD3.3d archive or unarchive a document"
     AMEND = "ITI-57 change other metadata"
@@ -64,6 +66,17 @@ class RecordStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Minors:
+    """The server parameters about minors. Ages in years. Clause: DMP EX_GEN-1550, EX_0.1-1115"""
+
+    managed: bool = True
+    """``fonctions-gestion-mineurs``; without it there is no secret connection"""
+    majority: int = 18
+    secret_from: int = 0
+    """Youngest patient for whom a secret connection is taken"""
+
+
+@dataclass(frozen=True, slots=True)
 class RecordFacts:
     """One patient's record as far as a decision needs it."""
 
@@ -82,6 +95,8 @@ class RecordFacts:
     """Purposes the patient objected to: ``bris_de_glace``, ``centre_15``."""
     patient_id: str = ""
     """CX of the record's patient: an assertion that names a patient opens no other record."""
+    age: int | None = None
+    """Of the patient, in years, where it is known and asked for: under a secret connection only."""
     shows_masked_in_emergency: bool = False
     """The patient lets emergency accesses read what he masked (R526, value ``pat``)."""
 

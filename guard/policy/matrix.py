@@ -65,6 +65,8 @@ RIGHTS_OF_ACTION: Mapping[Action, tuple[str, ...]] = {
     Action.MASK: ("TD3.3a-mask",),
     Action.UNMASK: ("TD3.3a-unmask",),
     Action.REVEAL: ("TD3.3b",),
+    Action.SHOW: ("TD3.3b-show",),
+    Action.HIDE: ("TD3.3b-hide",),
     Action.DELETE: ("TD3.3c",),
     Action.ARCHIVE: ("TD3.3d",),
     Action.AMEND: ("ITI-57-other",),

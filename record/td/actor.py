@@ -9,6 +9,7 @@ from datetime import datetime
 from guard.audit.particulars import particulars
 from guard.policy.decision import Policy
 from record.actor import Actor, RecordDatabase, Rules, professional
+from record.documents import Shelf
 from xds.domain import AffinityDomain
 from xds.domain_source import DomainSource
 from xds.errors import ErrorCode, Refused
@@ -23,6 +24,7 @@ class RecordServices:
     database: RecordDatabase
     domains: DomainSource
     policy: Policy
+    shelf: Shelf
     device_id: str
     clock: Callable[[], datetime]
     rules: Rules = field(default_factory=Rules)
@@ -32,11 +34,13 @@ class RecordServices:
         """As it is now: ask once for each request."""
         return self.domains.current
 
-    def by(self, exchange: Exchange, event: str) -> Actor:
-        """The caller of an exchange, as one who acts once. ``event`` is the transaction, as in the access log."""
+    def by(self, exchange: Exchange, event: str, row: str = "") -> Actor:
+        """The caller of an exchange, as one who acts once. ``event`` is the transaction, as in the access log, ``row``
+        that of the audit message where the event does not tell it."""
+        told = particulars(exchange, row=row, query_id=exchange.addressing.message_id)
         return professional(
             exchange.caller, self.policy, rules=self.rules, event=event, trace_id=exchange.trace_id,
-            peer=exchange.peer.address, told=particulars(exchange), at=self.clock(),
+            peer=exchange.peer.address, told=told, at=self.clock(),
         )
 
 

@@ -1,8 +1,8 @@
 """The patient's acts, relayed by a professional at his request, where the functional rights give him that.
 
 The DMP has no transaction for them: a patient acts on his own pages, the attending physician blocks at his request.
-Who may relay what is the policy's: the attending physician blocks, a professional notes an objection, both read the
-log.
+Who may relay what is the policy's: the attending physician blocks, a professional notes an objection, masks a document,
+asks for the destruction, both read the log.
 
 Clause: CSP L1111-17 I, L1111-18; arrêté du 26/10/2023
 """
@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from guard.audit.access_log import in_words
-from record import acts
+from guard.audit.atna_td import ACCESS_SET, DOCUMENT_MARKED, LOG_READ
+from record import acts, destruction, documents
 from record.actor import carried_out
+from record.documents import Act
 from record.store import Kind
 from record.td.actor import RecordServices, patient_of
 from record.td.td16_list_authorizations import PERSONS, STRUCTURES
@@ -27,6 +29,10 @@ KINDS = {PERSONS: Kind.PERSON, STRUCTURES: Kind.STRUCTURE}
 VERBS = {
     "AUTORISER": (acts.AUTHORISED, acts.allow), "RETIRER": (acts.WITHDRAWN, acts.disallow),
     "BLOQUER": (acts.BLOCKED, acts.block), "DEBLOQUER": (acts.UNBLOCKED, acts.unblock),
+}
+DOCUMENT_VERBS = {
+    "MASQUER": Act.MASK, "DEMASQUER": Act.UNMASK, "ANNONCER": Act.ANNOUNCE, "CACHER": Act.HIDE, "MONTRER": Act.SHOW,
+    "ARCHIVER": Act.ARCHIVE, "DESARCHIVER": Act.UNARCHIVE, "SUPPRIMER": Act.DELETE,
 }
 LINES = 100
 """Newest lines of the access log that one answer holds. Clause: R527 2.6"""
@@ -58,7 +64,7 @@ def set_access(
             "D-55", ErrorCode.XDSRegistryError, "setAccess", "nationalIdType", found=national_id_type,
             expected=" or ".join(KINDS),
         )])
-    actor = services.by(exchange, NAME)
+    actor = services.by(exchange, NAME, ACCESS_SET)
     name, act = VERBS[action]
     carried_out(
         services.database, actor, name, patient_id,
@@ -76,16 +82,52 @@ def set_objection(services: RecordServices, exchange: Exchange, code: str, objec
     return ""
 
 
+def set_document(services: RecordServices, exchange: Exchange, action: str, unique_id: str) -> str:
+    """Mask, announce, archive, delete one document, or undo it: what ITI-57 does, without its metadata.
+
+    Rule: D-43, D-57
+    """
+    patient_id = patient_of(exchange, "setDocument")
+    for name, value, wanted in (
+        ("action", action, ", ".join(DOCUMENT_VERBS) if action not in DOCUMENT_VERBS else ""),
+        ("uniqueId", unique_id, "" if unique_id.strip() else "the uniqueId of a document"),
+    ):
+        if wanted:
+            raise Refused([problem(
+                "D-57", ErrorCode.XDSRegistryError, "setDocument", name, found=value, expected=wanted
+            )])
+    actor, act = services.by(exchange, NAME, DOCUMENT_MARKED), DOCUMENT_VERBS[action]
+    carried_out(
+        services.database, actor, documents.LOGGED_AS[act], patient_id,
+        lambda unit: documents.change(unit, patient_id, unique_id, act, by=actor, shelf=services.shelf),
+        documents=(unique_id,),
+    )
+    return ""
+
+
+def ask_destruction(services: RecordServices, exchange: Exchange) -> str:
+    """First step of a destruction, relayed: the answer is the token, for the patient alone, who confirms.
+
+    Clause: R527 2.3. Rule: D-43
+    """
+    patient_id = patient_of(exchange, "askDestruction")
+    actor = services.by(exchange, NAME)
+    return carried_out(
+        services.database, actor, destruction.ASKED, patient_id,
+        lambda unit: destruction.ask_destruction(unit, patient_id, by=actor),
+    )
+
+
 def read_log(services: RecordServices, exchange: Exchange) -> list[Line]:
     """The newest lines, newest first: the attending physician's everything, another professional's his own.
 
     Clause: R527 2.6. Rule: D-43, D-56
     """
     patient_id = patient_of(exchange, "readLog")
-    actor = services.by(exchange, NAME)
+    actor = services.by(exchange, NAME, LOG_READ)
 
     def read(unit: Any) -> list[Line]:
-        lines = acts.read_log(unit, patient_id, by=actor)
+        lines = acts.read_log(unit, patient_id, by=actor, shelf=services.shelf)
         return [Line(date=one.at, outcome=one.outcome, sentence=in_words(one)) for one in lines[: -LINES - 1 : -1]]
 
     return carried_out(services.database, actor, acts.LOG_READ, patient_id, read)

@@ -75,6 +75,7 @@ PatientList = _type(
 )
 
 Verb = _enum(ACTS, "actionType", *patient_acts.VERBS)
+DocumentVerb = _enum(ACTS, "documentActionType", *patient_acts.DOCUMENT_VERBS)
 ActDone = _type(ACTS, "WebServiceResponse", *_STATUS)
 LogLine = _type(ACTS, "LogLine", ("date", Unicode), ("outcome", Unicode), ("sentence", Unicode))
 Log = _type(ACTS, "LogResponse", ("line", LogLine.customize(max_occurs=MANY)), *_STATUS)
@@ -128,6 +129,19 @@ class PatientActs(Service):
     def setObjection(ctx: Any, code: str | None, objects: bool) -> Any:
         services, exchange = ctx.udc
         return SimpleNamespace(status=OK, context=patient_acts.set_objection(services, exchange, code or "", objects))
+
+    @rpc(
+        DocumentVerb, Unicode(max_len=256), _args=["action", "uniqueId"], _returns=ActDone, _out_variable_name="output"
+    )
+    def setDocument(ctx: Any, action: str | None, document: str | None) -> Any:
+        services, exchange = ctx.udc
+        context = patient_acts.set_document(services, exchange, action or "", document or "")
+        return SimpleNamespace(status=OK, context=context)
+
+    @rpc(_returns=ActDone, _out_variable_name="output")
+    def askDestruction(ctx: Any) -> Any:
+        services, exchange = ctx.udc
+        return SimpleNamespace(status=OK, context=patient_acts.ask_destruction(services, exchange))
 
     @rpc(_returns=Log, _out_variable_name="output")
     def readLog(ctx: Any) -> Any:

@@ -26,7 +26,7 @@ def answer(services: RecordServices, exchange: Exchange) -> Answer:
     actor = services.by(exchange, NAME)
     found = carried_out(
         services.database, actor, lifecycle.EXISTENCE_TESTED, patient_id,
-        lambda unit: lifecycle.test_existence(unit, patient_id, by=actor),
+        lambda unit: lifecycle.find_existence(unit, patient_id, by=actor),
     )
     return Answer(outcome="NF") if found is None else _told(found)
 

@@ -1,8 +1,8 @@
 """Mutations of a signed envelope: any element, attribute, text, namespace declaration or comment, in many ways.
 
 The message is held as it is written and not as an XML tree, so that a mutation may break what an XML library would
-not let it break: an attribute twice, a prefix bound to nothing, a namespace declared elsewhere. Every mutation is
-made from a seed and a number alone, so that one that is found can be made again.
+not let it break: an attribute twice, a prefix bound to nothing, a namespace declared elsewhere. What is done is
+chosen by a seed alone.
 """
 
 from __future__ import annotations

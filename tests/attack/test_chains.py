@@ -24,9 +24,9 @@ from conformance.negative_assertions import kit_rule
 from conformance.negative_kit import MESSAGE, Kit, put
 from guard.credentials import vihf
 from guard.credentials.assertion import Verifier
-from guard.credentials.cards import PrivateKey
+from guard.credentials.cards import KeyPair, PrivateKey
 from guard.credentials.certificates import TrustError, TrustStore
-from guard.credentials.pki import Authority, Pki
+from guard.credentials.pki import Pki
 from tests.attack import oracles
 from tests.attack.attack import lenient
 from xds.wire.faults import FAILED_AUTHENTICATION, SoapFault
@@ -41,6 +41,11 @@ class Signer:
     more: tuple[x509.Certificate, ...] = ()
 
 
+def issuer(pki: Pki, which: str) -> KeyPair:
+    """An authority with its key, which no attacker has: for what only an authority could do wrong."""
+    return next(pair for name, pair in pki._authorities.items() if name == which)
+
+
 @dataclass(slots=True)
 class Attacker:
     """Holds the card of ``kit.card`` and the public certificates of everybody."""
@@ -49,7 +54,10 @@ class Attacker:
     kit: Kit
     ec_key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
 
-    def authority(self, which: Authority = Authority.PERSONS) -> x509.Certificate:
+    def issuer(self, which: str) -> KeyPair:
+        return issuer(self.pki, which)
+
+    def authority(self, which: str = "persons") -> x509.Certificate:
         return x509.load_pem_x509_certificate((self.pki.trust / f"{which}.pem").read_bytes())
 
     def twin(
@@ -104,7 +112,7 @@ def _twin_authority(a: Attacker) -> Signer:
 def _twin_root(a: Attacker) -> Signer:
     """A whole hierarchy of the same names."""
     root_key, own = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    root = a.twin(a.authority(Authority.ROOT), root_key, root_key)
+    root = a.twin(a.authority("root"), root_key, root_key)
     authority = a.twin(a.authority(), own, root_key)
     return Signer(a.ec_key, a.twin(a.victim(), a.ec_key, own), (authority, root))
 
@@ -118,7 +126,7 @@ def _card_as_authority(a: Attacker) -> Signer:
 
 def _sub_authority(a: Attacker) -> Signer:
     """An authority below the authority of persons, whose path length allows none; the chain comes along."""
-    above = a.pki._authorities[Authority.PERSONS]
+    above = a.issuer("persons")
     middle_key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "SUB")])
     middle = a.twin(above.certificate, middle_key, above.key, subject=name, issuer=above.certificate.subject)
@@ -128,7 +136,7 @@ def _sub_authority(a: Attacker) -> Signer:
 
 def _straight_from_root(a: Attacker) -> Signer:
     """Signed by the root itself, which issues no persons."""
-    root = a.pki._authorities[Authority.ROOT]
+    root = a.issuer("root")
     return Signer(a.ec_key, a.twin(a.victim(), a.ec_key, root.key, issuer=root.certificate.subject))
 
 
@@ -139,31 +147,31 @@ def _signature_of_another(a: Attacker) -> Signer:
 
 def _same_names_other_branch(a: Attacker) -> Signer:
     """The authority of organisations signs, and is said to be the one of persons."""
-    other = a.pki._authorities[Authority.ORGANISATIONS]
+    other = a.issuer("organisations")
     return Signer(a.ec_key, a.twin(a.victim(), a.ec_key, other.key))
 
 
 def _authority_itself(a: Attacker) -> Signer:
     """An authority's own key signs a statement."""
-    above = a.pki._authorities[Authority.PERSONS]
+    above = a.issuer("persons")
     return Signer(above.key, above.certificate)
 
 
 def _leaf_that_is_an_authority(a: Attacker) -> Signer:
     """A person's certificate of the right authority, marked as an authority's."""
-    above = a.pki._authorities[Authority.PERSONS]
+    above = a.issuer("persons")
     return Signer(a.ec_key, a.twin(a.victim(), a.ec_key, above.key, authority=True))
 
 
 def _short_key(a: Attacker) -> Signer:
     """Of the right authority, over an RSA key that can be factored."""
-    above, key = a.pki._authorities[Authority.PERSONS], rsa.generate_private_key(65537, 1024)
+    above, key = a.issuer("persons"), rsa.generate_private_key(65537, 1024)
     return Signer(key, a.twin(a.victim(), key, above.key))
 
 
 def _no_usages(a: Attacker) -> Signer:
     """Of the right authority, without a word on what the key is for."""
-    above = a.pki._authorities[Authority.PERSONS]
+    above = a.issuer("persons")
     return Signer(a.ec_key, a.twin(a.victim(), a.ec_key, above.key, drop=(x509.KeyUsage,)))
 
 
@@ -255,7 +263,7 @@ def test_right_chain_in_the_message_changes_nothing(name: str, attacker: Attacke
 
 def _replaced(pki: Pki, folder: Path, change: Callable[[x509.CertificateBuilder], x509.CertificateBuilder]) -> Path:
     """A copy of the trust folder whose authority of persons has one extension more or another one."""
-    above, root = pki._authorities[Authority.PERSONS], pki._authorities[Authority.ROOT]
+    above, root = issuer(pki, "persons"), issuer(pki, "root")
     builder = (
         x509.CertificateBuilder()
         .subject_name(above.certificate.subject)

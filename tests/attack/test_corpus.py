@@ -20,6 +20,7 @@ from guard.credentials.pki import Pki
 from guard.credentials.rule import Replay
 from tests.attack import key_corpus, signature_corpus, text_corpus, wrapping_corpus
 from tests.attack.attack import FAULTS, Attack, in_header, lenient, message
+from xds.namespaces import WSSE
 from xds.wire.faults import SoapFault
 from xds.wire.soap12 import open_envelope
 from xds.wire.xml import parse
@@ -126,6 +127,17 @@ def test_genuine_assertion_nowhere_else_in_a_forged_message(kit: Kit, verifier: 
             assert refused.value.step in ("", "b") if read is served else refused.value.step == "b", where
         count += 1
     assert count > 300
+
+
+def test_two_readings_of_the_header_are_refused(kit: Kit, verifier: Verifier) -> None:
+    """What the wire took for the security header must be the one the verifier finds. Step: b"""
+    good, other = lenient(_good(kit.card, kit)), lenient(_good(kit.card, kit))
+    der = kit.card.authentication.der
+    blocks = [one.find(f".//{{{WSSE}}}Security") for one in (good, other)]
+    assert verifier.authenticate(envelope=good, security=blocks[0], peer_certificate=der).identifier
+    with pytest.raises(SoapFault) as refused:
+        verifier.authenticate(envelope=good, security=blocks[1], peer_certificate=der)
+    assert refused.value.step == "b"
 
 
 def test_another_value_for_the_same_signature_is_no_second_assertion(trust: Path, kit: Kit) -> None:

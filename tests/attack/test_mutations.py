@@ -9,6 +9,7 @@ import time
 import pytest
 from lxml import etree
 
+from guard.credentials import signature
 from tests.attack import mutations
 from tests.attack.mutation_campaign import Bench, Tally, canonical, run_slice
 
@@ -81,6 +82,13 @@ def test_the_judge_finds_another_caller_another_proof_and_a_crash(
     monkeypatch.setattr(bench, "accept", crash)
     tally: Tally = bench.judge(base, base.message, "x")
     assert ["KeyError" in one for one in tally.findings] == [True]
+
+
+def test_a_verifier_that_does_not_compute_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The campaign itself is spoilt: with the arithmetic left out it must find wrong acceptances, and many."""
+    monkeypatch.setattr(signature, "_signed_copy", lambda root, signer, now: (root, b"anything"))
+    tally = run_slice(bench, 5, range(6000, 6200), time.monotonic() + 60, no_tell)
+    assert len([one for one in tally.findings if "accepted although" in one]) > 50
 
 
 def test_signed_bytes_are_found_without_the_verifier(bench: Bench) -> None:

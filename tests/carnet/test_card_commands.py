@@ -13,6 +13,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import as_file, files
@@ -24,6 +25,9 @@ from click.testing import CliRunner
 from cryptography import x509
 
 from carnet.cli import main
+from carnet.commands import pki as pki_commands
+from carnet.commands import serve
+from carnet.supervisor import free_ports
 from guard.credentials.try_counter import TRIES
 from tests import softhsm
 from tests.live import ROOT, clean_environment
@@ -215,6 +219,35 @@ def test_the_pki_is_served(place: Place) -> None:
                 place.run("pki", "revoke", serial)
         finally:
             process.terminate()
+
+
+def test_serve_all_serves_the_pki_when_asked(live: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside the services, in the process that watches them; a port that is taken stops it before they start."""
+    (port,) = free_ports(1)
+    asked: list[int] = []
+
+    class Watching:
+        def __init__(self, *_: object) -> None:
+            return
+
+        def start(self) -> None:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/crl/persons.crl", timeout=20) as answer:
+                asked.append(answer.status)
+
+        def wait_ready(self, _: object) -> None:
+            return
+
+        def run(self) -> int:
+            return 0
+
+    monkeypatch.setattr(serve, "Supervisor", Watching)
+    monkeypatch.setattr(serve, "upgrade", lambda _: None)
+    monkeypatch.setattr(pki_commands, "DEFAULT_PORT", port)
+    words = ["serve", "all", "--pki", "--data", str(live.folder)]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 0 and asked == [200] and f":{port}/ocsp" in done.output, done.output
+    again = CliRunner().invoke(main, words)
+    assert again.exit_code == 2 and "cannot listen" in again.output and asked == [200]
 
 
 # -- secrets -----------------------------------------------------------------------------------------------------------

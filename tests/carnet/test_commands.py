@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from carnet.cli import main
+from conformance import frames
 from tests.world import STRUCTURE, World
 
 PIN = "pin-7391"  # no number issued to a card can hold it
@@ -225,6 +226,20 @@ def test_a_repeat_is_recognised(desk: Desk, cda: Path, sent: str, who: str) -> N
     assert "already there" in desk.run("send", cda / "cr-bio-v1.xml", *desk.by(who)).stdout
 
 
+@pytest.mark.parametrize("who", ["lab", "anne"])
+def test_a_signed_set_is_sent_and_verified(desk: Desk, cda: Path, sent: str, tmp_path: Path, who: str) -> None:
+    """With the card's signature key, a person's or a structure's; a repeat is recognised; the proof is all there."""
+    file = tmp_path / "signed.xml"
+    file.write_text((cda / "cr-bio-v1.xml").read_text("utf-8").replace(sent, frames.new_oid()), "utf-8")
+    result = desk.json("send", file, "--sign", *desk.by(who))
+    assert result["status"] == "deposited", result
+    assert desk.json("send", file, "--sign", *desk.by(who))["status"] == "already there"
+    report = desk.json("verify", "--document", result["unique_id"], "--patient", CAMILLE)
+    assert [report[name]["verdict"] for name in ("block", "signer", "documents")] == ["valid"] * 3
+    assert report["signed_by"].split()[0] == (STRUCTURE if who == "lab" else "899700000018")
+    desk.run("verify", "--document", sent, expect=1)
+
+
 def test_a_dry_run_sends_nothing(desk: Desk, cda: Path) -> None:
     """It shows the metadata; no service is needed."""
     file = cda / "vsm.xml"
@@ -387,7 +402,7 @@ def test_a_revoked_card_is_refused_within_seconds(desk: Desk) -> None:
     person = ("card", "issue", "person")
     for number, purpose in (("899700000059", "authentication"), ("899700000067", "signature")):
         card = desk.card(number)
-        desk.run(*person, number, "--surname", "REVOQUE", "--given", "Rose", "--out", card)
+        desk.run(*person, number, "--surname", "REVOQUE", "--given", "Rose", "--specialty", "SM26", "--out", card)
         ask = ("query", CAMILLE, "--card", card)
         desk.run(*ask)
         (issued,) = (i for i in desk.json("pki", "list") if i["holder"] == number and i["purpose"] == purpose)

@@ -23,9 +23,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 import storage
-from carnet import log_keeper
+from carnet import log_keeper, notices
 from carnet.cli import main
-from carnet.commands import notify
+from carnet.node import pair_files
 from conformance import frames
 from conformance.client import Client
 from guard.audit import chain
@@ -144,7 +144,7 @@ def test_a_checkpoint_is_believed_only_from_our_service(world: World, registry: 
     trusted = x509.load_pem_x509_certificates((world.settings.pki / "trust" / "ca.pem").read_bytes())
     assert verified(made, "registry", trusted)
     assert Checkpoint.from_line(made.as_line()) == made
-    other = log_keeper._signer(world.settings, "repository")[1]
+    other = pair_files(world.settings, "repository").read().certificate
     foreign = [c for c in trusted if "PERSONNES" in c.subject.rfc4514_string()]
     der = b64encode(other.public_bytes(Encoding.DER)).decode()
     for spoiled, name, authorities in (
@@ -199,6 +199,9 @@ def test_traces_are_destroyed_ten_years_after_the_closing(world: World, registry
     with closing(sqlite3.connect(world.settings.registry_database.removeprefix("sqlite:///"))) as database:
         for table in ("access_log", "access_log_destroyed", "audit_outbox"):
             assert not any(number in str(row) for row in database.execute(f"SELECT * FROM {table}"))
+        named = {row[0] for row in database.execute("SELECT assertion_sha256 FROM access_log")}
+        proofs = {row[0] for row in database.execute("SELECT sha256 FROM assertion_proof")}
+        assert proofs <= named, "nor what was asserted"
     with registry.read() as unit:
         (act,) = [line for line in unit.audit.read_latest(50) if line.action == "traces destroyed"]
     sql(world, "UPDATE access_log_destroyed SET trace_id = 'other' WHERE trace_id = ?", act.trace_id)
@@ -322,9 +325,9 @@ def test_patients_are_told_once_and_wait_until_they_are(
     listed = run(world, "log", "emergencies")
     assert f"{patient_id}: " in listed and "[told " in listed
     received: list[Any] = []
-    monkeypatch.setattr(notify, "_collect", received.append, raising=False)
+    monkeypatch.setattr(notices, "_collect", received.append, raising=False)
     look(client, patient_id)
-    run(world, "notify", "--deliver", "--notifier", "carnet.commands.notify:_collect")
+    run(world, "notify", "--deliver", "--notifier", "carnet.notices:_collect")
     assert [one["accesses"] for one in received] == [1]
     for words in ((), ("--pending", "--deliver"), ("--deliver",), ("--deliver", "--notifier", "no.such:thing")):
         run(world, "notify", *words, expect=2)
@@ -338,6 +341,7 @@ def test_unusual_emergencies_are_alerts_in_the_log(world: World, registry: SqlRe
     patients = [world.patient() for _ in range(3)]
     rules = Thresholds(records=10**6)
     known = urgent(world)
+    world.find(patients[0])  # the physician has acted for this structure before
     look(known, patients[0])
     assert log_keeper.watch(registry, rules, raised.append) == 1 and raised == []
     away = urgent(world, structure_id=FAR_AWAY)

@@ -18,12 +18,11 @@ from hl7.mllp import open_hl7_connection
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carnet import acceptance, wiring
+from carnet import gate, wiring
 from carnet.admin import Meter
 from carnet.commands.serve import listen_mllp
 from carnet.feeds import patient_feed
 from carnet.mllp import MAX_MESSAGE, BrokenBlock, MllpListener, MllpServer, PatientFeed, read_block
-from carnet.server import Listener
 from carnet.supervisor import free_ports
 from tests.direct import Desk
 from tests.feed import Ack, Feed, adt, cx
@@ -105,14 +104,9 @@ def world_with(folder: Path, **registry: str) -> World:
 def listening(world: World) -> Callable[[], None]:
     """Serve the world's feed as ``carnet serve`` does. Returns how to stop it."""
     actor = wiring.registry_actor(world.settings)
-    feed = patient_feed(world.settings, actor, wiring.verifier_of(world.settings, actor.domain), Meter())
-    certificate, key = wiring.node_files(world.settings, "registry")
-    listener = Listener(
-        name="registry", host="127.0.0.1", port=0, threads=1, certificate=certificate, key=key, idle=1.0,
-        client_anchors=acceptance.trust_of(world.settings, actor.domain).pem(),
-    )
+    feed = patient_feed(world.settings, actor, gate.verifier_of(world.settings, actor.domain), Meter())
     limits = world.settings.limits.model_copy(update={"body_idle": 1.0})
-    return listen_mllp(world.settings.model_copy(update={"limits": limits}), listener, feed)
+    return listen_mllp(world.settings.model_copy(update={"limits": limits}), feed)
 
 
 @pytest.fixture(scope="module")

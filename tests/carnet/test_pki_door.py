@@ -176,6 +176,9 @@ def test_a_nonce_comes_back_and_is_never_kept(door: Door) -> None:
     for length in (1, 32, 128):
         answer = door.post(request_for(door.pki, serial, x509.OCSPNonce(b"n" * length)))
         assert answer.extensions.get_extension_for_class(x509.OCSPNonce).value.nonce == b"n" * length
+    responder, again = Responder(door.pki), request_for(door.pki, serial, x509.OCSPNonce(b"n"))
+    first = responder.answer(again)
+    assert not first.is_cacheable and responder.answer(again).der != first.der
     for length in (0, 129):
         answer = door.post(request_for(door.pki, serial, x509.OCSPNonce(b"n" * length)))
         assert answer.response_status is ocsp.OCSPResponseStatus.MALFORMED_REQUEST

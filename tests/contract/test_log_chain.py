@@ -12,6 +12,7 @@ from sqlalchemy import text
 
 from guard.audit import chain
 from guard.audit.chain import Anchor, Flaw
+from guard.audit.store import KEPT
 from storage import SqlRegistryDatabase, SqlRepositoryDatabase
 from storage.audit_chain import StoredCheckpoint
 from tests.contract import store_objects as make
@@ -127,7 +128,8 @@ SPOILS: dict[str, tuple[str, Callable[[list[Flaw]], bool]]] = {
     "an inserted line": (
         "INSERT INTO access_log SELECT patient_key, number + 1, at, 'forged', event, action, outcome, patient_id, "
         "caller_id, caller_name, role, structure_id, structure_name, mode, purpose, purpose_reason, documents, detail, "
-        f"reason, clause, peer, assertion_id, is_secret, lane, sequence, hash FROM access_log WHERE {place(3)}",
+        "reason, clause, peer, assertion_id, is_secret, lane, sequence, hash, assertion_sha256 "
+        f"FROM access_log WHERE {place(3)}",
         lambda found: [(f.kind, f.first, f.trace_id) for f in found] == [(chain.INSERTED, 3, "forged")],
     ),
     "a truncated end": (
@@ -235,10 +237,10 @@ def test_a_line_differs_by_every_field() -> None:
     """Every field of a line is under its digest; what is empty adds nothing."""
     plain = make.line(patient_key=1)
     seen = {chain.digest(plain, 1), chain.digest(plain, 2)}
-    for name in chain._FIELDS:
+    for name in KEPT:
         value: Any = {"documents": ("x",), "is_secret": True, "patient_key": 2}.get(name, "changed")
         seen.add(chain.digest(replace(plain, **{name: value}), 1))
-    assert len(seen) == len(chain._FIELDS) + 2
+    assert len(seen) == len(KEPT) + 2
 
 
 def test_accesses_by_emergency_are_noted(registry: SqlRegistryDatabase) -> None:

@@ -22,14 +22,17 @@ from record.administrative import AdministrativeData, Representative
 from record.facts import facts_for
 from record.lifecycle import CLOSED_AT_PATIENTS_REQUEST, OPENING_CONSENT, REOPENING_CONSENT
 from record.store import Erasure, Record
+from registry.shelf import Shelf
 from registry.store import EntryCriteria
 from storage import SqlRegistryDatabase
 from tests.contract import store_objects as make
 from xds import domain
+from xds.domain_source import DomainSource
 from xds.model import Code
 
 PROFESSIONS = "1.2.250.1.71.1.2.7"
 POLICY = Policy.load("dmp")
+SHELF = Shelf(DomainSource("dmp"), "1.2.3")
 DAY = datetime(2026, 3, 12, 13, 3, tzinfo=UTC)
 OTHER = "9^^^&1.2.250.1.213.1.4.10&ISO^NH"
 TRAITS = AdministrativeData(
@@ -89,7 +92,7 @@ def test_existence(registry: SqlRegistryDatabase) -> None:
 
     Rule: D-01
     """
-    assert run(registry, lifecycle.test_existence, make.PATIENT, by=by()) is None
+    assert run(registry, lifecycle.find_existence, make.PATIENT, by=by()) is None
     record = opened(registry)
     seen = []
     for act in (
@@ -98,15 +101,15 @@ def test_existence(registry: SqlRegistryDatabase) -> None:
         lambda: run(registry, acts.block, make.PATIENT, PHYSICIAN.identifier, by=holder()),
     ):
         act()
-        found = run(registry, lifecycle.test_existence, make.PATIENT, by=by())
+        found = run(registry, lifecycle.find_existence, make.PATIENT, by=by())
         seen.append(found.authorisation)
         assert found.record.patient_key == record.patient_key and found.patient_ids == (make.PATIENT,)
     late = by(at=DAY + timedelta(days=366))
     run(registry, acts.unblock, make.PATIENT, PHYSICIAN.identifier, by=holder())
-    seen.append(run(registry, lifecycle.test_existence, make.PATIENT, by=late).authorisation)
+    seen.append(run(registry, lifecycle.find_existence, make.PATIENT, by=late).authorisation)
     assert seen == ["NON_EXISTE", "VALIDE", "INTERDIT", "EXPIRE"]
     run(registry, lifecycle.close_record, make.PATIENT, by=operator(), reason="x", code=CLOSED_AT_PATIENTS_REQUEST)
-    closed = run(registry, lifecycle.test_existence, make.PATIENT, by=by(STAFF)).record
+    closed = run(registry, lifecycle.find_existence, make.PATIENT, by=by(STAFF)).record
     assert (closed.status, closed.closed_because) == (RecordStatus.CLOSED, "FERMETURE_DEMANDE_PATIENT x")
 
 
@@ -137,7 +140,7 @@ def test_opening_without_a_word_of_the_patient(registry: SqlRegistryDatabase) ->
     rules = Rules(notice_days=10)
     for patient_id in (make.PATIENT, OTHER):
         run(registry, lifecycle.announce, patient_id, by=operator(rules=rules), check_key=False)
-    assert run(registry, lifecycle.test_existence, make.PATIENT, by=by()) is None
+    assert run(registry, lifecycle.find_existence, make.PATIENT, by=by()) is None
     with refused(RecordProblem.UNKNOWN):
         run(registry, circle.declare_authorised, make.PATIENT, by=by(), agreed=True)
     run(registry, lifecycle.decline, OTHER, by=holder(patient_id=OTHER))
@@ -200,7 +203,7 @@ def test_a_closed_record_gives_and_takes_nothing(registry: SqlRegistryDatabase) 
         with refused(RecordProblem.CLOSED):
             run(registry, act, make.PATIENT, *arguments, by=holder())
     with registry.write() as unit:
-        told = [line.action for line in acts.read_log(unit, make.PATIENT, by=holder())]
+        told = [line.action for line in acts.read_log(unit, make.PATIENT, by=holder(), shelf=SHELF)]
     assert told == ["record opened", "record closed"]
     with registry.read() as unit:
         facts = facts_for(unit.record, unit.record.get(record.patient_key), PHYSICIAN, DAY)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from carnet import wiring
-from carnet.retention import retain_once, scrub
+from carnet.retention import expire, retain_once, scrub
+from carnet.wiring import other_logs
 from conformance import frames
 from record import acts, destruction, lifecycle
 from record.actor import patient
@@ -21,7 +22,7 @@ from repository.actor import RepositoryActor
 from repository.erase import erase
 from tests.world import OPERATOR, STRUCTURE, World, unique_ids
 from xds.domain import load
-from xds.model import LocalizedString
+from xds.model import DocumentEntry, LocalizedString
 
 SECRET = "NEPASRETROUVERCECI"
 
@@ -157,3 +158,47 @@ def test_the_job_destroys_what_was_kept_long_enough(own: World) -> None:
         scrub(database)
     erase(repository_of(own))
     assert holding(own, SECRET) == []
+
+
+def test_what_named_the_documents_goes_with_the_traces(own: World) -> None:
+    """uniqueIds, entryUUIDs, hashes: after the destruction in the access log alone, which the law keeps; when its time
+    has ended, in no file at all. Its bytes are found nowhere, in no piece. Rule: D-09"""
+    patient_id = own.patient()
+    made = frames.valid_submission(
+        "dmp", documents=1, patient_id=patient_id, repository_unique_id=own.settings.repository.unique_id
+    )
+    (entry,) = made.entries
+    data = os.urandom(200_000)
+    entry.hash, entry.size = hashlib.sha1(data).hexdigest(), len(data)
+    assert own.deposit(made, {entry.entry_uuid: data}).is_success
+    (stored,) = [o for o in own.find(patient_id).objects if isinstance(o, DocumentEntry)]
+    assert own.read(patient_id, [entry.unique_id])[0].is_success
+    assert pieces_of(own, data) and holding(own, entry.unique_id) and holding(own, stored.entry_uuid[9:])
+    destroyed(own, patient_id)
+    assert erase(repository_of(own)) == 1
+    with own._registry_database() as database:
+        scrub(database)
+        assert pieces_of(own, data) == []
+        assert holding(own, stored.entry_uuid[9:]) == [] and holding(own, entry.hash) == []
+        assert set(holding(own, entry.unique_id)) <= LOGS
+        with database.write() as unit:
+            (gone,) = [one for one in unit.record.all() if one.status == "destroyed"]
+            unit.record.update(replace(gone, closed_at="2014-01-01T00:00:00.000Z"))
+        records, lines = expire(own.settings, database, other_logs(own.settings), OPERATOR)
+    assert records == 1 and lines > 3
+    assert holding(own, entry.unique_id) == []
+
+
+LOGS = {"registry.sqlite", "registry.sqlite-wal", "repository.sqlite", "repository.sqlite-wal"}
+
+
+def pieces_of(world: World, data: bytes, size: int = 48) -> list[str]:
+    """Files that hold any of a hundred pieces of these bytes."""
+    pieces = [data[at : at + size] for at in range(7, len(data) - size, len(data) // 100)]
+    found = []
+    for folder, _, names in os.walk(world.folder):
+        for name in names:
+            held = (Path(folder) / name).read_bytes()
+            if any(piece in held for piece in pieces):
+                found.append(name)
+    return found

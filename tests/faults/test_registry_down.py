@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from carnet.wiring import REGISTRY_NODE, node_files
+from carnet.node import pair_files
+from carnet.wiring import REGISTRY_NODE
 from conformance.client import Outcome
 from tests.live import Live, a_document, provide, submission_of
 from tests.world import codes, unique_ids
@@ -28,7 +29,8 @@ class DeafRegistry:
     def __init__(self, live: Live) -> None:
         settings = live.world.settings
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(*node_files(settings, REGISTRY_NODE))
+        files = pair_files(settings, REGISTRY_NODE)
+        self._context.load_cert_chain(files.certificate, files.key)
         self._listener = socket.create_server(("127.0.0.1", settings.registry.port))
         self.heard = b""
         self._open: list[socket.socket] = []

@@ -12,11 +12,13 @@ from lxml import etree
 
 from carnet import wiring
 from carnet.records import record_services
+from conformance import frames
 from guard.credentials.vihf import Code
 from record import acts
 from record.store import Kind
 from record.td.services import ACTS, HABILITATIONS, PATIENTS, SERVICES
 from tests.record_messages import Said, ask, message, send, stranger
+from tests.registry.test_policy_on_the_wire import AUTHOR, MASKED
 from tests.world import COLLEAGUE, NURSE, OPERATOR, PHYSICIAN, STRUCTURE, World
 from xds.wire.client import FaultReceived
 
@@ -122,6 +124,21 @@ def test_the_records_one_may_open_are_listed(here: World, opened: str) -> None:
     for arguments, rule in (({"startDate": "32012026"}, "D-53"), ({"psOwnerId": PHYSICIAN}, "D-54")):
         refusal = listed(here, "nurse", **arguments)
         assert refusal.status == "DMPInvalidMessage" and f"[{rule}]" in refusal.text
+
+
+def test_the_list_does_not_date_what_is_hidden(here: World, opened: str) -> None:
+    """A masked document of somebody else is no new document: neither its date nor a mark. Rule: D-53"""
+    for who in ("nurse", "physician"):
+        assert habilitation(here, opened, "AJOUT", who=who).status == "DMPOk"
+    made = frames.valid_submission("dmp", patient_id=opened, authors=[frames.an_author(person=[AUTHOR])])
+    made.entries[0].confidentiality_codes.append(MASKED)
+    assert here.deposit(made).is_success
+    line = f"p:output/p:patientlistData[p:patientIdentifier/p:nationalId='{opened.split('^', 1)[0]}']"
+    for who, dated, fresh in (("nurse", 0, "false"), ("physician", 1, "true")):
+        said = listed(here, who)
+        assert len(said.all(f"{line}/p:lastAddDate")) == dated and said.one(f"{line}/p:message/text()") == fresh
+        by_document = listed(here, who, startDate="2020-01-01", dateType="LASTDOC")
+        assert len(by_document.all(line)) == dated
 
 
 def test_without_a_patient_in_the_credential_nothing_is_done(here: World) -> None:

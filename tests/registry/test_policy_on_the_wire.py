@@ -15,6 +15,7 @@ from lxml import etree
 from conformance import frames, updates
 from conformance.client import bytes_part
 from guard.credentials import vihf
+from record.administrative import AdministrativeData
 from tests.direct import (
     FIND_SUBMISSION_SETS,
     GET_ASSOCIATIONS,
@@ -378,6 +379,20 @@ def test_a_secret_connection_deposits_secret_documents_only(here: World) -> None
     for entry in made.entries:
         entry.confidentiality_codes.append(FROM_PARENTS)
     assert client.provide(made, _parts(made), security=security).is_success
+
+
+@pytest.mark.parametrize(("born", "taken"), [("2015-03-01", True), ("1979-05-14", False), ("", True)])
+def test_a_secret_connection_is_for_minors(here: World, born: str, taken: bool) -> None:
+    """By the day of birth the record knows; an age that is not known may be a minor's. Rule: H-07"""
+    patient_id = here.patient()
+    with here._registry_database() as database, database.write() as unit:
+        record = unit.record.find(patient_id)
+        unit.record.set_traits(record.patient_key, AdministrativeData(birth_date=born))
+    made = submission(patient_id)
+    made.entries[0].confidentiality_codes.append(FROM_PARENTS)
+    outcome = here.client("physician", is_secret_connection=True).provide(made, _parts(made))
+    assert outcome.is_success is taken
+    assert taken or here.log_of(patient_id)[-1].clause == "secret-connection"
 
 
 @pytest.mark.parametrize("purpose", ["bris_de_glace", "centre_15"])

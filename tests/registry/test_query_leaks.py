@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
@@ -92,10 +93,13 @@ def answer(world: World, who: str, name: str, slots: list[tuple[str, str]], retu
 
 @pytest.fixture(scope="module")
 def masked(here: World) -> Names:
-    """A masked document alone in its set and its folder, put into another folder by a set that holds nothing else,
-    with a masked addendum."""
-    patient_id = here.patient()
-    made = deposit(here, submission(patient_id, masked=True, folder=True, reference_ids=[REFERENCE]))
+    return filled(here, here.patient(), masked=True)
+
+
+def filled(here: World, patient_id: str, *, masked: bool = False, **changes: Any) -> Names:
+    """A document of the physician alone in its set and its folder, put into another folder by a set that holds nothing
+    else, with an addendum; both documents masked, or with ``changes`` to their metadata."""
+    made = deposit(here, submission(patient_id, masked=masked, folder=True, reference_ids=[REFERENCE], **changes))
     desk = Desk(here, patient_id)
     (entry,) = desk.entries(made.entries[0].unique_id)
     second: Submission = submission(patient_id, folder=True)
@@ -105,7 +109,7 @@ def masked(here: World) -> Names:
     second.associations += [inside, frames.has_member(second.submission_set.entry_uuid, inside.entry_uuid)]
     outcome = here.deposit(second, {})
     assert outcome.is_success, outcome
-    addendum = submission(patient_id, masked=True)
+    addendum = submission(patient_id, masked=masked, **changes)
     addendum.associations.append(frames.relationship(APND, "Document01", entry.entry_uuid))
     deposit(here, addendum)
     sets = [o.entry_uuid for o in desk.sets()]

@@ -16,7 +16,8 @@ from carnet import settings as settings_module
 from carnet import token_service
 from carnet.cli import main
 from carnet.commands import init
-from carnet.commands.serve import admin_addresses, names
+from carnet.commands.serve import admin_addresses
+from carnet.gate import names
 from guard.credentials import vihf
 from tests.openid_provider import Provider
 from tests.tokens.conftest import Desk, a_person
@@ -37,6 +38,7 @@ def test_a_structure_s_own_cachet_needs_no_listing(
     key = pair.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     (tmp_path / "cachet.pem").write_bytes(pair.certificate.public_bytes(Encoding.PEM))
     (tmp_path / "cachet.key").write_bytes(key)
+    (tmp_path / "cachet.key").chmod(0o600)
     file = desk.world.folder / settings_module.FILE_NAME
     chosen = f'certificate = "{tmp_path / "cachet.pem"}"\nkey = "{tmp_path / "cachet.key"}"\n'
     file.write_text(file.read_text("utf-8") + chosen, "utf-8")
@@ -100,12 +102,12 @@ def test_an_older_installation_gets_what_it_lacks(tmp_path: Path) -> None:
     for file in [*servers.glob("tokens*"), *(world.folder / "tokens").iterdir()]:
         file.unlink()
     kept = (servers / "registry.pem").read_bytes()
-    init.upgrade(world.folder)
+    init.create(world.folder, if_missing=True)
     assert not list(servers.glob("tokens*")) and (world.folder / "tokens" / "tokens.sqlite").is_file()
     file = world.folder / settings_module.FILE_NAME
     file.write_text(file.read_text("utf-8") + "[tokens]\nenabled = true\n", "utf-8")
-    init.upgrade(world.folder)
-    assert len(list(servers.glob("tokens*"))) == 4 and (servers / "registry.pem").read_bytes() == kept
+    init.create(world.folder, if_missing=True)
+    assert len(list(servers.glob("tokens*"))) == 6 and (servers / "registry.pem").read_bytes() == kept
     assert token_service.signer_of(settings_module.load(world.folder)).certificate
 
 

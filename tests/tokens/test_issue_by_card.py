@@ -88,8 +88,24 @@ def test_it_is_refused_where_the_service_is_not_listed(unlisted: Desk) -> None:
     with pytest.raises(FaultReceived, match="could not be authenticated"):
         unlisted.find("physician", assertion, patient_id)
     line = unlisted.world.last_lines(1)[-1]
-    assert "Identifiant_Structure is not the structure that signed" in line.reason
+    assert line.reason == f"Identifiant_Structure is {STRUCTURE!r}, the certificate that signed is of ''"
     assert not unlisted.asking("physician").validate(assertion).is_valid
+
+
+def test_the_software_is_the_one_that_asks(desk: Desk) -> None:
+    """It is named in the token and held against the register; the token service lends nobody its own number.
+
+    Rule: W-02
+    """
+    patient_id = desk.world.patient()
+    other = {vihf.SOFTWARE_NAME: "Essai", vihf.SOFTWARE_VERSION: "3.1", vihf.HOMOLOGATION: "ESSAI-000"}
+    assertion = desk.by_card(patient_id=patient_id, **other)
+    told = "//s:Attribute[starts-with(@Name, 'LPS_')]/s:AttributeValue/text()"
+    assert sorted(said(assertion, told)) == ["3.1", "ESSAI-000", "Essai"]
+    with pytest.raises(FaultReceived, match="ESSAI-000"):
+        desk.find("physician", assertion, patient_id)
+    for name in other:
+        assert name in refused(desk, "InvalidRequest", **{name: ""})
 
 
 def test_a_deposit_is_not_a_right_of_reinforced_indirect_mode(desk: Desk) -> None:

@@ -20,6 +20,7 @@ from lxml import etree
 from zeep.exceptions import Fault
 
 from carnet.cli import main
+from conformance.token_client import OUR_SOFTWARE
 from conformance.zeep_transport import MtomTransport
 from guard.credentials import vihf
 from tests.live import INDISCREET, a_document, provide, submission_of
@@ -50,7 +51,7 @@ def zeep_of(desk: Desk, who: str) -> Any:
 
 
 def claims(**more: str) -> dict[str, Any]:
-    given = {vihf.STRUCTURE: STRUCTURE, vihf.SECTOR: SECTOR} | more
+    given = OUR_SOFTWARE | {vihf.STRUCTURE: STRUCTURE, vihf.SECTOR: SECTOR} | more
     return {"Dialect": DIALECT, "ClaimType": [{"Uri": uri, "Value": value} for uri, value in given.items()]}
 
 
@@ -122,7 +123,7 @@ def test_zeep_presents_a_login(served: Desk) -> None:
         {"ValueType": kind, "_value_1": base64.b64encode(token.encode()).decode()} for kind, token in kinds.items()
     ]
     answer = zeep_of(served, "laboratory").service.Issue(
-        RequestType=f"{WST}/Issue", Claims={"ClaimType": [{"Uri": vihf.RESOURCE_ID, "Value": patient_id}]},
+        RequestType=f"{WST}/Issue", Claims=claims(**{vihf.RESOURCE_ID: patient_id}),
         OnBehalfOf={"BinarySecurityToken": sent},
     )
     signed = etree.tostring(assertion_in(answer))

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from xds.errors import Actor, ErrorCode, Finding, Severity
 from xds.rules import problem
+from xds.signature_rules import SignatureRules
 
 
 class Stage(StrEnum):
@@ -52,6 +53,9 @@ class Domain(Protocol):
 
     @property
     def required(self) -> Mapping[str, frozenset[str]]: ...
+
+    @property
+    def signatures(self) -> SignatureRules: ...
 
 
 @dataclass(slots=True)

@@ -12,6 +12,7 @@ from collections import Counter, defaultdict
 from xds import namespaces as ns
 from xds.check.context import Context, Domain, Stage
 from xds.check.fields import check_documentation, check_entry, check_folder, check_submission_set
+from xds.check.signature_document import check_signatures
 from xds.errors import Actor, ErrorCode, Finding, Severity
 from xds.model import Association, DocumentEntry, Folder, Submission, SubmissionSet
 from xds.model import datatypes as dt
@@ -43,6 +44,7 @@ def check_submission(
         return context.findings
     check_objects(submission, context)
     _Graph(submission, context).check()
+    check_signatures(submission, context)
     return context.findings
 
 
@@ -167,11 +169,17 @@ class _Graph:
         if a.source and a.source == a.target:
             self._add("R-062", a, "targetObject", a.target, "another object than the source")
             sound = False
-        elif isinstance(self.objects.get(a.target), SubmissionSet):
+        elif isinstance(self.objects.get(a.target), SubmissionSet) and not self._signs_set(a):
             rule = "R-068" if isinstance(self.objects.get(a.source), Folder) else "R-066"
             self._add(rule, a, "targetObject", a.target, "not a SubmissionSet")
             sound = False
         return sound
+
+    def _signs_set(self, a: Association) -> bool:
+        """Tolerated where the domain says so: French software points the signature at the set it signs."""
+        rules, source = self.context.domain.signatures, self.objects.get(a.source)
+        is_signature = isinstance(source, DocumentEntry) and rules.is_signature(source)
+        return a.type == ns.SIGNS and rules.names_set and is_signature and a.target == self.set_id
 
     def _check_member(self, a: Association) -> None:
         source, target = self.objects.get(a.source), self.objects.get(a.target)

@@ -32,6 +32,7 @@ from xds.wire.http import PEER_KEY, RELATED, SOAP, BodyReader, HttpError, Read
 from xds.wire.mime import multipart_response
 from xds.wire.receive import abort_unclaimed, receive
 from xds.wire.soap12 import open_envelope, read_fault, write_envelope
+from xds.wire.tls import Tls, calling, current
 from xds.wire.xml import parse
 
 _IDLE = 30.0
@@ -182,12 +183,12 @@ class SoapClient:
     """One address of one peer. Thread-safe; connections are kept alive and shared between threads.
 
     ``url``      http or https address, which also becomes ``wsa:To``
-    ``context``  TLS with our certificate and the authorities trusted; None for the system's own for https
+    ``tls``      our certificate and the authorities trusted; None for the system's own for https
     ``timeout``  seconds to connect, and of silence afterwards
     """
 
     def __init__(
-        self, url: str, context: ssl.SSLContext | None = None, *, timeout: float = 30.0, limits: Limits = DEFAULT
+        self, url: str, tls: Tls | None = None, *, timeout: float = 30.0, limits: Limits = DEFAULT
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -196,7 +197,7 @@ class SoapClient:
         self._host = parts.hostname
         self._port = parts.port
         self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._context = (context or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._tls = (tls or calling()) if parts.scheme == "https" else None
         self._timeout = timeout
         self._limits = limits
         self._lock = threading.Lock()
@@ -242,11 +243,11 @@ class SoapClient:
 
     def _connect(self) -> http.client.HTTPConnection:
         connection: http.client.HTTPConnection
-        if self._context is None:
+        if self._tls is None:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
         else:
             connection = http.client.HTTPSConnection(
-                self._host, self._port, timeout=self._timeout, context=self._context
+                self._host, self._port, timeout=self._timeout, context=current(self._tls)
             )
         try:
             connection.connect()  # http.client sets TCP_NODELAY here

@@ -23,6 +23,7 @@ from xds.wire.http import SOAP
 from xds.wire.mime import multipart_response
 from xds.wire.outcome import place_of
 from xds.wire.reply_addresses import ReplyAddresses, Target
+from xds.wire.tls import Tls, calling, current
 
 _LOG = logging.getLogger("carnet.wire.delivery")
 _WORKERS = 4
@@ -69,7 +70,7 @@ class Deliveries:
     """The queue of one service and the threads that empty it, started with the first letter.
 
     ``addresses``  the allow-list
-    ``context``    TLS with our certificate and the authorities a receiver's certificate is checked against
+    ``tls``        TLS with our certificate and the authorities a receiver's certificate is checked against
     ``queue``      letters waiting or under way; a request that would need one more is refused before it is served
     ``room``       their weight in bytes above which the same happens; it is overshot by what is being served then
     ``keep``       seconds from the request to the last attempt
@@ -82,12 +83,12 @@ class Deliveries:
     """
 
     def __init__(
-        self, addresses: ReplyAddresses, context: ssl.SSLContext | None, *, queue: int = 100, room: int = 64 << 20,
+        self, addresses: ReplyAddresses, tls: Tls | None, *, queue: int = 100, room: int = 64 << 20,
         keep: float = 300.0, pause: float = 5.0, timeout: float = 30.0, rate: int = 4096,
         replied: Replied | None = None,
     ) -> None:
         self._addresses = addresses
-        self._context = context
+        self._tls = tls or calling()
         self._queue = queue
         self._room = room
         self._keep = keep
@@ -239,7 +240,7 @@ class Deliveries:
         connection: http.client.HTTPConnection
         if target.scheme == "https":
             connection = http.client.HTTPSConnection(
-                target.host, target.port, timeout=self._timeout, context=self._context
+                target.host, target.port, timeout=self._timeout, context=current(self._tls)
             )
         else:
             connection = http.client.HTTPConnection(target.host, target.port, timeout=self._timeout)

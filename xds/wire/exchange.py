@@ -92,6 +92,8 @@ class Exchange:
     """By Content-ID; empty for simple SOAP."""
     endpoint: str = ""
     """Path the request came to."""
+    transaction: str = ""
+    """Name of the transaction it asks for."""
     on_behalf: bytes | None = None
     """DER of the certificate whose request one of our own services passes on, None when it acts for itself."""
     authenticate: Callable[[Exchange], Any] | None = None

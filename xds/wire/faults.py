@@ -31,11 +31,14 @@ FAILED_AUTHENTICATION: QName = (WSSE, "FailedAuthentication")
 FAILED_CHECK: QName = (WSSE, "FailedCheck")
 MESSAGE_EXPIRED: QName = (WSU, "MessageExpired")
 
+LONGEST_DETAIL = 400
+"""Characters of an explanation that quotes what was sent."""
+
 
 class SoapFault(Exception):
     """A refusal before the request is understood.
 
-    ``reason`` goes to the peer and says no more than the code does where security is concerned;
+    ``reason`` goes to the peer and says no more than the code does where trust is concerned;
     ``detail`` says exactly which check failed and goes to the log and the audit only.
     """
 
@@ -74,3 +77,14 @@ def security_fault(subcode: QName, detail: str, step: str) -> SoapFault:
         FAILED_CHECK: "The signature is not valid",
     }.get(subcode, "The caller could not be authenticated")
     return SoapFault(SENDER, reason, subcode=subcode, detail=detail, step=step)
+
+
+def claim_fault(subcode: QName, detail: str, step: str) -> SoapFault:
+    """A refused claim of a caller who has proved whose it is: he is told what is wrong with it.
+
+    ``detail`` names nothing but what stands in his own token, certificate and message. Never used before the
+    signature of the token is verified.
+    """
+    fault = security_fault(subcode, detail, step)
+    fault.reason = f"{fault.reason}: {detail[:LONGEST_DETAIL]}"
+    return fault

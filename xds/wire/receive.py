@@ -41,9 +41,12 @@ class Message:
 
 
 def receive(
-    body: BodyReader, content_type: str, limits: Limits, begin_part: Callable[[], PartSink] | None
+    body: BodyReader, content_type: str, limits: Limits, begin_part: Callable[[], PartSink] | None,
+    foresee: Callable[[bytes], Callable[[], PartSink]] | None = None,
 ) -> Message:
     """Read one message to its end. Attachments go to ``begin_part()`` as they arrive, or nowhere when it is None.
+
+    ``foresee`` is given the serialised envelope as soon as it is there, and says where attachments after it go.
 
     Raises HttpError (415: neither SOAP 1.2 nor multipart/related; and those of BodyReader) or SoapFault
     (Sender); then every part begun has been aborted. A message of SOAP 1.1 is received: the envelope check
@@ -54,7 +57,7 @@ def receive(
     except ValueError:
         raise HttpError(415, f"The Content-Type cannot be read; {SOAP} or {RELATED} is expected") from None
     if media.name == RELATED:
-        return _receive_multipart(body, media, limits, begin_part)
+        return _receive_multipart(body, media, limits, begin_part, foresee)
     if media.name not in (SOAP, "text/xml"):
         raise HttpError(415, f"The Content-Type must be {SOAP} or {RELATED}", (("Accept-Post", f"{SOAP}, {RELATED}"),))
     _check_charset(media)
@@ -78,7 +81,8 @@ def _check_charset(media: MediaType) -> None:
 
 
 def _receive_multipart(
-    body: BodyReader, media: MediaType, limits: Limits, begin_part: Callable[[], PartSink] | None
+    body: BodyReader, media: MediaType, limits: Limits, begin_part: Callable[[], PartSink] | None,
+    foresee: Callable[[bytes], Callable[[], PartSink]] | None,
 ) -> Message:
     message = Message(b"", Packaging.RELATED)
     declared = media.get("type").lower()
@@ -89,6 +93,8 @@ def _receive_multipart(
                 if XOP in (declared, kind):
                     message.packaging = Packaging.MTOM
                 message.envelope = b"".join(part.chunks())
+                if foresee is not None:
+                    begin_part = foresee(message.envelope)
             elif begin_part is not None and message.failure is None and part.content_id:
                 _keep(message, part, begin_part)
     except BaseException:

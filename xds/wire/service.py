@@ -71,6 +71,7 @@ class SoapService:
     ``admit``         told of the peer before a byte of its request is read; raises SoapFault to read nothing
     ``authenticate``  turns an exchange into its caller, or raises SoapFault
     ``begin_part``    a sink for one attachment; None when no transaction takes any (then they are dropped)
+    ``foresee``       given the serialised envelope, the sinks of the attachments after it, in place of ``begin_part``
     ``validate``      messages, one per schema error of a body element; None to leave the schema alone
     ``on_fault``      told of every fault; the exchange is None when the request was not understood
     ``describe``      (path, query) to (content type, bytes) for ``?wsdl`` and ``?xsd=name``
@@ -93,6 +94,7 @@ class SoapService:
         title: str = "SOAP service", is_ours: Callable[[Peer], bool] | None = None,
         on_refused: OnRefused | None = None, admit: Callable[[Peer], None] | None = None,
         deliveries: Deliveries | None = None, blocks: Callable[[Exchange], bytes] | None = None,
+        foresee: Callable[[bytes], Callable[[], PartSink]] | None = None,
     ) -> None:
         served = tuple(transactions)
         self._by_path: dict[str, dict[str, Transaction]] = {
@@ -101,6 +103,7 @@ class SoapService:
         }
         self._authenticate = authenticate
         self._begin_part = begin_part
+        self._foresee = foresee
         self._limits = limits
         self._validate = validate
         self._on_fault = on_fault
@@ -219,7 +222,7 @@ class _Post:
         if service._admit is not None:
             service._admit(self._peer)
         body = BodyReader(source_of(environ, limits.body_idle), _content_length(environ), limits)
-        message = receive(body, environ.get("CONTENT_TYPE", ""), limits, service._begin_part)
+        message = receive(body, environ.get("CONTENT_TYPE", ""), limits, service._begin_part, service._foresee)
         self._message = message
         if not message.envelope:
             raise SoapFault(SENDER, "The request holds no message")
@@ -283,7 +286,8 @@ class _Post:
         self._exchange = Exchange(
             trace_id=self._trace_id, peer=self._peer, envelope=envelope.root, body=envelope.body,
             addressing=addressing, security=envelope.security, parts=message.parts, endpoint=self._path,
-            on_behalf=self._on_behalf, authenticate=self._service._authenticate if transaction.needs_caller else None,
+            transaction=transaction.name, on_behalf=self._on_behalf,
+            authenticate=self._service._authenticate if transaction.needs_caller else None,
         )
         return self._exchange
 

@@ -183,7 +183,7 @@ def test_json_has_every_field_on_one_line() -> None:
     assert text.isascii() and "\n" not in text
     told = json.loads(text)
     assert told["caller_name"] == "Éve\\u000aX"
-    assert set(told) == set(AccessLine.__slots__) - {"particulars"}
+    assert set(told) == set(AccessLine.__slots__) - {"particulars", "assertion"}
     assert "<secret" not in text
 
 

@@ -125,9 +125,21 @@ def test_each_transaction_has_the_message_of_its_table(name: str) -> None:
     assert [e.tag for e in message.find("EventIdentification")] == ["EventID", "EventTypeCode", "PurposeOfUse"]
 
 
+def test_a_verified_signature_has_its_message() -> None:
+    """Who asked, the patient, the signature document. Clause: ITI TF-3 5.5.7"""
+    (message,) = made(replace(LINE, event="DSG", documents=("1.5",)), "repository")
+    assert shape(message) == {
+        "event": (
+            ("110007", "DCM", "Report Verification"), "R",
+            ("urn:ihe:iti:dsg", "IHE Transactions", "Document Digital Signature"),
+        ),
+        "outcome": "0", "who": [SOURCE, AT_REPOSITORY, HUMAN], "what": [PATIENT, DOCUMENTS[0]],
+    }
+
+
 def test_every_row_is_in_a_table_of_these_tests() -> None:
     """A transaction added to the rows is added here too."""
-    others = {"application start", "application stop", "login", "node authentication"}
+    others = {"DSG", "application start", "application stop", "login", "node authentication"}
     assert set(RECEIVED) == {*TABLE, *others, "WS-Trust Issue", "WS-Trust Cancel"}
     assert set(SENT) == {"ITI-42"}
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from guard.audit import access_log, emergencies
 from guard.audit.emergencies import Pattern, Thresholds
-from guard.audit.readers import DEPTH_LINES, Reader, ReaderKind, visible
+from guard.audit.readers import DEPTH_LINES, WITHHELD, Reader, ReaderKind, visible
 from guard.audit.store import AccessLine
 from guard.audit.words import CATALOGUES
 
@@ -45,6 +45,32 @@ def test_a_professional_sees_his_own_lines_and_the_attending_physician_all() -> 
     assert visible([LINE, replace(LINE, caller_id="")], Reader(ReaderKind.PROFESSIONAL), NOW) == []
     many = [replace(LINE, trace_id=str(n)) for n in range(250)]
     assert visible(many, A, NOW) == many[-DEPTH_LINES:]
+
+
+def test_what_may_not_be_known_is_not_named() -> None:
+    """The patient sees that somebody read, not which document before its announcement; a representative not even
+    that."""
+    both, only = replace(LINE, documents=("9.9", "1.2")), replace(LINE, documents=("9.9",))
+    hidden = frozenset({"9.9"})
+    seen = visible([LINE, both, only], replace(PATIENT, hidden=hidden), NOW)
+    assert [line.documents for line in seen] == [("1.2",), (WITHHELD, "1.2"), (WITHHELD,)]
+    seen = visible([LINE, both, only], replace(REPRESENTATIVE, hidden=hidden), NOW)
+    assert [line.documents for line in seen] == [("1.2",), ("1.2",)]
+
+
+def test_a_line_about_a_hidden_document_does_not_tell_that_it_is_there() -> None:
+    """A refused read, an empty or refused search: a professional finds no line of it; patient and physician do."""
+    search = replace(LINE, action="search", documents=())
+    nothing = [
+        replace(LINE, outcome="refused"), replace(search, detail="GetDocuments, 0 results"),
+        replace(search, outcome="refused"),
+    ]
+    found = [replace(search, detail=f"{said} results") for said in (
+        "GetDocuments, 10", "FindDocuments, 0", "GetAll, 0")]
+    assert visible([*nothing, *found, LINE], A, NOW) == [*found, LINE]
+    assert visible(nothing, ATTENDING, NOW) == nothing == visible(nothing, PATIENT, NOW)
+    refused = replace(LINE, action="deposit", outcome="refused")
+    assert visible([refused], A, NOW) == [refused]
 
 
 @given(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import ssl
 import stat
@@ -143,18 +144,20 @@ def connect(
 
 
 def test_no_key_is_left_behind_by_tls(kit: Kit, pki: Pki, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The ssl module reads keys from files: that file is private, encrypted, and gone afterwards."""
+    """The ssl module reads keys from files: that file is in memory, without a name, private, and gone afterwards."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    seen: list[tuple[int, bytes]] = []
+    seen: list[tuple[int, str]] = []
+    before = sorted(os.listdir("/proc/self/fd"))
     load = ssl.SSLContext.load_cert_chain
 
     def spy(context: ssl.SSLContext, certfile: str, **arguments: object) -> None:
-        seen.append((stat.S_IMODE(Path(certfile).stat().st_mode), Path(certfile).read_bytes()))
+        seen.append((stat.S_IMODE(Path(certfile).stat().st_mode), os.readlink(certfile)))
         load(context, certfile, **arguments)
 
     monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", spy)
     kit.other.tls_context(pki.ca_file)
-    [(mode, data)] = seen
+    [(mode, place)] = seen
     assert mode == 0o600
-    assert b"ENCRYPTED PRIVATE KEY" in data and b"BEGIN PRIVATE KEY" not in data
+    assert place == "/memfd:carnet (deleted)"
+    assert sorted(os.listdir("/proc/self/fd")) == before
     assert list(tmp_path.iterdir()) == []

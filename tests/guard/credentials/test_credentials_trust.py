@@ -17,6 +17,7 @@ from guard.credentials.cards import Card
 from guard.credentials.certificates import CertificateRefused, TrustError, TrustStore, Use
 from guard.credentials.identity import Kind
 from guard.credentials.pki import KeyKind, Pki
+from guard.credentials.revocation_check import Revocation, RevocationRule
 
 
 def quick(folder: Path, **choices: object) -> TrustStore:
@@ -118,7 +119,7 @@ def test_answers_are_remembered(own_pki: Pki, monkeypatch: pytest.MonkeyPatch) -
 
 def test_memory_is_bounded(own_pki: Pki) -> None:
     """However many certificates are shown, no more than the bound are remembered."""
-    trust = TrustStore(own_pki.trust, memory=2)
+    trust = TrustStore(own_pki.trust, revocation=Revocation(RevocationRule()), memory=2)
     for number in range(4):
         trust.check(card_of(own_pki, number).signature.der, Use.VIHF_SIGNATURE)
     assert len(trust._seen) == 2

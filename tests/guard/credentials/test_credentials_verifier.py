@@ -396,10 +396,10 @@ def test_branch_counts_not_only_the_names(kit: Kit, pki: Pki) -> None:
     for card, says in ((kit.card, kit.says()), (kit.structure, vihf.for_card(kit.structure, roles=ROLES))):
         said = attributes.read(kit.build(says, card), CredentialRule())
         signer = trust.check(card.signature.der, Use.VIHF_SIGNATURE)
-        verification._check_binding(says.name_id, said, signer)
+        verification._check_binding(says.name_id, said, signer, CredentialRule())
         other = Kind.ORGANISATION if signer.kind is Kind.PERSON else Kind.PERSON
         with pytest.raises(SoapFault):
-            verification._check_binding(says.name_id, said, replace(signer, kind=other))
+            verification._check_binding(says.name_id, said, replace(signer, kind=other), CredentialRule())
 
 
 def test_nothing_of_the_assertion_reaches_the_log(kit: Kit, pki: Pki, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import itertools
 import socket
 import ssl
 import subprocess
@@ -24,10 +25,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from lxml import etree
 from signxml import XMLVerifier
 
-from guard.credentials import certificate_requests, token_tls, vihf
+from guard.credentials import certificate_requests, token_tls, vihf, xades, xades_read
 from guard.credentials.cards import Card, CardError, CardLocked, NoSignatureKey, WrongPin
 from guard.credentials.pkcs11_uri import TokenAddress, parse
-from guard.credentials.pki import Pki
+from guard.credentials.pki import KeyKind, Pki
 from tests import softhsm
 
 pytestmark = softhsm.needed
@@ -83,6 +84,15 @@ def test_the_signature_key_signs_assertions(card: Card) -> None:
         public.verify(signed, b"statement", padding.PKCS1v15(), hashes.SHA256())
     else:
         public.verify(signed, b"statement", ec.ECDSA(hashes.SHA256()))
+
+
+def test_the_signature_key_signs_sets(card: Card) -> None:
+    """The token computes the value; what comes out is read, and fits the certificate that it holds."""
+    documents = [xades.Signable("1.2.3.5", "00" * 32)]
+    data = xades.write(card.signature, xades.FRENCH, submission_unique_id="1.2.3.4", documents=documents)
+    signature = xades_read.read(data)
+    signature.verify()
+    assert signature.certificate == card.signature.der
 
 
 @pytest.mark.parametrize("digest", [hashes.SHA256(), hashes.SHA384(), hashes.SHA512()], ids=lambda d: d.name)
@@ -179,14 +189,15 @@ def test_certificate_and_key_must_belong_together(card: Card, pki: Pki) -> None:
         token_tls.load(context, card.signature.key, [card.authentication.certificate])  # type: ignore[arg-type]
 
 
+_servers = itertools.count(1)
+
+
 def shaken(context: ssl.SSLContext, pki: Pki, newest: ssl.TLSVersion) -> tuple[bytes, str]:
     """A handshake with a server of that PKI: the certificate it saw, and the version."""
-    try:
-        files = pki.server("tls")
-    except FileNotFoundError:
-        files = pki.issue_server("tls")
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(files.certificate_file, files.key_file)
+    for kind in (KeyKind.RSA, KeyKind.EC):  # as our servers have both: the suites of TLS 1.2 need RSA
+        files = pki.issue_server(f"tls-{next(_servers)}", key=kind)
+        server.load_cert_chain(files.certificate_file, files.key_file)
     server.load_verify_locations(pki.ca_file)
     server.verify_mode, server.maximum_version = ssl.CERT_REQUIRED, newest
     ours, theirs = socket.socketpair()

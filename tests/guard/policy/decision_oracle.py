@@ -19,12 +19,15 @@ OPERATIONS = {
     "TD1.5": "TD1.5", "TD1.6": "TD1.6", "authorise": "authorise", "block": "block", "unblock": "unblock",
     "object": "object", "log": "log", "ask destruction": "destruction", "destroy": "destroy",
     "TD2": "TD2.1 TD2.2", "TD3.1": "TD3.1", "TD3.1 id": "TD3.1-id", "TD3.2": "TD3.2", "TD3.3a mask": "TD3.3a-mask",
-    "TD3.3a unmask": "TD3.3a-unmask", "TD3.3b": "TD3.3b", "TD3.3c": "TD3.3c", "TD3.3d": "TD3.3d",
+    "TD3.3a unmask": "TD3.3a-unmask", "TD3.3b": "TD3.3b",
+    "TD3.3b show": "TD3.3b-show", "TD3.3b hide": "TD3.3b-hide", "TD3.3c": "TD3.3c", "TD3.3d": "TD3.3d",
     "ITI-57": "ITI-57-other", "move": "", "remove": "remove",
 }  # fmt: skip
 """Operation -> rows of the functional rights; feeding has two, one of them for staff."""
 
-CHANGES = frozenset({"TD3.3a mask", "TD3.3a unmask", "TD3.3b", "TD3.3c", "TD3.3d", "ITI-57"})
+CHANGES = frozenset({
+    "TD3.3a mask", "TD3.3a unmask", "TD3.3b", "TD3.3b show", "TD3.3b hide", "TD3.3c", "TD3.3d", "ITI-57",
+})
 ON_DOCUMENTS = CHANGES | {"TD2", "TD3.1", "TD3.1 id", "TD3.2"}
 NO_OPEN_RECORD_NEEDED = frozenset({"TD0.2", "TD0.4", "TD0.5", "TD1.1", "TD1.2", "ask destruction", "destroy", "remove"})
 NO_PATIENT_NAMED = frozenset({"TD0.4", "TD0.5", "remove"})

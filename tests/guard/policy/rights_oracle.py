@@ -93,6 +93,7 @@ PRINTED = {
     "TD3.3a-mask": ("Y - - Y - - Y Y - - - -", "="),
     "TD3.3a-unmask": ("own - - own - - own Y - - - -", "="),
     "TD3.3b": ("Y - - Y - - Y Y - - - -", "="),
+    "TD3.3b-show": ("Y - - Y - - Y Y - - - -", "="),
     "TD3.3d": ("own - - own Y Y own Y Y - - -", "="),
     "TD3.3c": ("own own own own own own own own own str str str", "="),
 }
@@ -111,6 +112,7 @@ UNPRINTED = {
     "TD1.3b": "Y - - Y - - - Y - Y - -",
     "TD1.4": "Y - - Y - - - Y - - - -",
     "TD1.5": "- - - - - - - - - - - -",
+    "TD3.3b-hide": "own - - own - - own own - - - -",
     "authorise": "- - - - - - - - - - - -",
     "block": "- - - - - - - Y - - - -",
     "unblock": "- - - - - - - - - - - -",
@@ -128,7 +130,7 @@ HOLDERS = {
         TD0 TD1.1 TD1.2 TD1.3a TD1.3b TD1.4 TD1.5 TD1.6 TD3.1 TD3.1-id TD3.2 TD3.2-masked TD3.2-status TD3.3a-mask
         TD3.3a-unmask authorise block unblock object log destruction
     """,
-    "Y - -": "TD3.2-invisible-rl",
+    "Y - -": "TD3.2-invisible-rl TD3.3b-show TD3.3b-hide",
     "Y - Y": "destroy",
     "own own -": "TD2.1 TD3.3d TD3.3c",
     "- - Y": "remove",

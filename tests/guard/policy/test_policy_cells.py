@@ -42,6 +42,7 @@ ACTION = {
     "object": Action.OBJECT, "log": Action.READ_LOG, "ask destruction": Action.ASK_DESTRUCTION,
     "destroy": Action.DESTROY, "TD2": Action.FEED, "TD3.1": Action.SEARCH, "TD3.1 id": Action.SEARCH_ID,
     "TD3.2": Action.READ, "TD3.3a mask": Action.MASK, "TD3.3a unmask": Action.UNMASK, "TD3.3b": Action.REVEAL,
+    "TD3.3b show": Action.SHOW, "TD3.3b hide": Action.HIDE,
     "TD3.3c": Action.DELETE, "TD3.3d": Action.ARCHIVE, "ITI-57": Action.AMEND, "move": Action.MOVE,
     "remove": Action.REMOVE,
 }  # fmt: skip

@@ -28,7 +28,8 @@ from guard.policy.decision import Policy
 from guard.policy.facts import NOTHING, Action, EntryFacts, RecordStatus
 
 CHANGES = {
-    Action.MASK: "TD3.3a-mask", Action.UNMASK: "TD3.3a-unmask", Action.REVEAL: "TD3.3b", Action.DELETE: "TD3.3c",
+    Action.MASK: "TD3.3a-mask", Action.UNMASK: "TD3.3a-unmask", Action.REVEAL: "TD3.3b",
+    Action.SHOW: "TD3.3b-show", Action.HIDE: "TD3.3b-hide", Action.DELETE: "TD3.3c",
     Action.ARCHIVE: "TD3.3d",
 }  # fmt: skip
 NOBODYS = (Action.AMEND, Action.MOVE, Action.REMOVE)

@@ -528,6 +528,25 @@ def test_open_policy_allows_everything_in_an_open_record(
     assert [told.clause for told in ANYONE.explain(caller, action, record, entry)] == ["record-open"]
 
 
+@pytest.mark.parametrize("who", [PHYSICIAN, NURSE, STAFF])
+def test_what_one_may_know_of_by_name(who: Caller) -> None:
+    """Never more than a search by technical id, nothing when barred. Who searches knows what a search shows; one whom
+    the patient has not allowed knows of his own. Rule: L-08"""
+    own = replace(DOCUMENT, author_ids=frozenset({who.identifier}))
+    documents = [DOCUMENT, own, replace(DOCUMENT, type_code=key("68599-0")),
+                 replace(DOCUMENT, confidentiality=POLICY.hidden_from_professionals)]  # fmt: skip
+    for record in (OPEN, replace(OPEN, is_authorised=False), replace(OPEN, is_attending=True)):
+        known = POLICY.known(who, record)
+        assert all(
+            POLICY.visible(who, Action.SEARCH_ID, record).passes(one) for one in documents if known.passes(one)
+        )
+        if POLICY.decide(who, Action.SEARCH, record).allowed:
+            assert known == POLICY.visible(who, Action.SEARCH, record)
+    strange = POLICY.known(who, replace(OPEN, is_authorised=False))
+    assert strange.passes(own) and (who is STAFF or not strange.passes(DOCUMENT))
+    assert POLICY.known(who, replace(OPEN, is_blocked=True)) == NOTHING
+
+
 # -- explanations, names ---------------------------------------------------------------------------------------
 
 

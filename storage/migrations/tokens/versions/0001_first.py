@@ -1,4 +1,4 @@
-"""First schema of the token service: tokens issued, logins used, access log with its chain and its outbox."""
+"""First schema of the token service: tokens issued, logins used, access log with proofs, chain and outbox."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -8,7 +8,7 @@ down_revision = None
 
 TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 KEY = sa.BigInteger().with_variant(sa.Integer, "sqlite")
-LOG, OUTBOX = "tokens_access_log", "tokens_audit_outbox"
+LOG, OUTBOX, PROOF = "tokens_access_log", "tokens_audit_outbox", "tokens_assertion_proof"
 
 
 def text(*names: str) -> list[sa.Column]:
@@ -44,6 +44,7 @@ def _log() -> None:
         *text("at", "trace_id", "event", "action", "outcome", "patient_id", "caller_id", "caller_name", "role",
               "structure_id", "structure_name", "mode", "purpose", "purpose_reason", "documents", "detail",
               "reason", "clause", "peer", "assertion_id"),
+        sa.Column("assertion_sha256", TEXT, nullable=False, server_default=sa.text("''")),
         sa.Column("is_secret", sa.Integer, nullable=False, server_default="0"),
         sa.Column("lane", sa.Integer, nullable=False, server_default="0"),
         sa.Column("sequence", sa.BigInteger, nullable=False, server_default="0"),
@@ -61,6 +62,13 @@ def _log() -> None:
         sa.PrimaryKeyConstraint("patient_key", "number", "trace_id", name=f"pk_{OUTBOX}"),
     )
     op.create_index(f"ix_{OUTBOX}_state", OUTBOX, ["state", "number"])
+    op.create_table(
+        PROOF,
+        *text("sha256"),
+        sa.Column("number", sa.BigInteger, nullable=False),
+        sa.Column("assertion", sa.LargeBinary, nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name=f"pk_{PROOF}"),
+    )
 
 
 def _chain() -> None:

@@ -1,0 +1,180 @@
+"""``carnet send --sign`` and ``carnet verify``: three results, from what is stored here or from files."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import storage
+from carnet.cli import main
+from conformance import signing
+from guard.credentials.pki import Pki
+from tests.repository.test_signed_sets import Signing, errors
+from tests.signatures import spoiled, the
+from tests.world import World
+from xds.namespaces import DS
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World.prepare(tmp_path_factory.mktemp("verify")).serve_here()
+
+
+@pytest.fixture
+def deposit(world: World) -> Signing:
+    made = Signing(world).sign()
+    assert errors(made.send()) == []
+    return made
+
+
+def carnet(*arguments: object) -> Result:
+    return CliRunner().invoke(main, [str(a) for a in arguments])
+
+
+def verified(world: World, *arguments: object) -> tuple[int, dict[str, Any]]:
+    result = carnet("verify", *arguments, "--data", world.folder, "--json")
+    return result.exit_code, json.loads(result.stdout)
+
+
+def verdicts(report: dict[str, Any]) -> tuple[str, str, str]:
+    return report["block"]["verdict"], report["signer"]["verdict"], report["documents"]["verdict"]
+
+
+def test_a_stored_set_is_verified_by_any_of_its_identifiers(world: World, deposit: Signing) -> None:
+    """The set, a document, the signature document; the look is a line of the log."""
+    one, entries = deposit.submission.submission_set, deposit.submission.entries
+    for option, value in (("--submission", one.unique_id), ("--document", entries[0].unique_id),
+                          ("--document", entries[-1].unique_id)):
+        status, report = verified(world, option, value, "--patient", one.patient_id)
+        assert (status, verdicts(report), report["good"]) == (0, ("valid", "valid", "valid"), True), report
+        assert report["signed_by"] == "899700000018 ESSAI Anne" and report["accepted_at"]
+        assert len(report["signed"]) == 2
+    database = storage.open_repository(world.settings.repository_database)
+    with database.read() as unit:
+        (line,) = unit.audit.read_latest(1)
+    database.close()
+    assert (line.event, line.action, line.mode) == ("DSG", "signature verified", "NODE")
+    assert "block valid" in line.detail and line.documents == (entries[-1].unique_id,)
+
+
+def path_of(world: World, unique_id: str) -> Path:
+    database = storage.open_repository(world.settings.repository_database)
+    with database.read() as unit:
+        (held,) = unit.documents.find(unique_id)
+    database.close()
+    return next(Path(world.settings.documents).rglob(held.key))
+
+
+def test_a_document_changed_on_disk_shows(world: World, deposit: Signing) -> None:
+    """The block and the signer stay good: the results are independent."""
+    entry = deposit.submission.entries[0]
+    path = path_of(world, entry.unique_id)
+    path.write_bytes(path.read_bytes().replace(b"essai", b"autre"))
+    status, report = verified(world, "--submission", deposit.submission.submission_set.unique_id)
+    assert (status, verdicts(report)) == (1, ("valid", "valid", "invalid"))
+    assert entry.unique_id in report["documents"]["reasons"][0]
+
+
+def test_a_document_that_is_gone_leaves_the_rest_verified(world: World, deposit: Signing) -> None:
+    """Partial: said, and refused unless asked for."""
+    entry = deposit.submission.entries[0]
+    path_of(world, entry.unique_id).unlink()
+    arguments = ("--submission", deposit.submission.submission_set.unique_id)
+    status, report = verified(world, *arguments)
+    assert (status, verdicts(report)) == (1, ("valid", "valid", "partial"))
+    assert "cannot be read" in report["documents"]["reasons"][0]
+    assert verified(world, *arguments, "--partial")[0] == 0
+
+
+def test_a_signature_changed_on_disk_shows(world: World, deposit: Signing) -> None:
+    """The block alone is bad, or the document is none."""
+    def zeros(root: Any) -> None:
+        value = the(root, "SignatureValue", DS)
+        value.text = "A" * (len((value.text or "").rstrip("=")) // 4 * 4) + "AA=="
+
+    path = path_of(world, deposit.submission.entries[-1].unique_id)
+    good = path.read_bytes()
+    path.write_bytes(spoiled(good, zeros))
+    status, report = verified(world, "--submission", deposit.submission.submission_set.unique_id)
+    assert (status, verdicts(report)) == (1, ("invalid", "valid", "valid"))
+    path.write_bytes(b"<a/>")
+    status, report = verified(world, "--submission", deposit.submission.submission_set.unique_id)
+    assert (status, verdicts(report)) == (1, ("invalid", "unknown", "unknown"))
+
+
+def test_revocation_after_deposit_changes_nothing(tmp_path: Path) -> None:
+    """And lists that have left the folder since are still known: they were kept."""
+    world = World.prepare(tmp_path / "w").serve_here()
+    deposit = Signing(world).sign()
+    assert errors(deposit.send()) == []
+    arguments = ("--submission", deposit.submission.submission_set.unique_id)
+    time.sleep(1.1)  # lists count in whole seconds
+    Pki.open(world.folder / "pki").revoke(world.cards["physician"].signature.certificate.serial_number)
+    status, report = verified(world, *arguments)
+    assert (status, verdicts(report)) == (0, ("valid", "valid", "valid"))
+    assert "revoked since" in report["signer"]["reasons"][0]
+    for file in (world.folder / "pki" / "trust").glob("*.crl"):
+        file.unlink()
+    assert verified(world, *arguments)[0] == 0
+
+
+def test_files_are_verified_without_an_installation(world: World, deposit: Signing, tmp_path: Path) -> None:
+    """With authorities and the kept proof alone; a wrong, a missing and a foreign file are told apart."""
+    entries = deposit.submission.entries
+    trust = tmp_path / "trust"
+    trust.mkdir()
+    for file in (world.folder / "pki" / "trust").glob("*.pem"):
+        (trust / file.name).write_bytes(file.read_bytes())
+    names = [tmp_path / f"{entry.entry_uuid}.xml" for entry in entries]
+    for entry, name in zip(entries, names, strict=True):
+        name.write_bytes(deposit.documents[entry.entry_uuid])
+    *documents, signature = names
+    proof = tmp_path / "proof.json"
+    saved = carnet("verify", "--data", world.folder, "--submission", deposit.submission.submission_set.unique_id,
+                   "--save-proof", proof)
+    assert saved.exit_code == 0, saved.output
+    base = ("verify", "--data", tmp_path / "nowhere", "--signature", signature, "--trust", trust, "--json")
+
+    def result(*more: object) -> tuple[int, tuple[str, str, str]]:
+        answer = carnet(*base, *more)
+        return answer.exit_code, verdicts(json.loads(answer.stdout))
+
+    assert result("--proof", proof, *documents) == (0, ("valid", "valid", "valid"))
+    assert result(*documents) == (1, ("valid", "invalid", "valid"))
+    assert result("--proof", proof, documents[0]) == (1, ("valid", "valid", "partial"))
+    other = tmp_path / "other.xml"
+    other.write_bytes(b"<other/>")
+    assert result("--proof", proof, *documents, other) == (1, ("valid", "valid", "invalid"))
+
+
+def test_misuse_and_what_is_not_here(world: World, tmp_path: Path) -> None:
+    """Exit status 2 for misuse, 1 for what is not found; never a stack trace."""
+    nothing = tmp_path / "nothing.xml"
+    nothing.write_bytes(b"")
+    for arguments, status in (
+        ((), 2), (("--submission", "1.2.3", "--signature", nothing), 2), (("--submission", "1.2.3", nothing), 2),
+        (("--submission", "1.2.3"), 1), (("--document", "1.2.3"), 1), (("--signature", nothing), 1),
+        (("--signature", nothing, "--proof", nothing), 2), (("--signature", nothing, "--trust", tmp_path), 2),
+    ):
+        result = carnet("verify", *arguments, "--data", world.folder)
+        assert result.exit_code == status, (arguments, result.output)
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+    deposit = Signing(world)
+    assert errors(deposit.send()) == []
+    result = carnet("verify", "--submission", deposit.submission.submission_set.unique_id, "--data", world.folder)
+    assert result.exit_code == 1 and "0 signature documents" in result.output
+
+
+def test_the_words_for_a_person(world: World, deposit: Signing) -> None:
+    """Three lines first, then who and when."""
+    result = carnet("verify", "--submission", deposit.submission.submission_set.unique_id, "--data", world.folder)
+    assert [line.split() for line in result.output.splitlines()[:3]] == [
+        ["block", "valid"], ["signer", "valid"], ["documents", "valid"],
+    ]
+    assert "899700000018 ESSAI Anne" in result.output
+    assert signing.ENTRY not in result.output
