@@ -12,8 +12,8 @@ import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from carnet import node, token_service
 from carnet import settings as settings_module
-from carnet import token_service
 from carnet.cli import main
 from carnet.commands import init
 from carnet.commands.serve import admin_addresses
@@ -116,3 +116,17 @@ def test_nothing_of_it_is_there_unless_switched_on(tmp_path: Path) -> None:
     settings = World.prepare(tmp_path / "here").settings
     assert names(settings) == ("registry", "repository") and "tokens" not in admin_addresses(settings)
     assert not settings.credentials.token_services and not settings.tokens.issuer
+
+
+def test_its_keys_are_rotated_and_watched_like_the_others(tmp_path: Path) -> None:
+    """Both pairs of the server; the pair that signs is in the calendar, and unused while others can read it."""
+    world = World.prepare(tmp_path / "here")
+    servers = world.folder / "pki" / "servers"
+    before = {name: (servers / name).read_bytes() for name in ("tokens.pem", "tokens.rsa.pem")}
+    result = CliRunner().invoke(main, ["pki", "rotate", "tokens", "--data", str(world.folder)])
+    assert result.exit_code == 0, result.output
+    assert all((servers / name).read_bytes() != data for name, data in before.items())
+    assert ("signer", "tokens-sign.pem") in {(one.kind, one.file) for one in node.endings(world.settings, "tokens")}
+    (servers / "tokens-sign.key").chmod(0o644)
+    status, told = serve(world)
+    assert status == 2 and "tokens-sign.key" in told

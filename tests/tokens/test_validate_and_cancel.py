@@ -6,19 +6,25 @@ Clause: WS-Trust 1.3 7, 8
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lxml import etree
 
+import storage
+from carnet import log_keeper
+from carnet.retention import expire
 from carnet.token_service import signer_of
+from carnet.wiring import other_logs
 from guard.credentials import vihf
 from guard.credentials.caller import Mode
 from guard.credentials.vouched import CancelledTokens, listed
 from tests.tokens.conftest import SECTOR, Desk
 from tests.tokens.test_issue_by_card import said
-from tests.world import PHYSICIAN, STRUCTURE
+from tests.world import OPERATOR, PHYSICIAN, STRUCTURE
 from xds.namespaces import CLAIMS, SAML, WST
 from xds.wire.client import FaultReceived, LocalTransport
 from xds.wire.exchange import Peer
@@ -225,3 +231,22 @@ def test_the_context_comes_back(desk: Desk) -> None:
     body += f"<ValidateTarget>{desk.by_card().decode()}</ValidateTarget></RequestSecurityToken>"
     answer = transport.call(f"{WST}/RST/Validate", [body.encode()])
     assert answer.body.get("Context") == "urn:a&b" and answer.action == f"{WST}/RSTR/ValidateFinal"
+
+
+def test_its_traces_end_with_those_of_the_record(desk: Desk) -> None:
+    """Ten years after the closing no log names the patient, and the chain of each holds. Rule: W-13"""
+    patient_id, settings = desk.world.patient(), desk.world.settings
+    desk.by_card(patient_id=patient_id)
+    assert patient_id in {line.patient_id for line in desk.lines()}
+    desk.world.close(patient_id)
+    with closing(storage.open_registry(settings.registry_database)) as registry:
+        with registry.write() as unit:
+            record = unit.record.find(patient_id)
+            assert record is not None
+            unit.record.update(replace(record, closed_at="2014-01-01T00:00:00.000Z"))
+        records, lines = expire(settings, registry, other_logs(settings), OPERATOR)
+    assert records == 1 and lines >= 2
+    assert patient_id not in {line.patient_id for line in desk.lines(1000)}
+    with closing(storage.open_tokens(settings.tokens_database)) as database:
+        found = log_keeper.verify(settings, "tokens", database)
+    assert found.flaws == [] and found.destroyed == 1
