@@ -53,6 +53,7 @@ def credential_rule(settings: Settings, domain: AffinityDomain) -> CredentialRul
         max_authn_age=int(asked.max_authn_age),
         audiences=frozenset(chosen.audiences) or asked.audiences,
         issuers=frozenset(chosen.issuers) or asked.issuers,
+        token_services=frozenset(one.replace(":", "").lower() for one in chosen.token_services),
         authn_classes=asked.authn_classes,
         purposes=frozenset(chosen.purposes or asked.purposes),
         reasons=frozenset(chosen.reasons),

@@ -15,7 +15,7 @@ OPERATOR = (
     "init", "serve", "check", "patient", "document", "on-demand", "log", "notify", "remove", "matrix", "explain",
     "verify",
 )
-CREDENTIALS = ("pki", "card")
+CREDENTIALS = ("pki", "card", "token")
 PROFESSIONAL = ("send", "query", "retrieve", "circle", "call")
 TESTER = ("demo", "bench")
 GROUPS = {

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from lxml import etree
 
 from carnet import assertions, own_calls
 from carnet import settings as settings_module
@@ -23,6 +24,7 @@ from guard.credentials.cards import Card, CardError
 from guard.credentials.pkcs11_uri import SCHEME, TokenAddress
 from guard.credentials.pki import Pki
 from guard.credentials.rule import Required
+from guard.credentials.token import hardened_parser
 from xds.model.datatypes import Cx
 from xds.wire import tls
 
@@ -47,6 +49,14 @@ REASON = click.option(
     help="Why, in words: must be given with --purpose bris_de_glace and centre_15. The patient reads it.",
 )
 """For every command that signs: they find it with ``reason_given``."""
+ASSERTION_KEY = "carnet.assertion"
+ASSERTION = click.option(
+    "--assertion",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.__setitem__(ASSERTION_KEY, value),
+    help="Signed assertion to send as it is (of `carnet token issue`); -: standard input. The card only connects.",
+)
 JSON = click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
 
 
@@ -103,6 +113,21 @@ def reason_given() -> str:
     """What was said with ``--reason`` in the command that runs."""
     context = click.get_current_context(silent=True)
     return str(context.meta.get(REASON_KEY, "")) if context is not None else ""
+
+
+def assertion_given() -> bytes:
+    """What was given with ``--assertion`` in the command that runs, b"" for nothing."""
+    context = click.get_current_context(silent=True)
+    file: Path | None = context.meta.get(ASSERTION_KEY) if context is not None else None
+    if file is None:
+        return b""
+    try:
+        with click.open_file(str(file), "rb") as given:
+            data: bytes = given.read().strip()
+        etree.fromstring(data, hardened_parser())
+    except (OSError, etree.XMLSyntaxError) as error:
+        raise Misuse(f"{file} holds no assertion") from error
+    return data.partition(b"?>")[2].strip() if data.startswith(b"<?xml") else data
 
 
 def emit(as_json: bool, value: Any, text: str) -> None:
@@ -177,6 +202,7 @@ def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help=PURPOSE,
             ),
             REASON,
+            ASSERTION,
             click.option("--repository-url", default="", help="Base address of the repository; default: of --data."),
             click.option("--registry-url", default="", help="Base address of the registry; default: of --data."),
             click.option(
@@ -258,8 +284,11 @@ def client_of(
     if card_file is None and desk.mode is not Required.OFF:
         raise Misuse("no card: use --card, or set CARNET_CARD")
     card = None if card_file is None else open_card(card_file, pin_file)
+    ready = assertion_given()
     try:
-        sign = desk.signing(card, structure_id=structure_id, purpose=purpose, reason=reason_given())
+        sign = (lambda _: ready) if ready else desk.signing(
+            card, structure_id=structure_id, purpose=purpose, reason=reason_given()
+        )
         context = tls.calling(ca) if card is None else card.tls_context(ca)
     except ValueError as error:
         raise Misuse(str(error)) from error

@@ -19,21 +19,26 @@ from guard.credentials import revocation_check as revocation
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.replay import ReplayStore
+from guard.credentials.rule import CredentialRule
 from guard.credentials.software import RegisterSource, SoftwareRule
+from guard.credentials.vouched import CancelledTokens
 from xds.domain import AffinityDomain
 from xds.wire.faults import FAILED_AUTHENTICATION, claim_fault
 
 log = logging.getLogger("carnet.gate")
 
-REGISTRY_NODE, REPOSITORY_NODE = "registry", "repository"
+REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE = "registry", "repository", "tokens"
 """Names our own servers' certificates are issued to."""
 SOFTWARE_STEP = "software"
 
 
-class Database(Protocol):
-    """Either actor's database, as far as the gate is concerned."""
+def names(settings: Settings) -> tuple[str, ...]:
+    """The services of an installation."""
+    return (REGISTRY_NODE, REPOSITORY_NODE, *([TOKENS_NODE] if settings.tokens.enabled else []))
 
-    replay: ReplayStore
+
+class Database(Protocol):
+    """Any service's database, as far as the gate is concerned."""
 
     def write(self) -> Any: ...
 
@@ -43,9 +48,16 @@ def verifier_of(
 ) -> Verifier:
     """The verifier of an installation. ``once`` counts, for all processes, what may be shown once only."""
     nodes = frozenset({REGISTRY_NODE, REPOSITORY_NODE})
+    rule = credential_rule(settings, domain)
     return Verifier(
-        credential_rule(settings, domain), trust_of(settings, domain, tell), trusted_nodes=nodes, once=once
+        rule, trust_of(settings, domain, tell), trusted_nodes=nodes, once=once,
+        cancelled=cancelled_tokens(settings, rule),
     )
+
+
+def cancelled_tokens(settings: Settings, rule: CredentialRule) -> CancelledTokens | None:
+    """The list of what token services took back; None where the word of none counts."""
+    return CancelledTokens(settings.cancelled_tokens) if rule.token_services else None
 
 
 def revocation_teller(database: Database, name: str, meter: Meter) -> revocation.Tell:

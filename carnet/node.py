@@ -29,6 +29,8 @@ log = logging.getLogger("carnet.keys")
 
 WARNED_AHEAD = timedelta(days=30)
 LOOK_EVERY = 3600.0
+SIGNER = "tokens-sign"
+"""Name of the certificate that signs assertions, beside those of the servers."""
 
 
 def pair_files(settings: Settings, name: str) -> PairFiles:
@@ -41,6 +43,12 @@ def all_pair_files(settings: Settings, name: str) -> list[PairFiles]:
     """The first pair and, where it is there, the RSA pair beside it."""
     first, second = pair_files(settings, name), pair_files(settings, f"{name}.rsa")
     return [first, second] if second.certificate.exists() or second.key.exists() else [first]
+
+
+def signer_files(settings: Settings) -> PairFiles:
+    """What the token service signs assertions with."""
+    own, chosen = pair_files(settings, SIGNER), settings.tokens
+    return PairFiles(Path(chosen.certificate or own.certificate), Path(chosen.key or own.key))
 
 
 def stamp_of_pairs(settings: Settings, name: str, beside: Hashable = None) -> Stamp:
@@ -113,7 +121,7 @@ def names_of(certificate: x509.Certificate) -> list[str]:
 def key_files(settings: Settings) -> list[Path]:
     """Every file of this installation that holds a private key."""
     found = [*sorted(settings.pki.glob("private/*.key")), *sorted(settings.pki.glob("servers/*.key"))]
-    return [*found, *([Path(settings.audit.key)] if settings.audit.key else [])]
+    return [*found, *(Path(key) for key in (settings.audit.key, settings.tokens.key) if key)]
 
 
 def close_key_files(settings: Settings, *, repair: bool) -> list[Path]:
@@ -132,7 +140,7 @@ class Ending:
     """A certificate or revocation list a service uses, and when it ends."""
 
     kind: str
-    """``server``, ``chain``, ``audit``, ``authority``, ``provider`` or ``revocation list``"""
+    """``server``, ``chain``, ``audit``, ``signer``, ``authority``, ``provider`` or ``revocation list``"""
     file: str
     name: str
     """Common name of its holder, or of who issued the list"""
@@ -175,6 +183,8 @@ def _files(settings: Settings, name: str) -> Iterator[tuple[str, Path]]:
         yield "server", files.certificate
     if settings.audit.certificate:
         yield "audit", Path(settings.audit.certificate)
+    if name == "tokens":
+        yield "signer", signer_files(settings).certificate
     for file in sorted((settings.pki / "trust").glob("*"), key=lambda file: (file.name == "ca.pem", file.name)):
         if file.suffix == ".crl":
             yield "revocation list", file
@@ -193,7 +203,7 @@ def _ends(kind: str, file: Path, data: bytes) -> Iterator[tuple[bytes, Ending]]:
             yield crl.fingerprint(SHA256()), Ending(kind, file.name, _name(crl.issuer), crl.next_update_utc)
         return
     for number, one in enumerate(x509.load_pem_x509_certificates(data)):
-        as_what = "chain" if number and kind in ("server", "audit") else kind
+        as_what = "chain" if number and kind in ("server", "audit", "signer") else kind
         yield one.fingerprint(SHA256()), Ending(as_what, file.name, _name(one.subject), one.not_valid_after_utc)
 
 

@@ -22,9 +22,13 @@ class AuditDatabase(Protocol):
     def write(self) -> Any: ...
 
 
-def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Peer, SoapFault, Exchange | None], None]:
-    """Write the access-log line of a refused credential, with the reason the caller is not told; other faults are not
-    accesses. Rule: K-06"""
+def fault_logger(
+    database: AuditDatabase, actor_name: str, name_of: Callable[[Exchange], tuple[str, str]] | None = None
+) -> Callable[[str, Peer, SoapFault, Exchange | None], None]:
+    """Write the access-log line of a refused credential, with the reason the caller is not told, and of a known
+    caller's request that ended in a fault; other faults are not accesses. Rule: K-06
+
+    ``name_of`` gives event and action of an exchange; without it both are the actor's name."""
 
     def on_fault(trace_id: str, peer: Peer, fault: SoapFault, exchange: Exchange | None) -> None:
         log.info("fault %s %s %s: %s", trace_id, fault.code[1], fault.subcode and fault.subcode[1], fault.detail)
@@ -40,7 +44,8 @@ def fault_logger(database: AuditDatabase, actor_name: str) -> Callable[[str, Pee
             with database.write() as unit:
                 unit.audit.append(line)
         elif exchange is not None and exchange.known_caller is not None:
-            refused(database, exchange, actor_name, fault.detail, "ITI TF-2 Appendix V 3.2")
+            event, action = (actor_name, actor_name) if name_of is None else name_of(exchange)
+            refused(database, exchange, event, fault.detail, "ITI TF-2 Appendix V 3.2", action)
 
     return on_fault
 
@@ -54,13 +59,15 @@ def refusal_logger(database: AuditDatabase) -> Callable[[Exchange, Transaction, 
     return on_refused
 
 
-def refused(database: AuditDatabase, exchange: Exchange, event: str, reason: str, clause: str) -> None:
+def refused(
+    database: AuditDatabase, exchange: Exchange, event: str, reason: str, clause: str, action: str = ""
+) -> None:
     """One line: a known caller's request came to nothing. It names the patient of the assertion only."""
     line = access_log.refusal(
         exchange.caller,
         trace_id=exchange.trace_id,
         event=event,
-        action=event,
+        action=action or event,
         patient_key=None,
         patient_id=exchange.caller.patient_id,
         reason=reason,

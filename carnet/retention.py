@@ -1,13 +1,14 @@
 """The retention job: once by hand, or for ever beside a serving registry.
 
-Records whose notice or keeping has ended, and the traces of those long closed, in the logs of both services.
+Records whose notice or keeping has ended, and the traces of those long closed, in the logs of all services.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -48,10 +49,12 @@ def scrub(database: RegistryDatabase) -> int:
     return len(waiting)
 
 
-def expire(settings: Settings, registry: Any, repository: Callable[[], Any], by: Caller) -> tuple[int, int]:
+def expire(
+    settings: Settings, registry: Any, others: Sequence[Callable[[], Any]], by: Caller
+) -> tuple[int, int]:
     """Destroy the traces of records whose time of keeping has ended; returns how many records and lines.
 
-    ``repository`` opens the other log, which is cleared first: whatever fails on the way, the lines left in the
+    ``others`` open the other logs, which are cleared first: whatever fails on the way, the lines left in the
     registry's bring the next run here again. Traces of a destruction that is not complete stay.
     Clause: DMP EX_AIR-100
     """
@@ -69,17 +72,15 @@ def expire(settings: Settings, registry: Any, repository: Callable[[], Any], by:
         ]
     lines = 0
     if due:
-        other = repository()
-        try:
+        with ExitStack() as stack:
+            opened = [stack.enter_context(closing(opener())) for opener in others]
             for group in due:
                 keys, names = [one.patient_key for one in group], [one.patient_id for one in group]
-                for database, of in ((other, ()), (registry, keys)):
+                for database, of in (*((other, ()) for other in opened), (registry, keys)):
                     with database.write() as unit:
                         lines += traces.destroy(unit, of, names, by=by)
-            for database in (other, registry):
+            for database in (*opened, registry):
                 _overwritten(database)
-        finally:
-            other.close()
     return len(due), lines
 
 
@@ -91,10 +92,10 @@ def _overwritten(database: Any) -> None:
         log.warning("what destroyed traces have left in the files is not overwritten yet: %s", error)
 
 
-def retain_for_ever(settings: Settings, database: RegistryDatabase, repository: Callable[[], Any]) -> None:
+def retain_for_ever(settings: Settings, database: RegistryDatabase, others: Sequence[Callable[[], Any]]) -> None:
     """As long as the worker lives. A run that fails is repeated with the next.
 
-    ``repository`` opens the repository's database, for the traces it keeps.
+    ``others`` open the other services' databases, for the traces they keep.
     """
     scrubbed = time.monotonic()
     while True:
@@ -106,7 +107,7 @@ def retain_for_ever(settings: Settings, database: RegistryDatabase, repository: 
             if time.monotonic() - scrubbed >= settings.record.scrub_every:
                 scrubbed = time.monotonic()
                 scrub(database)
-                records, lines = expire(settings, database, repository, system("retention").caller)
+                records, lines = expire(settings, database, others, system("retention").caller)
                 if lines:
                     log.warning("destroyed %s traces of %s records that are kept no longer", lines, records)
         except Exception:

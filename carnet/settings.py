@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from xds.limits import DEFAULT
@@ -161,6 +161,13 @@ class Credentials(Section):
     issuers: list[str] = Field(
         default_factory=list, description="accepted Issuer texts, plain XUA only; empty: the domain's"
     )
+    token_services: list[str] = Field(
+        default_factory=list,
+        description="SHA-256 of certificates of token services: of these alone a VIHF is taken that neither the person "
+        "nor the structure has signed; of these cancelled assertions are refused",
+    )
+    cancelled_tokens: str = Field("", description="list of cancelled assertions, written by the token service and read "
+                                  "by the others; empty: tokens/cancelled.json under the data folder")  # fmt: skip
     roles: list[str] = Field(default_factory=list, description="accepted roles, code^^system; empty: the domain's")
     purposes: list[str] = Field(
         default_factory=list, description="accepted purposes of use, code^^system; empty: the domain's"
@@ -169,6 +176,49 @@ class Credentials(Section):
         default_factory=lambda: ["bris_de_glace", "centre_15"],
         description="purposes of use (code) that a VIHF must give a reason for (Mode_Acces_Raison)",
     )
+
+
+class Tokens(Section):
+    """The token service (WS-Trust): a card or an OpenID Connect login against a signed assertion."""
+
+    enabled: bool = Field(False, description="`serve all` serves it, too")
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8443, description="TCP port of the service", ge=0, le=65535)
+    admin_port: int = Field(9443, description="TCP port of /livez /readyz /metrics, loopback only; 0: none")
+    threads: int = Field(8, description="requests served at once", ge=1, le=512)
+    database: str = Field("", description="SQLAlchemy URL; empty: SQLite under the data folder")
+    certificate: str = Field("", description="PEM certificate that signs, of this service or of one structure; empty: "
+                             "pki/servers/tokens-sign.pem")  # fmt: skip
+    key: str = Field("", description="PEM key of that certificate; empty: pki/servers/tokens-sign.key")
+    lifetime: int = Field(1800, description="longest validity of an assertion that is issued, seconds", ge=1)
+    audiences: list[str] = Field(
+        default_factory=list, description="addresses tokens may be asked for (AppliesTo); empty: the accepted audiences"
+    )
+    issuer: str = Field("", description="issuer of the OpenID Connect logins that are taken; empty: none is")
+    keys: str = Field("", description="the issuer's keys (JWKS): https address, or a file")
+    userinfo: str = Field("", description="https address that is asked with the access token; empty: nobody is asked")
+    provider_ca: str = Field("", description="authorities of the issuer's own TLS certificate (PEM); empty: "
+                             "pki/trust/ca.pem")  # fmt: skip
+    clients: list[str] = Field(
+        default_factory=list,
+        description="whose logins are taken from whom: client_id=Struct_IdNat of the structure's certificate",
+    )
+    acr: list[str] = Field(
+        default_factory=lambda: ["eidas1", "eidas2", "eidas3"], description="levels of authentication (acr) accepted"
+    )
+    login_class: str = Field("unspecified", description="AuthnContextClassRef of a login: a name of SAML 2.0, or a URI")
+    login_age: int = Field(600, description="oldest ID token, seconds", ge=1)
+    login_once: bool = Field(True, description="a login serves for one assertion; false: until the ID token ends")
+    keys_kept: float = Field(3600.0, description="how long the issuer's keys are kept, seconds", gt=0)
+
+    @field_validator("clients")
+    @classmethod
+    def _are_pairs(cls, given: list[str]) -> list[str]:
+        for one in given:
+            client, separator, structure = one.rpartition("=")
+            if not (client and separator and structure):
+                raise ValueError(f"{one!r} is not client_id=Struct_IdNat")
+        return given
 
 
 class Audit(Section):
@@ -246,6 +296,7 @@ class Settings(BaseSettings):
     domain: Domain = Domain()
     registry: Registry = Registry()
     repository: Repository = Repository()
+    tokens: Tokens = Tokens()
     record: RecordRules = RecordRules()
     credentials: Credentials = Credentials()
     audit: Audit = Audit()
@@ -284,6 +335,19 @@ class Settings(BaseSettings):
     @property
     def repository_url(self) -> str:
         return f"https://{self.repository.host}:{self.repository.port}"
+
+    @property
+    def tokens_database(self) -> str:
+        return self.tokens.database or f"sqlite:///{self.data / 'tokens' / 'tokens.sqlite'}"
+
+    @property
+    def tokens_url(self) -> str:
+        return f"https://{self.tokens.host}:{self.tokens.port}"
+
+    @property
+    def cancelled_tokens(self) -> Path:
+        given = self.credentials.cancelled_tokens
+        return Path(given) if given else self.data / "tokens" / "cancelled.json"
 
     @property
     def checkpoints(self) -> Path:

@@ -26,7 +26,7 @@ from carnet.acceptance import takes_direct_registration, trust_of
 from carnet.admin import Meter
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
-from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, SoftwareGate, revocation_teller, verifier_of
+from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE, SoftwareGate, revocation_teller, verifier_of
 from carnet.keys import Following
 from carnet.log_keeper import LogKeeper, emergency_notice, notices_waiting
 from carnet.mllp import PatientFeed
@@ -69,7 +69,6 @@ REGISTRATIONS = {
     "urn:ihe:iti:2010:RegisterOnDemandDocumentEntry": "ITI-61",
 }
 """Actions that only our own repositories may send, unless the registry takes direct registrations."""
-
 LAST_WORDS = 3.0
 """Seconds a service that ends gives its last audit messages."""
 
@@ -196,16 +195,16 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         if settings.emergencies.notifier:
             told = partial(notify_for_ever, settings, actor.database)
             threading.Thread(target=told, name="notices", daemon=True).start()
-        retain_for_ever(settings, actor.database, lambda: storage.open_repository(settings.repository_database))
+        retain_for_ever(settings, actor.database, other_logs(settings))
 
     meter.watch_notices(lambda: notices_waiting(actor.database))
     return Service(
         app,
         meter,
-        ready=lambda: _reads(actor.database),
+        ready=lambda: reads(actor.database),
         background=background,
-        began=lambda: _note(actor.database, REGISTRY_NODE, started=True),
-        ended=lambda: _end(actor.database, REGISTRY_NODE, sender, keeper),
+        began=lambda: note(actor.database, REGISTRY_NODE, started=True),
+        ended=lambda: end(actor.database, REGISTRY_NODE, sender, keeper),
         feed=feed,
     )
 
@@ -346,10 +345,10 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
     return Service(
         app,
         meter,
-        ready=lambda: _reads(actor.database),
+        ready=lambda: reads(actor.database),
         background=background,
-        began=lambda: _note(actor.database, REPOSITORY_NODE, started=True),
-        ended=lambda: _end(actor.database, REPOSITORY_NODE, sender, keeper),
+        began=lambda: note(actor.database, REPOSITORY_NODE, started=True),
+        ended=lambda: end(actor.database, REPOSITORY_NODE, sender, keeper),
     )
 
 
@@ -379,9 +378,12 @@ def audit_node(settings: Settings) -> atna.Node:
     return atna.Node(
         source_id=settings.audit.source_id,
         site=settings.audit.site,
-        endpoints={REGISTRY_NODE: settings.registry_url, REPOSITORY_NODE: settings.repository_url},
         forwards=dict.fromkeys(("ITI-18", "ITI-42", "ITI-51", "ITI-61", "ITI-62"), at_registry)
         | dict.fromkeys(("ITI-41", "ITI-43", "ITI-86"), at_repository),
+        endpoints={
+            REGISTRY_NODE: settings.registry_url, REPOSITORY_NODE: settings.repository_url,
+            TOKENS_NODE: settings.tokens_url,
+        },
     )
 
 
@@ -420,25 +422,33 @@ def syslog_tls(settings: Settings, name: str) -> Following:
     return node.client_tls("audit messages", node.audit_files(settings, name), anchors, finish)
 
 
-def _note(database: AuditDatabase, name: str, *, started: bool) -> None:
+def note(database: AuditDatabase, name: str, *, started: bool) -> None:
     """A service that cannot log does not start."""
     with database.write() as unit:
         unit.audit.append(access_log.service_act(name, started=started))
 
 
-def _end(database: AuditDatabase, name: str, sender: AuditSender, keeper: LogKeeper) -> None:
+def end(database: AuditDatabase, name: str, sender: AuditSender, keeper: LogKeeper) -> None:
     try:
-        _note(database, name, started=False)
+        note(database, name, started=False)
     except Exception as error:
         log.error("the end of the service is not in its log: %s", type(error).__name__)
     keeper.stop()
     sender.stop(LAST_WORDS)
 
 
+def other_logs(settings: Settings) -> list[Callable[[], Any]]:
+    """What opens the databases that hold traces of records, beside the registry's."""
+    return [
+        partial(storage.open_repository, settings.repository_database),
+        partial(storage.open_tokens, settings.tokens_database),
+    ]
+
+
 # -- shared --------------------------------------------------------------------------------------------
 
 
-def _reads(database: Any) -> str:
+def reads(database: Any) -> str:
     """ "" when the database answers, else what is wrong."""
     try:
         with database.read() as unit:

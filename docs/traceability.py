@@ -23,14 +23,17 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "traceability.md"
 
-RULE = re.compile(r"(?<![\w.^-])[AHRQTMCEILFDJKU]-\d{1,3}(?![\w-])")
+RULE = re.compile(r"(?<![\w.^-])[AHRQTMCEILFDJKUW]-\d{1,3}(?![\w-])")
 RULE_LINE = re.compile(r"\bRules?: ([^\n]*)")
 STEP = re.compile(r"\bsteps? ([a-p](?:(?:, | or | and | to )[a-p])*)\b", re.I)
 STEP_LINE = re.compile(r"\bSteps?: ([a-p](?:, ?[a-p])*)\b")
 STEP_HOMES = ("guard/credentials/", "xds/wire/")
 ATTACK_LINE = re.compile(r"\bAttacks?: ([a-z0-9_-]+(?:, ?[a-z0-9_-]+)*)")
 CLAUSE_LINE = re.compile(r"\bClause: ([^\n\"]*)")
-DOCUMENT = re.compile(r"(?:ITI|DMP|CI-SIS|IHE|HL7|PCC|DICOM|RFC|W3C|SAML|WSS|WS-|SOAP 1|ebR|X\.509|IGC|CSP|arrêté)")
+DOCUMENT = re.compile(
+    r"(?:ITI|DMP|CI-SIS|IHE|HL7|PCC|DICOM|RFC|W3C|SAML|WSS|OpenID|Pro Santé Connect|WS-|SOAP 1|ebR|X\.509|IGC|CSP|"
+    r"arrêté)"
+)
 """How the name of a document we cite begins."""
 LISTS = frozenset({"xds/rules.py"})
 """Files that name every rule and implement none."""

@@ -5,13 +5,14 @@ The only package that knows SQL and paths. ``carnet`` opens them and hands them 
 
 from __future__ import annotations
 
-from storage.database import SqlRegistryDatabase, SqlRepositoryDatabase
+from storage.database import SqlRegistryDatabase, SqlRepositoryDatabase, SqlTokensDatabase
 from storage.files import FileDocumentStore
 from storage.schema import SchemaMismatch, require_current, upgrade
 
 __all__ = [
-    "FileDocumentStore", "SchemaMismatch", "SqlRegistryDatabase", "SqlRepositoryDatabase", "open_documents",
-    "open_registry", "open_repository", "upgrade_registry", "upgrade_repository",
+    "FileDocumentStore", "SchemaMismatch", "SqlRegistryDatabase", "SqlRepositoryDatabase", "SqlTokensDatabase",
+    "open_documents", "open_registry", "open_repository", "open_tokens", "upgrade_registry", "upgrade_repository",
+    "upgrade_tokens",
 ]
 
 
@@ -27,6 +28,12 @@ def open_repository(url: str) -> SqlRepositoryDatabase:
     return SqlRepositoryDatabase(url)
 
 
+def open_tokens(url: str) -> SqlTokensDatabase:
+    """As ``open_registry``, for the token service's own database."""
+    require_current(url, "tokens")
+    return SqlTokensDatabase(url)
+
+
 def open_documents(place: str) -> FileDocumentStore:
     """The document store in this folder, given as a path or as ``file:///path``. The folder is created when absent."""
     return FileDocumentStore(place.removeprefix("file://"))
@@ -40,3 +47,8 @@ def upgrade_registry(url: str) -> None:
 def upgrade_repository(url: str) -> None:
     """Create the repository's schema or bring it up to date. May be repeated."""
     upgrade(url, "repository")
+
+
+def upgrade_tokens(url: str) -> None:
+    """Create the token service's schema or bring it up to date. May be repeated."""
+    upgrade(url, "tokens")

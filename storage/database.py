@@ -27,7 +27,12 @@ from storage.tables import (
     repository_audit_outbox,
     repository_shown_assertion,
     shown_assertion,
+    tokens_access_log,
+    tokens_access_log_chain,
+    tokens_assertion_proof,
+    tokens_audit_outbox,
 )
+from storage.tokens import SqlTokenStore
 from storage.transaction import Transaction
 
 
@@ -101,6 +106,37 @@ class SqlRepositoryUnit:
         return SqlProofs(self._sql, repository_assertion_proof, repository_access_log, self._kept)
 
 
+class SqlTokensUnit:
+    """As ``SqlRegistryUnit``."""
+
+    def __init__(self, transaction: Transaction, kept: KeptProofs) -> None:
+        self._sql = transaction
+        self._kept = kept
+
+    @cached_property
+    def tokens(self) -> SqlTokenStore:
+        return SqlTokenStore(self._sql)
+
+    @cached_property
+    def audit(self) -> SqlAuditStore:
+        return SqlAuditStore(
+            self._sql, tokens_access_log, tokens_audit_outbox, tokens_access_log_chain[0], self.proofs
+        )
+
+    @cached_property
+    def outbox(self) -> SqlOutbox:
+        return SqlOutbox(self._sql, tokens_access_log, tokens_audit_outbox)
+
+    @cached_property
+    def chain(self) -> SqlChain:
+        return SqlChain(self._sql, tokens_access_log, tokens_access_log_chain, (tokens_audit_outbox,), self.proofs)
+
+    @cached_property
+    def proofs(self) -> SqlProofs:
+        """No line of this log names an assertion that was shown: the table stays empty, and is read like the others."""
+        return SqlProofs(self._sql, tokens_assertion_proof, tokens_access_log, self._kept)
+
+
 class SqlRegistryDatabase:
     """``registry.store.RegistryDatabase``.
 
@@ -148,6 +184,31 @@ class SqlRepositoryDatabase:
     def write(self) -> Iterator[SqlRepositoryUnit]:
         with self.engine.writing() as transaction:
             yield SqlRepositoryUnit(transaction, self._kept)
+
+    def scrub(self) -> None:
+        """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""
+        self.engine.scrub()
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class SqlTokensDatabase:
+    """``tokens.store.TokensDatabase``. Raises as ``SqlRegistryDatabase`` does."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = connect(url)
+        self._kept = KeptProofs()
+
+    @contextmanager
+    def read(self) -> Iterator[SqlTokensUnit]:
+        with self.engine.reading() as transaction:
+            yield SqlTokensUnit(transaction, self._kept)
+
+    @contextmanager
+    def write(self) -> Iterator[SqlTokensUnit]:
+        with self.engine.writing() as transaction:
+            yield SqlTokensUnit(transaction, self._kept)
 
     def scrub(self) -> None:
         """Let nothing of deleted rows be left in a file. Raises TimeoutError: to be repeated."""

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, make_url
 
 from storage.engines import connect
 
-Which = Literal["registry", "repository"]
+Which = Literal["registry", "repository", "tokens"]
 
 
 class SchemaMismatch(Exception):
@@ -62,7 +62,7 @@ def require_current(url: str, which: Which) -> None:
 
 
 def version_table(which: Which) -> str:
-    """Both schemas may live in one PostgreSQL database."""
+    """All schemas may live in one PostgreSQL database."""
     return f"{which}_schema"
 
 

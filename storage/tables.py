@@ -1,4 +1,4 @@
-"""Tables of the two databases; ``migrations`` creates them, a test proves that both say the same.
+"""Tables of the three databases; ``migrations`` creates them, a test proves that both say the same.
 
 What a query filters or sorts by is a column; the rest of an object is one JSON text, ``content``, in which
 the fields that have a column are left blank, so no value is kept twice.
@@ -31,6 +31,7 @@ from sqlalchemy import (
 
 registry_metadata = MetaData()
 repository_metadata = MetaData()
+tokens_metadata = MetaData()
 
 TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 """Compared and sorted by code point, whatever the language of the server."""
@@ -308,16 +309,20 @@ PASSED = 2
 
 access_log = _access_log("access_log", registry_metadata)
 repository_access_log = _access_log("repository_access_log", repository_metadata)
+tokens_access_log = _access_log("tokens_access_log", tokens_metadata)
 audit_outbox = _outbox("audit_outbox", registry_metadata)
 repository_audit_outbox = _outbox("repository_audit_outbox", repository_metadata)
+tokens_audit_outbox = _outbox("tokens_audit_outbox", tokens_metadata)
 
 assertion_proof = _proofs("assertion_proof", registry_metadata)
 repository_assertion_proof = _proofs("repository_assertion_proof", repository_metadata)
+tokens_assertion_proof = _proofs("tokens_assertion_proof", tokens_metadata)
 shown_assertion = _shown("shown_assertion", registry_metadata)
 repository_shown_assertion = _shown("repository_shown_assertion", repository_metadata)
 
 access_log_chain = _chain("access_log", registry_metadata)
 repository_access_log_chain = _chain("repository_access_log", repository_metadata)
+tokens_access_log_chain = _chain("tokens_access_log", tokens_metadata)
 Index("ix_access_log_caller", access_log.c.caller_id, access_log.c.structure_id)
 
 emergency_access = Table(
@@ -371,3 +376,23 @@ revocation_list = Table(
 
 Index("ix_held_document_unique_id", held_document.c.unique_id)
 Index("ix_held_document_waiting", held_document.c.settled, held_document.c.received_at)
+
+issued_token = Table(
+    "issued_token", tokens_metadata,
+    *_text("token_id", "issuer", "holder"),
+    Column("until", BigInteger, nullable=False),
+    Column("cancelled", Integer, nullable=False),
+    PrimaryKeyConstraint("token_id", name="pk_issued_token"),
+)
+"""What the token service has issued and still holds: no content, only what taking it back needs."""
+Index("ix_issued_token_until", issued_token.c.until)
+Index("ix_issued_token_cancelled", issued_token.c.cancelled, issued_token.c.until)
+
+used_login = Table(
+    "used_login", tokens_metadata,
+    *_text("sha256"),
+    Column("until", BigInteger, nullable=False),
+    PrimaryKeyConstraint("sha256", name="pk_used_login"),
+)
+"""Logins that were turned into an assertion, by the hash of their ID token."""
+Index("ix_used_login_until", used_login.c.until)

@@ -134,9 +134,9 @@ class Transaction:
     def change_many(self, key: Hashable, build: Build, rows: Collection[dict[str, Any]]) -> None:
         if not rows:
             return
-        sql, _ = self.flavour.statement(key, build)
+        sql, constants = self.flavour.statement(key, build)
         try:
-            self._connection.cursor().executemany(sql, rows)
+            self._connection.cursor().executemany(sql, [constants | row for row in rows])
         except Exception as error:
             raise self.flavour.translated(error) from None
 

@@ -13,10 +13,11 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 PACKAGES = {
-    "carnet": {"storage", "registry", "repository", "record", "guard", "xds", "conformance"},
-    "storage": {"registry", "repository", "record", "guard", "xds"},
+    "carnet": {"storage", "registry", "repository", "tokens", "record", "guard", "xds", "conformance"},
+    "storage": {"registry", "repository", "tokens", "record", "guard", "xds"},
     "registry": {"record", "guard", "xds"},
     "repository": {"record", "guard", "xds"},
+    "tokens": {"guard", "xds"},
     "record": {"guard", "xds"},
     "guard": {"xds"},
     "conformance": {"guard", "xds"},
@@ -43,6 +44,7 @@ ONLY_IN = {
     "pydantic_settings": ("carnet",),
     "prometheus_client": ("carnet",),
     "spyne": ("record.td.spyne_import",),
+    "joserfc": ("guard.credentials.openid",),
     "hl7": ("registry.iti8_patient_feed", "carnet.mllp"),
     "click": ("carnet", "conformance"),
 }
@@ -172,7 +174,7 @@ def house() -> list[Import]:
 
 
 def test_no_forbidden_arrow(house: list[Import]) -> None:
-    """carnet -> storage -> registry, repository -> record -> guard -> xds; conformance -> guard.credentials, xds."""
+    """carnet -> storage -> registry, repository, tokens -> record -> guard -> xds; conformance -> guard.credentials."""
     assert not (found := violations(house)), "\n".join(found)
 
 
@@ -191,6 +193,9 @@ def test_the_whole_house_was_read(house: list[Import]) -> None:
 FORBIDDEN = [
     ("registry/x.py", "import repository.store", "registry may import guard, record, xds"),
     ("repository/x.py", "from registry.rules import apply", "repository may import guard, record, xds"),
+    ("tokens/x.py", "from registry.store import RegistryStore", "tokens may import guard, xds"),
+    ("registry/x.py", "import tokens.store", "registry may import guard, record, xds"),
+    ("tokens/x.py", "from joserfc import jwt", "joserfc belongs to guard.credentials.openid"),
     ("storage/x.py", "import carnet.settings", "storage may import"),
     ("xds/wire/x.py", "def f():\n    from guard.credentials import caller", "xds may import nothing of ours"),
     ("xds/x.py", "import importlib\nm = importlib.import_module('record.store')", "xds may import nothing of ours"),

@@ -20,6 +20,7 @@ from carnet import wiring
 from carnet.assertions import Desk
 from carnet.commands import init
 from carnet.commands.serve import admin_addresses
+from carnet.gate import names
 from carnet.settings import Settings
 from carnet.supervisor import Supervisor, free_ports
 from conformance import frames
@@ -108,8 +109,8 @@ class World:
         return self
 
     def serve_processes(self) -> World:
-        """Both services as processes under a supervisor, over TLS."""
-        self.supervisor = Supervisor(self.folder, ("registry", "repository"), ("--log-level", "warning"))
+        """The services as processes under a supervisor, over TLS."""
+        self.supervisor = Supervisor(self.folder, names(self.settings), ("--log-level", "warning"))
         self.supervisor.start()
         self.supervisor.wait_ready(admin_addresses(self.settings))
         return self

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from carnet import node, wiring
+from carnet import gate, node, wiring
 from carnet.agreement import compare
 from carnet.console import DATA, JSON, Refused, emit, settings_of
 from repository.registry_link import RegistryUnavailable
@@ -37,7 +37,7 @@ def command(data: Path, full: bool, repair: bool, grace: float | None, as_json: 
         opened = node.close_key_files(settings, repair=repair)
     except OSError as error:
         raise Refused(f"{error.filename} is open to others and cannot be closed: {error.strerror}") from error
-    wrong = [text for name in (wiring.REGISTRY_NODE, wiring.REPOSITORY_NODE) if (text := node.problem(settings, name))]
+    wrong = [text for name in gate.names(settings) if (text := node.problem(settings, name))]
     if wrong:
         raise Refused("; ".join(wrong))
     registry = wiring.registry_actor(settings)

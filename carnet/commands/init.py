@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -9,9 +10,9 @@ import click
 import storage
 from carnet import settings as settings_module
 from carnet.console import DATA, JSON, Misuse, emit, settings_of
-from carnet.node import all_pair_files, close_key_files, is_of_test_authority, names_of
+from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE, names
+from carnet.node import SIGNER, all_pair_files, close_key_files, is_of_test_authority, names_of
 from carnet.settings import Settings
-from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE
 from guard.credentials.pki import KeyKind, Pki
 from guard.credentials.profiles import Products
 
@@ -60,28 +61,37 @@ def create(
         pki = Pki.create(data / "pki", products=products, base_url=pki_url)
     except ValueError as error:
         raise Misuse(str(error)) from error
-    for name in (REGISTRY_NODE, REPOSITORY_NODE):
+    for name in (REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE):
         pki.issue_server(name, hosts)
         pki.issue_server(name, hosts, key=KeyKind.RSA)
+    pki.issue_token_signer(SIGNER)
     file.write_text(settings_module.default_file(), "utf-8")
     upgrade(data)
     return True
 
 
 def complete_keys(settings: Settings) -> None:
-    """Close key files to others, and give test servers the RSA pair that installations before this version lack."""
+    """Close key files to others, and give test servers what installations before this version lack: the RSA pair, and
+    the certificates of the token service where it is enabled and the test authorities are at hand."""
     close_key_files(settings, repair=True)
-    for name in (REGISTRY_NODE, REPOSITORY_NODE):
+    if settings.tokens.enabled and (settings.pki / "private").is_dir():
+        pki = Pki.open(settings.pki)
+        with suppress(FileExistsError):
+            pki.issue_server(TOKENS_NODE)
+        with suppress(FileExistsError):
+            pki.issue_token_signer(SIGNER)
+    for name in names(settings):
         files = all_pair_files(settings, name)
         if len(files) == 1 and is_of_test_authority(settings, certificate := files[0].read().certificate):
             Pki.open(settings.pki).issue_server(name, names_of(certificate), key=KeyKind.RSA)
 
 
 def upgrade(data: Path) -> None:
-    """Bring both databases to the schema of this version; safe to repeat."""
+    """Bring the databases to the schema of this version; safe to repeat."""
     settings = settings_of(data)
-    for folder in (data / "registry", data / "repository"):
+    for folder in (data / "registry", data / "repository", data / "tokens"):
         folder.mkdir(exist_ok=True)
     storage.upgrade_registry(settings.registry_database)
     storage.upgrade_repository(settings.repository_database)
+    storage.upgrade_tokens(settings.tokens_database)
     Path(settings.documents).mkdir(parents=True, exist_ok=True)

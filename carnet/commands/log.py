@@ -15,9 +15,10 @@ import storage
 from carnet import log_keeper, proofs
 from carnet.commands.patient import operator
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
+from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE
 from carnet.retention import expire as expire_traces
 from carnet.settings import Settings
-from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE, audit_node, domain_source
+from carnet.wiring import audit_node, domain_source, other_logs
 from guard.audit.access_log import as_json as line_as_json
 from guard.audit.access_log import in_words, stamp
 from guard.audit.atna import Message, grouped
@@ -280,9 +281,7 @@ def expire(data: Path, as_json: bool) -> None:
     settings = settings_of(data)
     registry = storage.open_registry(settings.registry_database)
     try:
-        records, lines = expire_traces(
-            settings, registry, lambda: storage.open_repository(settings.repository_database), operator()
-        )
+        records, lines = expire_traces(settings, registry, other_logs(settings), operator())
     finally:
         registry.close()
     emit(as_json, {"records": records, "lines": lines}, f"{lines} lines of {records} records destroyed")
@@ -292,14 +291,16 @@ def opened(settings: Settings) -> Iterator[tuple[str, Any]]:
     """Name and database of each service; whoever asks closes them."""
     yield REGISTRY_NODE, storage.open_registry(settings.registry_database)
     yield REPOSITORY_NODE, storage.open_repository(settings.repository_database)
+    yield TOKENS_NODE, storage.open_tokens(settings.tokens_database)
 
 
 def latest(settings: Settings, last: int) -> list[AccessLine]:
-    """The newest lines of both services, oldest first."""
+    """The newest lines of every service, oldest first."""
     found: list[AccessLine] = []
     for opener, url in (
         (storage.open_registry, settings.registry_database),
         (storage.open_repository, settings.repository_database),
+        (storage.open_tokens, settings.tokens_database),
     ):
         database = opener(url)
         with database.read() as unit:
@@ -309,15 +310,16 @@ def latest(settings: Settings, last: int) -> list[AccessLine]:
 
 
 def messages(settings: Settings, patient_id: str, last: int) -> list[Message]:
-    """Audit messages of one record, or of the newest lines of both services; sent or not, oldest first.
+    """Audit messages of one record, or of the newest lines of every service; sent or not, oldest first.
 
-    Those of a record are the registry's: the repository's log knows no records.
+    Those of a record are the registry's: the other logs know no records.
     """
     node = audit_node(settings)
     found: list[Message] = []
     opened: list[tuple[str, Any]] = [("registry", storage.open_registry(settings.registry_database))]
     if not patient_id:
         opened.append(("repository", storage.open_repository(settings.repository_database)))
+        opened.append(("tokens", storage.open_tokens(settings.tokens_database)))
     for name, database in opened:
         try:
             with database.read() as unit:

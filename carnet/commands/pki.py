@@ -15,9 +15,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from carnet import holders, pki_door
 from carnet.console import DATA, JSON, Misuse, Refused, emit, pki_of, settings_of, table
+from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE
 from carnet.keys import KeyTrouble
 from carnet.node import all_pair_files, is_of_test_authority, names_of
-from carnet.wiring import REGISTRY_NODE, REPOSITORY_NODE
 from guard.credentials.certificate_requests import RequestRefused, requested_keys
 from guard.credentials.certificates import TrustError, add_trusted
 from guard.credentials.pki import Issued, KeyKind, Pki
@@ -255,7 +255,7 @@ def trust(certificate: Path, duty: str, data: Path, as_json: bool) -> None:
 
 
 @command.command("rotate")
-@click.argument("server", type=click.Choice([REGISTRY_NODE, REPOSITORY_NODE]))
+@click.argument("server", type=click.Choice([REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE]))
 @DATA
 @JSON
 def rotate(server: str, data: Path, as_json: bool) -> None:

@@ -26,18 +26,25 @@ from carnet.refusals import handshake_logger
 from carnet.server import Listener, Server, bounded, demanding
 from carnet.settings import Settings, write_served
 from carnet.supervisor import Supervisor, die_with_parent
+from carnet.token_service import logins_of, signer_of, token_service
 from guard.credentials.certificates import TrustError
 from guard.credentials.rule import Required
 from xds.domain import DomainError
 from xds.domain import load as load_domain
 
 log = logging.getLogger("carnet.serve")
-SERVICES = (wiring.REGISTRY_NODE, wiring.REPOSITORY_NODE)
+
+BUILDERS: dict[str, tuple[Callable[[Settings], wiring.Service], Callable[[str], Any]]] = {
+    gate.REGISTRY_NODE: (wiring.registry_service, storage.open_registry),
+    gate.REPOSITORY_NODE: (wiring.repository_service, storage.open_repository),
+    gate.TOKENS_NODE: (token_service, storage.open_tokens),
+}
+"""How each service is put together, and how its database is opened."""
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
 @click.command("serve")
-@click.argument("what", type=click.Choice(["all", "registry", "repository"]))
+@click.argument("what", type=click.Choice(["all", "registry", "repository", "tokens"]))
 @DATA
 @click.option("--domain", default="", help="Affinity domain (dmp, connectathon, or a folder).")
 @click.option("--codes", type=click.Path(path_type=Path, exists=True), help="IHE code-set file of the event.")
@@ -51,7 +58,8 @@ def command(
     what: str, data: Path, domain: str, codes: Path | None, credentials: str | None, log_level: str, with_pki: bool,
     supervised: bool,
 ) -> None:
-    """Serve the registry, the repository, or both, over mutual TLS until interrupted.
+    """Serve the registry, the repository or the token service over mutual TLS until interrupted; or all of them, the
+    token service where tokens.enabled is set.
 
     For a test event one line is enough: with a --domain that keeps no rights of access, `serve all` makes the
     installation first where --data is empty or not there.
@@ -70,7 +78,10 @@ def command(
     settings = settings_of(data, as_served=False, **flags)
     try:
         check(settings)
-        check_keys(settings, SERVICES if what == "all" else (what,))
+        served = gate.names(settings) if what == "all" else (what,)
+        if gate.TOKENS_NODE in served:
+            check_tokens(settings)
+        check_keys(settings, served)
     except (DomainError, TrustError, ValueError) as error:
         raise Misuse(str(error)) from error
     if supervised:
@@ -90,7 +101,7 @@ def command(
         "--log-level": log_level,
     }
     flags_given = [part for name, value in given.items() if value for part in (name, value)]
-    supervisor = Supervisor(settings.data, SERVICES, flags_given)
+    supervisor = Supervisor(settings.data, served, flags_given)
     supervisor.start()
     try:
         supervisor.wait_ready(admin_addresses(settings))
@@ -148,6 +159,15 @@ def check(settings: Settings) -> None:
         raise ValueError("registry.http_port and repository.http_port need `--credentials off`: HTTP carries none")
 
 
+def check_tokens(settings: Settings) -> None:
+    """The same of the token service. Raises ValueError with the remedy."""
+    try:
+        signer_of(settings)
+        logins_of(settings)
+    except OSError as error:
+        raise ValueError(f"the token service: {error}") from error
+
+
 def check_keys(settings: Settings, names: Sequence[str]) -> None:
     """The keys of these services can be used, and by nobody else. Raises KeyTrouble with the remedy."""
     for name in names:
@@ -161,7 +181,11 @@ def check_keys(settings: Settings, names: Sequence[str]) -> None:
 
 def admin_addresses(settings: Settings) -> dict[str, str]:
     """Service name to the address of its admin listener, where it has one."""
-    ports = {"registry": settings.registry.admin_port, "repository": settings.repository.admin_port}
+    ports = {
+        "registry": settings.registry.admin_port,
+        "repository": settings.repository.admin_port,
+        "tokens": settings.tokens.admin_port if settings.tokens.enabled else 0,
+    }
     return {name: f"http://127.0.0.1:{port}" for name, port in ports.items() if port}
 
 
@@ -181,6 +205,8 @@ def endpoints(settings: Settings) -> str:
     authority = min(domain.assigning_authorities, default="1.2.3")
     if domain.policy:
         plain += f"  records     {settings.registry_url}/services/record       (TD0.2 to TD1.6; docs/dmp.md)\n"
+    if settings.tokens.enabled:
+        plain += f"  tokens      {settings.tokens_url}/services/tokens       (WS-Trust; ?wsdl)\n"
     french = domain.credentials.profile == "vihf"
     patient = "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH" if french else f"T-1001^^^&{authority}&ISO"
     add = f'carnet patient open "{patient}" --consent' if french else f'carnet patient add "{patient}"'
@@ -217,10 +243,9 @@ A deposit, in another terminal (fictive patient{", test card" if issue else ""})
 
 def serve_one(settings: Settings, name: str) -> None:
     """One actor in this process; returns when it is told to stop."""
-    section: Any = settings.registry if name == "registry" else settings.repository
-    build = wiring.registry_service if name == "registry" else wiring.repository_service
-    url = settings.registry_database if name == "registry" else settings.repository_database
-    opener = storage.open_registry if name == "registry" else storage.open_repository
+    section: Any = getattr(settings, name)
+    build, opener = BUILDERS[name]
+    url: str = getattr(settings, f"{name}_database")
     files = node.pair_files(settings, name)
     built: list[wiring.Service] = []
     beside: list[Callable[[], None]] = []
@@ -233,7 +258,7 @@ def serve_one(settings: Settings, name: str) -> None:
         if section.admin_port:
             beside.append(admin.serve(section.admin_port, built[0].meter, built[0].ready))
         built[0].began()
-        if section.http_port:
+        if getattr(section, "http_port", 0):
             anchors = settings.pki / "trust" / "ca.pem"
             beside.append(plain_door.open_door(section.http_port, section.host, section.port, anchors))
         return built[0].app

@@ -33,6 +33,7 @@ RECORD_OPENED, RECORD_CLOSED, RECORD_REOPENED = "record opened", "record closed"
 REVOCATION_UNSAID, REVOCATION_GRACE = "revocation source silent", "revocation answer outdated"
 LOG_READ, TRACES_DESTROYED = "log read", "traces destroyed"
 STARTED, STOPPED = "service started", "service stopped"
+TOKEN_ISSUED, TOKEN_EXAMINED, TOKEN_CANCELLED = "token issued", "token examined", "token cancelled"
 IDENTITY_ADDED, IDENTITY_REVISED = "identity added", "identity revised"
 IDENTITY_SUBSUMED, IDENTITY_SURVIVES = "identity subsumed", "identity survives a merge"
 IDENTITY_MERGE = "identity merge"
@@ -171,6 +172,19 @@ def record_act(
         caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=patient_key,
         patient_id=patient_id, documents=documents, peer=peer, detail=detail, particulars=particulars,
     )
+
+
+def token_act(
+    caller: Caller, *, trace_id: str, event: str, action: str, detail: str = "", peer: str = "",
+    assertion_id: str = "", at: str = "", particulars: Particulars = NONE,
+) -> AccessLine:
+    """A token issued, judged or taken back. ``caller`` is whom an issued token names, else who asks; ``assertion_id``
+    is of the token meant, where it is not the caller's own."""
+    line = _line(
+        caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=None, patient_id=caller.patient_id,
+        peer=peer, detail=detail, particulars=particulars,
+    )
+    return replace(line, assertion_id=clean(assertion_id)) if assertion_id else line
 
 
 def retention_act(by: Caller, *, trace_id: str, lines: int, at: datetime | None = None) -> AccessLine:

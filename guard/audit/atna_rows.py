@@ -16,7 +16,7 @@ from enum import Enum, auto
 from xds.model.codes import Code
 
 DCM, TRANSACTIONS, RFC3881 = "DCM", "IHE Transactions", "RFC-3881"
-REGISTRY, REPOSITORY = "registry", "repository"
+REGISTRY, REPOSITORY, TOKENS = "registry", "repository", "tokens"
 
 ACTIVITY = Code("110100", DCM, "Application Activity")
 EXPORT = Code("110106", DCM, "Export")
@@ -163,6 +163,12 @@ RECEIVED: dict[str, Row] = {
         event=ACTIVITY, act="E", kind=Code("110121", DCM, "Application Stop"), who=(Who.APPLICATION,)
     ),
     "login": Row(event=AUTHENTICATION, act="E", kind=Code("110122", DCM, "Login"), who=(Who.USER, Who.NODE)),
+    "WS-Trust Issue": Row(
+        event=AUTHENTICATION, act="E", kind=Code("110122", DCM, "Login"), side=TOKENS, who=(Who.USER, Who.NODE)
+    ),
+    "WS-Trust Cancel": Row(
+        event=AUTHENTICATION, act="E", kind=Code("110123", DCM, "Logout"), side=TOKENS, who=(Who.USER, Who.NODE)
+    ),
     "node authentication": Row(
         event=ALERT, act="E", kind=Code("110126", DCM, "Node Authentication"), who=(Who.REPORTER, Who.PEER),
         what=(What.NODE,), failure="4",

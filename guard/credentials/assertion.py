@@ -34,7 +34,7 @@ from datetime import datetime, timedelta
 
 from lxml import etree
 
-from guard.credentials import attributes, distinguished_name, signature, statements, token, vihf
+from guard.credentials import attributes, distinguished_name, signature, statements, token, vihf, vouched
 from guard.credentials.attributes import Attributes
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.certificates import Accepted, CertificateRefused, Clock, TrustStore, Use, utc_now
@@ -43,6 +43,7 @@ from guard.credentials.replay import ReplayKey, ReplayMemory, ReplayStore
 from guard.credentials.rule import CredentialRule, Replay, Required
 from guard.credentials.statements import Times
 from guard.credentials.token import text
+from guard.credentials.vouched import CancelledTokens
 from xds.model.codes import Code
 from xds.namespaces import SAML
 from xds.wire.faults import FAILED_AUTHENTICATION, INVALID_SECURITY_TOKEN, SoapFault, claim_fault, security_fault
@@ -61,6 +62,7 @@ class _Verified:
     generation: int
     sha256: str
     """Of the signed bytes."""
+    is_token_service: bool
 
 
 class Verifier:
@@ -68,6 +70,7 @@ class Verifier:
 
     ``trusted_nodes`` names our own systems, by SHA-256 of their certificate (64 hexadecimal digits) or by the common
     name of a server certificate: they may forward the assertion of somebody else, and call internal transactions.
+    ``cancelled`` is asked about assertions of the rule's token services; None where these take no token back.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Verifier:
         trusted_nodes: frozenset[str] = frozenset(),
         clock: Clock = utc_now,
         replay: ReplayMemory | None = None,
+        cancelled: CancelledTokens | None = None,
         once: ReplayStore | None = None,
     ):
         """``once`` counts what may be shown once only, for all processes of a service; default: ``replay``."""
@@ -86,6 +90,7 @@ class Verifier:
         self._nodes = trusted_nodes
         self._clock = clock
         self._replay = replay or ReplayMemory()
+        self._cancelled = cancelled
         self._once: ReplayStore = once or self._replay
         self._lock = threading.Lock()
         self._verified: OrderedDict[tuple[str, str], _Verified] = OrderedDict()
@@ -114,6 +119,8 @@ class Verifier:
         known = self._recall(key, now)
         if known is not None:
             seen = (known.caller.issuer, known.caller.assertion_id)
+            if known.is_token_service:
+                self._check_cancelled(seen)
             self._check_replay(seen, known.sha256, known.until, now, trace_id, one_time=known.one_time)
             return known.caller
         generation = self._trust.generation
@@ -121,6 +128,15 @@ class Verifier:
         if rule.remember:
             self._store(key, verified)
         return verified.caller
+
+    def examine(self, assertion: etree._Element) -> Caller:
+        """What an assertion says that was sent to be judged, not to be used: every step but those about its use (b and
+        c, n, and who connects). Raises SoapFault.
+
+        Clause: WS-Trust 1.3 7 (Validate)
+        """
+        data = token.serialise(assertion, self._rule.max_bytes)
+        return self._verify(data, None, self._clock(), self._trust.generation).caller
 
     def admit(self, peer_certificate: bytes | None) -> None:
         """Refuse a peer that no message could make acceptable, before anything it sends is stored.
@@ -174,8 +190,10 @@ class Verifier:
         by_name = peer.kind is Kind.ORGANISATION and peer.is_server and peer.identity.common_name in self._nodes
         return by_name or peer.sha256 in self._nodes
 
-    def _verify(self, data: bytes, peer: Accepted, now: datetime, generation: int, trace_id: str) -> _Verified:
-        """Steps d to o over an assertion seen for the first time."""
+    def _verify(
+        self, data: bytes, peer: Accepted | None, now: datetime, generation: int, trace_id: str = ""
+    ) -> _Verified:
+        """Steps d to o over an assertion seen for the first time; without ``peer`` it is not being used now."""
         rule, times = self._rule, Times(now, timedelta(seconds=self._rule.clock_skew))
         tree = token.reparse(data)
         use = Use.VIHF_SIGNATURE if rule.vihf else Use.TOKEN_SIGNATURE
@@ -185,18 +203,28 @@ class Verifier:
         issuer = self._check_issuer(root, signer)
         name_id, confirmed_until = statements.check_subject(root, rule, times)
         authenticated_until = statements.check_authentication(root, rule, times)
-        until = min(validity.until, authenticated_until, signer.until, peer.until)
-        if confirmed_until is not None:
-            until = min(until, confirmed_until)
+        until = min(validity.until, authenticated_until, signer.until, confirmed_until or validity.until)
         assertion_id = str(root.get("ID"))
         seen = (issuer, assertion_id)
-        self._check_replay(seen, signed.sha256, until, now, trace_id, one_time=validity.one_time)
+        if peer is not None:
+            until = min(until, peer.until)
+            self._check_replay(seen, signed.sha256, until, now, trace_id, one_time=validity.one_time)
         said = attributes.read(root, rule)
+        is_token_service = signer.sha256 in rule.token_services
+        if is_token_service:
+            self._check_cancelled(seen)
+        connects = None if peer is None or self._is_node(peer) else peer
         if rule.vihf:
             _check_context(root, said.mode, rule)
-            _check_binding(name_id, said, signer, rule)
-            if not self._is_node(peer):
-                _check_peer(said, signer, peer)
+            _check_name(name_id, rule)
+            if is_token_service:
+                vouched.check_statement(root, said)
+                if connects is not None:
+                    vouched.check_peer(root, name_id, said, connects)
+            else:
+                _check_binding(name_id, said, signer, rule)
+                if connects is not None:
+                    _check_peer(said, signer, connects)
             attributes.check_roles(said.roles, rule)
         elif signer.kind is Kind.PERSON and name_id != signer.identity.common_name:
             raise _refused("a person's card speaks for another person", "g")
@@ -205,7 +233,7 @@ class Verifier:
             caller, assertion_id=assertion_id, assertion=data, assertion_sha256=signed.sha256,
             authn_class=statements.authn_class(root), authn_declaration=statements.authn_declaration(root),
         )
-        return _Verified(caller, until, validity.one_time, generation, signed.sha256)
+        return _Verified(caller, until, validity.one_time, generation, signed.sha256, is_token_service)
 
     def _check_issuer(self, root: etree._Element, signer: Accepted) -> str:
         """The issuer named is the one that signed. Steps i and g."""
@@ -231,6 +259,10 @@ class Verifier:
             raise security_fault(FAILED_AUTHENTICATION, "two assertions of one issuer carry the same ID", "n")
         if once and times != 1:
             raise security_fault(FAILED_AUTHENTICATION, "assertion shown again", "n")
+
+    def _check_cancelled(self, key: ReplayKey) -> None:
+        if self._cancelled is not None:
+            self._cancelled.check(key)
 
     def _recall(self, key: tuple[str, str], now: datetime) -> _Verified | None:
         with self._lock:
@@ -263,11 +295,15 @@ def _check_context(root: etree._Element, mode: Mode, rule: CredentialRule) -> No
         raise claim_fault(INVALID_SECURITY_TOKEN, f"{mode.value} needs an AuthnContextDecl", "o")
 
 
+def _check_name(name_id: str, rule: CredentialRule) -> None:
+    """Step l. Clause: DMP PS_IdNat"""
+    if rule.person_forms is not None and not rule.person_forms.fullmatch(name_id):
+        raise claim_fault(INVALID_SECURITY_TOKEN, f"NameID is {name_id!r}, which is no PS_IdNat", "l")
+
+
 def _check_binding(name_id: str, said: Attributes, signer: Accepted, rule: CredentialRule) -> None:
     """Who signed may speak for whom the assertion names. Step g."""
     who = signer.identity
-    if rule.person_forms is not None and not rule.person_forms.fullmatch(name_id):
-        raise claim_fault(INVALID_SECURITY_TOKEN, f"NameID is {name_id!r}, which is no PS_IdNat", "l")
     if said.mode is Mode.DIRECT:
         if signer.kind is not Kind.PERSON:
             raise _disagree("Authentification_mode is DIRECTE, and the certificate that signed is no person's")

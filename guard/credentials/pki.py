@@ -51,7 +51,6 @@ from guard.credentials.profiles import Authority, Holder, Products, Profile
 from guard.credentials.revocation import ListNumbers, Reason
 
 LOCAL_NAMES = ("localhost", "127.0.0.1", "::1")
-_CA_DAYS = 3650
 _RESPONDER_SPARE = timedelta(days=30)
 
 
@@ -142,11 +141,12 @@ class Pki:
             (folder / name).mkdir(parents=True, exist_ok=True, mode=mode)
         index = _Index(products, base_url.rstrip("/"))
         root_key = key.generate()
-        root = KeyPair(root_key, _authority(Authority.ROOT, root_key, None, index))
+        root = KeyPair(root_key, profiles.authority_certificate(Authority.ROOT, index.products, root_key))
         authorities = {Authority.ROOT: root}
         for which in (Authority.PERSONS, Authority.ORGANISATIONS):
             own = key.generate()
-            authorities[which] = KeyPair(own, _authority(which, own, root, index), (root.certificate,))
+            made = profiles.authority_certificate(which, index.products, own, root, index.base_url)
+            authorities[which] = KeyPair(own, made, (root.certificate,))
         for which, pair in authorities.items():
             write_private(folder / "private" / f"{which}.key", _plain(pair.key))
             _replace(folder / "trust" / f"{which}.pem", pem(pair.certificate))
@@ -294,6 +294,17 @@ class Pki:
         FileExistsError when they are there, unless the old ones are to be replaced; certificates issued before stay
         valid. Host names and addresses are added to localhost, 127.0.0.1 and ::1.
         """
+        names = profiles.alternative_names((*LOCAL_NAMES, *host_names))
+        return self._issue_files(profiles.SERVER, name, [names], key, days, replace_old=replace_old)
+
+    def issue_token_signer(self, name: str, *, key: KeyKind = KeyKind.EC, days: int = 1095) -> ServerFiles:
+        """As ``issue_server``, to sign assertions: a cachet of no structure, which counts where it is listed alone."""
+        return self._issue_files(profiles.ORG_SIGN, name, [], key, days)
+
+    def _issue_files(
+        self, profile: Profile, name: str, more: Sequence[x509.ExtensionType], key: KeyKind, days: int, *,
+        replace_old: bool = False,
+    ) -> ServerFiles:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", name):
             raise ValueError("a server name is made of letters, digits, dots and hyphens")
         stem = f"{name}.rsa" if key is KeyKind.RSA else name
@@ -302,21 +313,18 @@ class Pki:
             raise FileExistsError(f"server {name} already has a certificate")
         products, own = self.products, key.generate()
         organisation = profiles.organisation_name(products)
+        extensions = [*profiles.organisation_extensions(products), *more]
         subject = profiles.own_name(organisation, name)
-        more = [
-            *profiles.organisation_extensions(products), profiles.alternative_names((*LOCAL_NAMES, *host_names)),
-        ]  # fmt: skip
-        made = self._end_entity(profiles.SERVER, subject, own.public_key(), more, days, None)
-        self._note([made], ["server"], Authority.ORGANISATIONS, name, organisation)
+        made = self._end_entity(profile, subject, own.public_key(), extensions, days, None)
+        self._note([made], [profile.purpose], Authority.ORGANISATIONS, name, organisation)
         _replace(files[1], _plain(own), private=True)
         _replace(files[0], pem(made, self.authority(Authority.ORGANISATIONS)))
         return ServerFiles(files[0], files[1], made)
 
     def server(self, name: str) -> ServerFiles:
         """The files of a server issued before. Raises FileNotFoundError."""
-        certificate_file, key_file = (self.folder / "servers" / f"{name}{suffix}" for suffix in (".pem", ".key"))
-        certificate = x509.load_pem_x509_certificates(certificate_file.read_bytes())[0]
-        return ServerFiles(certificate_file, key_file, certificate)
+        files = (self.folder / "servers" / f"{name}.pem", self.folder / "servers" / f"{name}.key")
+        return ServerFiles(*files, x509.load_pem_x509_certificates(files[0].read_bytes())[0])
 
     def responder(self, which: Authority) -> KeyPair:
         """Who signs OCSP answers in the name of an authority; made anew while less than 30 days are left.
@@ -454,20 +462,6 @@ class Pki:
             indent=1,
         )
         _replace(self.folder / "index.json", text.encode())
-
-
-def _authority(which: Authority, key: PrivateKey, root: KeyPair | None, index: _Index) -> x509.Certificate:
-    subject = profiles.authority_name(which, index.products)
-    issuer, issuer_key = (root.certificate.subject, root.key) if root is not None else (subject, key)
-    builder = profiles.builder(subject, key.public_key(), issuer, issuer_key, None, _CA_DAYS)
-    builder = builder.add_extension(
-        x509.BasicConstraints(ca=True, path_length=1 if root is None else 0), critical=True
-    )
-    builder = builder.add_extension(profiles.usage(authority=True), critical=True)
-    if root is not None:
-        for place in profiles.places(index.base_url, Authority.ROOT):
-            builder = builder.add_extension(place, critical=False)
-    return builder.sign(issuer_key, hashes.SHA256())
 
 
 def _load_key(file: Path) -> PrivateKey:

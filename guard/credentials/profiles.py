@@ -25,6 +25,7 @@ from guard.credentials.identity import TEST_PRODUCT, CardType
 from guard.credentials.revocation import BACKDATED
 
 COUNTRY = x509.NameAttribute(NameOID.COUNTRY_NAME, "FR")
+AUTHORITY_DAYS = 3650
 RESPONDER_DAYS = 90
 CARD_ISSUER = "8025000001"
 """First half of a card number; the second counts the cards."""
@@ -222,6 +223,20 @@ def builder(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
+
+
+def authority_certificate(
+    which: Authority, products: Products, key: PrivateKey, root: KeyPair | None = None, base_url: str = ""
+) -> x509.Certificate:
+    """Of an authority; without ``root`` it is the root itself."""
+    subject = authority_name(which, products)
+    issuer, issuer_key = (root.certificate.subject, root.key) if root is not None else (subject, key)
+    made = builder(subject, key.public_key(), issuer, issuer_key, None, AUTHORITY_DAYS)
+    made = made.add_extension(x509.BasicConstraints(ca=True, path_length=1 if root is None else 0), critical=True)
+    made = made.add_extension(usage(authority=True), critical=True)
+    for place in places(base_url, Authority.ROOT) if root is not None else ():
+        made = made.add_extension(place, critical=False)
+    return made.sign(issuer_key, hashes.SHA256())
 
 
 def responder_certificate(

@@ -58,6 +58,9 @@ class CredentialRule:
     """Values accepted as Recipient of a SubjectConfirmationData; empty means it is not compared."""
     issuers: frozenset[str] = frozenset()
     """Issuer texts accepted outside the French profile; empty means any whose signature is trusted."""
+    token_services: frozenset[str] = frozenset()
+    """SHA-256 of certificates (64 hexadecimal digits) that may speak for others in the French profile; whose cancelled
+    assertions are refused, in every profile"""
     authn_classes: frozenset[str] = frozenset()
     purposes: frozenset[str] = frozenset()
     """``code^^system``"""

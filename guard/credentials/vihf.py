@@ -93,6 +93,8 @@ class Vihf:
     software_version: str = "0.1"
     homologation: str = "CARNET-TEST"
     version: str = VERSION
+    authenticated_at: datetime | None = None
+    """AuthnInstant; None: the moment of issue"""
 
 
 def for_card(
@@ -163,7 +165,7 @@ def build(
     lifetime: timedelta | None = None,
     audiences: Sequence[str] = (),
 ) -> etree._Element:
-    """The assertion without its signature. ``now`` (UTC) is issue and authentication instant."""
+    """The assertion without its signature. ``now`` (UTC) is issue instant."""
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     root = start(issuer, moment)
     add(add(root, "Subject"), "NameID", vihf.name_id)
@@ -177,7 +179,7 @@ def build(
             for audience in audiences:
                 add(restriction, "Audience", audience)
     authentication = add(root, "AuthnStatement")
-    authentication.set("AuthnInstant", instant(moment))
+    authentication.set("AuthnInstant", instant(vihf.authenticated_at or moment))
     context = add(authentication, "AuthnContext")
     add(context, "AuthnContextClassRef", vihf.context_class)
     if vihf.context_declaration:

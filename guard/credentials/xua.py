@@ -46,6 +46,8 @@ class UserAssertion:
     patient_id: str = ""
     """CX; "" when no patient is concerned"""
     context_class: str = vihf.SMARTCARD_PKI
+    authenticated_at: datetime | None = None
+    """AuthnInstant; None: the moment of issue"""
 
 
 def for_card(
@@ -73,7 +75,7 @@ def issuer_of(card: Card) -> str:
 def build(
     says: UserAssertion, issuer: str, *, now: datetime | None = None, lifetime: timedelta = LIFETIME
 ) -> etree._Element:
-    """The assertion without its signature. ``now`` (UTC) is issue, validity and authentication instant."""
+    """The assertion without its signature. ``now`` (UTC) is the instant of issue and the begin of validity."""
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     begin, end = vihf.instant(moment), vihf.instant(moment + lifetime)
     root = vihf.start(issuer, moment)
@@ -89,7 +91,7 @@ def build(
     for audience in says.audiences:
         vihf.add(restriction, "Audience", audience)
     authentication = vihf.add(root, "AuthnStatement")
-    authentication.set("AuthnInstant", begin)
+    authentication.set("AuthnInstant", vihf.instant(says.authenticated_at or moment))
     vihf.add(vihf.add(authentication, "AuthnContext"), "AuthnContextClassRef", says.context_class)
     _attributes(vihf.add(root, "AttributeStatement"), says)
     return root

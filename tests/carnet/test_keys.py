@@ -330,7 +330,7 @@ def test_checkpoints_are_signed_with_the_key_of_the_day(world: World) -> None:
     signed = []
     for _ in range(2):
         world.patient()
-        wiring._note(actor.database, "registry", started=True)
+        wiring.note(actor.database, "registry", started=True)
         made = log_keeper.make_checkpoint(world.settings, "registry", actor.database)
         assert made is not None
         signed.append(made.certificate)

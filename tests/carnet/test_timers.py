@@ -109,13 +109,13 @@ def test_traces_wait_for_the_destruction_and_for_the_other_log(own: World) -> No
     with own._registry_database() as registry:
         retain_once(settings, registry)
         before = traces(own, patient_id)
-        assert before > 4 and expire(settings, registry, repository, OPERATOR) == (0, 0)
+        assert before > 4 and expire(settings, registry, [repository], OPERATOR) == (0, 0)
         with registry.write() as unit:
             unit.record.erased(unit.record.erasures(settings.repository.unique_id, 10))
         retain_once(settings, registry)
         with pytest.raises(OSError, match="no such database"):
-            expire(settings, registry, unreachable, OPERATOR)
+            expire(settings, registry, [unreachable], OPERATOR)
         assert traces(own, patient_id) > before
-        records, lines = expire(settings, registry, repository, OPERATOR)
+        records, lines = expire(settings, registry, [repository], OPERATOR)
         assert records == 1 and lines > before
-        assert traces(own, patient_id) == 0 and expire(settings, registry, repository, OPERATOR) == (0, 0)
+        assert traces(own, patient_id) == 0 and expire(settings, registry, [repository], OPERATOR) == (0, 0)

@@ -11,8 +11,18 @@ from pathlib import Path
 
 import pytest
 
-from storage import SqlRegistryDatabase, SqlRepositoryDatabase, upgrade_registry, upgrade_repository
-from storage.tables import registry_metadata, repository_metadata
+from storage import (
+    SqlRegistryDatabase,
+    SqlRepositoryDatabase,
+    SqlTokensDatabase,
+    upgrade_registry,
+    upgrade_repository,
+    upgrade_tokens,
+)
+from storage.tables import registry_metadata, repository_metadata, tokens_metadata
+
+METADATA = {"registry": registry_metadata, "repository": repository_metadata, "tokens": tokens_metadata}
+PREPARE = {"registry": upgrade_registry, "repository": upgrade_repository, "tokens": upgrade_tokens}
 
 
 def _postgres_folder() -> Path:
@@ -29,7 +39,7 @@ def _postgres_folder() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
-    """Address of a throw-away server, without database name, with two prepared databases."""
+    """Address of a throw-away server, without database name, with three prepared databases."""
     programs = _postgres_folder()
     folder = Path(tempfile.mkdtemp(prefix="carnet-pg-"))
     account = 65534 if os.geteuid() == 0 else None
@@ -49,7 +59,7 @@ def postgres() -> Iterator[str]:
         options = f"-k {folder} -c listen_addresses='' -c fsync=off -c max_connections=60"
         run("pg_ctl", "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
         address = f"postgresql+psycopg://carnet@/{{name}}?host={folder}"
-        for which, prepare in (("registry", upgrade_registry), ("repository", upgrade_repository)):
+        for which, prepare in PREPARE.items():
             _execute(address.format(name="postgres"), f"CREATE DATABASE {which}")
             prepare(address.format(name=which))
         yield address
@@ -69,8 +79,8 @@ def _execute(address: str, statement: str) -> None:
 def blank_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of prepared, empty SQLite databases."""
     folder = tmp_path_factory.mktemp("blank")
-    upgrade_registry(f"sqlite:///{folder}/registry.db")
-    upgrade_repository(f"sqlite:///{folder}/repository.db")
+    for which, prepare in PREPARE.items():
+        prepare(f"sqlite:///{folder}/{which}.db")
     return folder
 
 
@@ -80,8 +90,7 @@ def _url(request: pytest.FixtureRequest, which: str) -> str:
         shutil.copy(blank / f"{which}.db", folder)
         return f"sqlite:///{folder}/{which}.db"
     address = request.getfixturevalue("postgres").format(name=which)
-    metadata = registry_metadata if which == "registry" else repository_metadata
-    _execute(address, f"TRUNCATE {', '.join(metadata.tables)} RESTART IDENTITY")
+    _execute(address, f"TRUNCATE {', '.join(METADATA[which].tables)} RESTART IDENTITY")
     return address
 
 
@@ -105,5 +114,17 @@ def repository_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def repository(repository_url: str) -> Iterator[SqlRepositoryDatabase]:
     database = SqlRepositoryDatabase(repository_url)
+    yield database
+    database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def tokens_url(request: pytest.FixtureRequest) -> str:
+    return _url(request, "tokens")
+
+
+@pytest.fixture
+def tokens(tokens_url: str) -> Iterator[SqlTokensDatabase]:
+    database = SqlTokensDatabase(tokens_url)
     yield database
     database.close()

@@ -39,6 +39,11 @@ def test_the_migrated_repository_is_what_the_tables_say(repository_url: str) -> 
     assert differences(repository_url, "repository", tables.repository_metadata) == []
 
 
+def test_the_migrated_token_service_is_what_the_tables_say(tokens_url: str) -> None:
+    """The same for the token service's database."""
+    assert differences(tokens_url, "tokens", tables.tokens_metadata) == []
+
+
 def test_every_key_of_patient_data_begins_with_the_patient(registry_url: str) -> None:
     """So that the schema spreads over a cluster; only the locator is spread by identifier, the chain by nothing.
 
@@ -59,10 +64,10 @@ def test_an_upgrade_may_be_repeated(registry_url: str) -> None:
     database.close()
 
 
-@pytest.mark.parametrize("which", ["registry", "repository"])
+@pytest.mark.parametrize("which", ["registry", "repository", "tokens"])
 def test_a_database_that_was_not_prepared_is_refused(tmp_path: Path, which: str) -> None:
     """Opening never creates an empty database by mistake, and says what to run."""
-    opener = storage.open_registry if which == "registry" else storage.open_repository
+    opener = getattr(storage, f"open_{which}")
     path = tmp_path / "sub" / "x.db"
     with pytest.raises(storage.SchemaMismatch, match="carnet init"):
         opener(f"sqlite:///{path}")

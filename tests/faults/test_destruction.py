@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-import storage
 from carnet import wiring
 from carnet.retention import expire, retain_once, scrub
+from carnet.wiring import other_logs
 from conformance import frames
 from record import acts, destruction, lifecycle
 from record.actor import patient
@@ -184,9 +184,7 @@ def test_what_named_the_documents_goes_with_the_traces(own: World) -> None:
         with database.write() as unit:
             (gone,) = [one for one in unit.record.all() if one.status == "destroyed"]
             unit.record.update(replace(gone, closed_at="2014-01-01T00:00:00.000Z"))
-        records, lines = expire(
-            own.settings, database, lambda: storage.open_repository(own.settings.repository_database), OPERATOR
-        )
+        records, lines = expire(own.settings, database, other_logs(own.settings), OPERATOR)
     assert records == 1 and lines > 3
     assert holding(own, entry.unique_id) == []
 

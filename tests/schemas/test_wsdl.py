@@ -108,6 +108,14 @@ def test_description_loads_from_files(actor: Actor) -> None:
     assert operations(made) == ACTIONS[actor]
 
 
+def test_the_token_service_loads_from_files() -> None:
+    """Three verbs of WS-Trust with their actions. Clause: WS-Trust 1.3 3"""
+    with as_file(files("schemas")) as folder:
+        made = zeep.Client(str(folder / "wsdl" / "tokens.wsdl"), transport=Offline())
+    verbs = ("Issue", "Validate", "Cancel")
+    assert operations(made) == {verb: f"{ns.WST}/RST/{verb}" for verb in verbs}
+
+
 @pytest.mark.parametrize("actor", Actor)
 def test_description_loads_as_served(actor: Actor) -> None:
     """Every schema is asked for at the address of the service and nowhere else."""

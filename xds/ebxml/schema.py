@@ -30,12 +30,13 @@ ATTRIBUTES = 64
 """Attributes that one element of a big message may have; no element of ours knows more than ten."""
 PUBLISHED = frozenset(
     {
-        "gdp.xsd", "hl7-v3-feed.xsd", "lcm.xsd", "query.xsd", "rim.xsd", "rmd.xsd", "rs.xsd", "xds-b.xsd", "xml.xsd",
-        "xop-include.xsd",
+        "gdp.xsd", "hl7-v3-feed.xsd", "lcm.xsd", "query.xsd", "rim.xsd", "rmd.xsd", "rs.xsd", "ws-addressing.xsd",
+        "ws-fed-claims.xsd", "ws-policy-2004.xsd", "ws-policy-2007.xsd", "ws-trust.xsd", "wss-token.xsd",
+        "wss-utility.xsd", "xds-b.xsd", "xml.xsd", "xop-include.xsd",
     }
 )
 """Schema files that ``?xsd=`` gives away: those that the WSDL needs."""
-DESCRIBED = frozenset({*Actor, "record"})
+DESCRIBED = frozenset({*Actor, "record", "tokens"})
 """Service descriptions in ``schemas/wsdl``; nothing else is opened there."""
 
 _XS = "{http://www.w3.org/2001/XMLSchema}"
@@ -104,8 +105,8 @@ def validate_assertion(element: etree._Element) -> list[str]:
 
 
 def wsdl(name: str, endpoint_url: str) -> bytes:
-    """The service description of an actor or of the record services (``DESCRIBED``), with its address and the addresses
-    of the schemas filled in.
+    """The service description of an actor, of the record services or of the token service (``DESCRIBED``), with its
+    address and the addresses of the schemas filled in.
 
     ``endpoint_url`` is the address at which the service answers, without query. The schemas named by the result are
     those of ``xsd``, under ``<endpoint_url>?xsd=<name>``.

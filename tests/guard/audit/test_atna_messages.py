@@ -18,7 +18,8 @@ from guard.audit.particulars import LONGEST_REQUEST, Particulars
 from guard.audit.store import AccessLine
 
 NODE = atna.Node(
-    source_id="carnet", site="chu", endpoints={"registry": "https://reg.test:8442", "repository": "https://[::1]:8441"},
+    source_id="carnet", site="chu", endpoints={"registry": "https://reg.test:8442", "repository": "https://[::1]:8441",
+                                               "tokens": "https://tok.test:8443"},
     forwards=dict.fromkeys(("ITI-18", "ITI-42", "ITI-51", "ITI-61", "ITI-62"), "https://reg.test:8442/services/registry")
     | dict.fromkeys(("ITI-41", "ITI-43", "ITI-86"), "https://[::1]:8441/services/repository"),
 )
@@ -139,7 +140,8 @@ def test_a_verified_signature_has_its_message() -> None:
 
 def test_every_row_is_in_a_table_of_these_tests() -> None:
     """A transaction added to the rows is added here too."""
-    assert set(RECEIVED) == {*TABLE, "DSG", "application start", "application stop", "login", "node authentication"}
+    others = {"DSG", "application start", "application stop", "login", "node authentication"}
+    assert set(RECEIVED) == {*TABLE, *others, "WS-Trust Issue", "WS-Trust Cancel"}
     assert set(SENT) == set(SENT_TABLE)
 
 
@@ -254,6 +256,24 @@ def test_start_stop_login_and_nodes() -> None:
         "who": [(node[0], "7@host", "true", "", "reg.test", "1"), ("CN=x", None, "false", "", "10.0.0.9", "2")],
         "what": [("10.0.0.9", "2", None, None, ("110182", "DCM"), {"Alert Description": "expired"})],
     }
+
+
+@pytest.mark.parametrize(("event", "kind"), [("WS-Trust Issue", "110122 Login"), ("WS-Trust Cancel", "110123 Logout")])
+def test_a_token_is_a_login_and_its_end(event: str, kind: str) -> None:
+    """Whom the token names, and the token service; a refusal likewise, with its reason. Rule: W-13"""
+    number, text = kind.split()
+    (message,) = made(replace(LINE, event=event), "tokens")
+    who = [("8997", None, "true", "", "10.0.0.9", "2"), ("https://tok.test:8443/services/x", "7@host", "false", "",
+           "tok.test", "1")]  # fmt: skip
+    expected = {
+        "event": (("110114", "DCM", "User Authentication"), "E", (number, "DCM", text)), "outcome": "0", "who": who,
+        "what": [],
+    }
+    assert shape(message) == expected
+    assert message.find("AuditSourceIdentification").get("AuditSourceID") == "carnet-tokens"
+    (message,) = made(replace(LINE, event=event, outcome="refused", reason="login: exp is past"), "tokens")
+    assert shape(message) == expected | {"outcome": "8"}
+    assert "exp is past" in message.findtext("EventIdentification/EventOutcomeDescription")
 
 
 def test_an_event_without_a_row_gives_no_message() -> None:
