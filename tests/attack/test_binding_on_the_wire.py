@@ -133,6 +133,14 @@ def faults(hall: Hall) -> dict[str, Callable[[], bytes]]:
 
 def test_each_bad_card_gets_one_answer_and_the_log_all(hall: Hall) -> None:
     """Expired, revoked, unknown and another's: the same bytes but for the trace id; the log has why. Rule: K-06"""
+    revoked = faults(hall)["revoked"]
+    context = hall.kit.card.tls_context(hall.anchors)
+
+    def is_noticed() -> bool:
+        ask(hall.connect(context), hall.message(revoked()))
+        return "revoked" in hall.world.registry_lines(1)[0].reason
+
+    revoked_soon(is_noticed)
     answers, told = {}, {}
     for name, signed in faults(hall).items():
         status, body = ask(hall.connect(hall.kit.card.tls_context(hall.anchors)), hall.message(signed()))

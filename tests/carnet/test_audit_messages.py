@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from contextlib import closing
 from pathlib import Path
@@ -278,7 +279,10 @@ def test_the_command_line_tells_its_side(live: World, audit_schema: etree.XMLSch
     run("card", "issue", "person", "899700000018", "--surname", "ESSAI", "--given", "Anne", "--specialty", "SM26",
         "--out", card[1])  # fmt: skip
     since = last(live)
-    sent = json.loads(run("send", "fixtures/cda/cr-bio-v1.xml", "--patient", patient, *card, "--json"))
+    report = tmp_path / "report.xml"
+    shipped = Path("fixtures/cda/cr-bio-v1.xml").read_text("utf-8")
+    report.write_text(re.sub(r'<id root="[0-9.]+"', f'<id root="{frames.new_oid()}"', shipped, count=1), "utf-8")
+    sent = json.loads(run("send", str(report), "--patient", patient, *card, "--json"))
     run("retrieve", patient, sent["unique_id"], *card, "--out", str(tmp_path))
     run("on-demand", "register", patient, *card)
     own = [one for one in told(live, since) if one.source == "carnet-client"]

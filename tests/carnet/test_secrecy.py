@@ -318,7 +318,7 @@ def secrets_of(day: Day) -> dict[str, tuple[list[bytes], set[Path]]]:
         card = Card.open(day.folder / f"{name}.p12", PIN)
         found[f"{name}, authentication"] = (forms_of(card.authentication.key), set())
         found[f"{name}, signature"] = (forms_of(card.signature.key), set())
-    assert len(found) == 1 + 3 + 4 + 4
+    assert len(found) == 1 + 3 + 7 + 4
     return found
 
 
@@ -328,6 +328,7 @@ def holds(content: bytes, forms: list[bytes]) -> bool:
     return any(form in content or form in joined for form in forms)
 
 
+@pytest.mark.slow
 def test_nothing_leaks_in_a_day(day: Day) -> None:
     """Outputs, logs, arguments, environments and files are searched for PIN and keys, in each form. Rule: K-08"""
     places = {f"output {n}": text.encode() for n, text in enumerate(day.said)}
@@ -343,6 +344,7 @@ def test_nothing_leaks_in_a_day(day: Day) -> None:
                 assert not holds(file.read_bytes(), forms), f"{name} in {file}"
 
 
+@pytest.mark.slow
 def test_the_search_would_find_what_it_searches(day: Day) -> None:
     """Each key in its own file; the PIN in what a person keeps it in."""
     for name, (forms, homes) in secrets_of(day).items():
@@ -351,6 +353,7 @@ def test_the_search_would_find_what_it_searches(day: Day) -> None:
     assert holds(b"pin = " + PIN.encode(), secrets_of(day)["PIN"][0])
 
 
+@pytest.mark.slow
 def test_nothing_temporary_is_left(day: Day) -> None:
     """Cards were opened, and contexts made of their keys, by a dozen commands and two services."""
     assert [p.name for p in (day.folder / "tmp").rglob("*") if p.is_file() and b"KEY" in p.read_bytes()] == []
