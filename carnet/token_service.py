@@ -9,8 +9,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+import guard.tokens.app
 import storage
-import tokens.app
 from carnet import gate, node, openid_provider, wiring
 from carnet.acceptance import credential_rule, trust_of
 from carnet.admin import Meter
@@ -27,8 +27,8 @@ from guard.credentials.cards import KeyPair
 from guard.credentials.openid import IssuerKeys, LoginRule, LoginVerifier
 from guard.credentials.replay import ReplayKey
 from guard.credentials.rule import CredentialRule, Required
-from tokens.actor import TokensActor
-from tokens.cancel import forget, publish
+from guard.tokens.actor import TokensActor
+from guard.tokens.cancel import forget, publish
 from xds.domain import AffinityDomain
 from xds.ebxml import schema
 from xds.model import Code
@@ -143,8 +143,8 @@ def token_service(settings: Settings) -> wiring.Service:
         return peers.authenticate(envelope=exchange.envelope, security=None, peer_certificate=exchange.peer.certificate)
 
     app = SoapService(
-        transactions=tokens.app.transactions(actor),
-        paths=tokens.app.PATHS,
+        transactions=guard.tokens.app.transactions(actor),
+        paths=guard.tokens.app.PATHS,
         authenticate=authenticate,
         admit=lambda peer: peers.admit(peer.certificate),
         limits=wiring.limits_of(settings),

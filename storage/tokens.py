@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from sqlalchemy import Table, bindparam, delete, select, update
 
+from guard.tokens.store import IssuedToken
 from storage.tables import issued_token, used_login
 from storage.transaction import Transaction
-from tokens.store import IssuedToken
 
 
 class SqlTokenStore:

@@ -175,7 +175,7 @@ def test_a_resumed_session_of_1_2_keeps_the_certificate(world: World) -> None:
 def test_every_context_is_made_in_one_place() -> None:
     """What is said here of some contexts holds for all: nobody else makes one."""
     made = re.compile(r"create_default_context|SSLContext\(|_create_unverified|_create_stdlib_context")
-    packages = ("carnet", "conformance", "guard", "record", "registry", "repository", "storage", "tokens", "xds")
+    packages = ("carnet", "conformance", "guard", "record", "registry", "repository", "storage", "xds")
     found = {
         str(file.relative_to(ROOT)) for package in packages for file in (ROOT / package).rglob("*.py")
         if made.search(file.read_text("utf-8"))

@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from guard.audit import access_log
+from guard.tokens.store import IssuedToken
 from storage import SqlTokensDatabase
-from tokens.store import IssuedToken
 
 
 def a_token(token_id: str, until: int = 1000, holder: str = "person:1") -> IssuedToken:

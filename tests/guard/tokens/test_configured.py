@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.tokens.conftest import Desk, a_person
+from tests.tokens.test_issue_by_card import said
 
 from carnet import node, token_service
 from carnet import settings as settings_module
@@ -20,8 +22,6 @@ from carnet.commands.serve import admin_addresses
 from carnet.gate import names
 from guard.credentials import vihf
 from tests.openid_provider import Provider
-from tests.tokens.conftest import Desk, a_person
-from tests.tokens.test_issue_by_card import said
 from tests.world import STRUCTURE, World
 from xds.wire.client import FaultReceived
 

@@ -8,12 +8,13 @@ Clause: WS-Trust 1.3 7 (Validation Binding)
 
 from __future__ import annotations
 
+from tokens import request
+
 from guard.audit import access_log
 from guard.audit.particulars import particulars
-from tokens import request
-from tokens.actor import TokensActor
-from tokens.answer import status
-from tokens.issue import refuse
+from guard.tokens.actor import TokensActor
+from guard.tokens.answer import status
+from guard.tokens.issue import refuse
 from xds.errors import ErrorCode
 from xds.namespaces import WST
 from xds.wire.exchange import Exchange, Reply, Transaction

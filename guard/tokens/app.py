@@ -8,7 +8,8 @@ Clause: WS-Trust 1.3 3
 from __future__ import annotations
 
 from tokens import cancel, issue, validate
-from tokens.actor import TokensActor
+
+from guard.tokens.actor import TokensActor
 from xds.wire.exchange import Transaction
 
 FILES = (issue, validate, cancel)

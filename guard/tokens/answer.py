@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from guard.credentials.vihf import instant
-from tokens.request import BEARER, SAML2, SAML_ID, STATUS, Request
+from guard.tokens.request import BEARER, SAML2, SAML_ID, STATUS, Request
 from xds.namespaces import WSA, WSP, WSSE, WSSE11, WST, WSU
 from xds.wire.xml import escape_attribute, escape_text
 

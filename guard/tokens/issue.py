@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from tokens import request
+
 from guard.audit import access_log
 from guard.audit.particulars import particulars
 from guard.credentials import distinguished_name, vihf, xua
 from guard.credentials.caller import Caller, Mode
-from tokens import request
-from tokens.actor import TokensActor
-from tokens.answer import issued
-from tokens.proof import Proven, prove
-from tokens.request import Request, fault, invalid, not_proven
-from tokens.store import IssuedToken
+from guard.tokens.actor import TokensActor
+from guard.tokens.answer import issued
+from guard.tokens.proof import Proven, prove
+from guard.tokens.request import Request, fault, invalid, not_proven
+from guard.tokens.store import IssuedToken
 from xds.errors import ErrorCode
 from xds.model.codes import Code
 from xds.model.datatypes import Cx

@@ -13,8 +13,8 @@ from guard.credentials.certificates import Accepted, TrustStore, Use
 from guard.credentials.openid import LoginVerifier
 from guard.credentials.replay import ReplayKey
 from guard.credentials.rule import CredentialRule
-from tokens.request import fault
-from tokens.store import TokensDatabase
+from guard.tokens.request import fault
+from guard.tokens.store import TokensDatabase
 from xds.model.codes import Code
 from xds.wire.exchange import Exchange
 

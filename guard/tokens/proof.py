@@ -14,8 +14,8 @@ from guard.credentials.certificates import Accepted
 from guard.credentials.identity import CardType, Kind
 from guard.credentials.openid import LoginRefused, LoginVerifier, ProviderUnavailable
 from guard.credentials.vouched import BROWSER_LOGIN
-from tokens.actor import TokensActor
-from tokens.request import NONCE, Request, failed, fault, invalid, not_proven
+from guard.tokens.actor import TokensActor
+from guard.tokens.request import NONCE, Request, failed, fault, invalid, not_proven
 from xds.model.codes import Code
 from xds.wire.exchange import Exchange
 from xds.wire.faults import SoapFault

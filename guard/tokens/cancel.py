@@ -8,13 +8,14 @@ Clause: WS-Trust 1.3 8 (Cancel Binding)
 
 from __future__ import annotations
 
+from tokens import request
+
 from guard.audit import access_log
 from guard.audit.particulars import particulars
-from tokens import request
-from tokens.actor import TokensActor
-from tokens.answer import cancelled
-from tokens.issue import refuse
-from tokens.proof import holder_of
+from guard.tokens.actor import TokensActor
+from guard.tokens.answer import cancelled
+from guard.tokens.issue import refuse
+from guard.tokens.proof import holder_of
 from xds.errors import ErrorCode
 from xds.namespaces import WST
 from xds.wire.exchange import Exchange, Reply, Transaction
