@@ -7,8 +7,7 @@ Clause: WS-Trust 1.3 3
 
 from __future__ import annotations
 
-from tokens import cancel, issue, validate
-
+from guard.tokens import cancel, issue, validate
 from guard.tokens.actor import TokensActor
 from xds.wire.exchange import Transaction
 

@@ -8,10 +8,9 @@ Clause: WS-Trust 1.3 8 (Cancel Binding)
 
 from __future__ import annotations
 
-from tokens import request
-
 from guard.audit import access_log
 from guard.audit.particulars import particulars
+from guard.tokens import request
 from guard.tokens.actor import TokensActor
 from guard.tokens.answer import cancelled
 from guard.tokens.issue import refuse

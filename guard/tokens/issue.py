@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from tokens import request
-
 from guard.audit import access_log
 from guard.audit.particulars import particulars
 from guard.credentials import distinguished_name, vihf, xua
 from guard.credentials.caller import Caller, Mode
+from guard.tokens import request
 from guard.tokens.actor import TokensActor
 from guard.tokens.answer import issued
 from guard.tokens.proof import Proven, prove
