@@ -25,7 +25,7 @@ from cryptojwt.jws.jws import JWS
 
 from carnet import openid_provider
 from guard.credentials.openid import MAX_KEYS, IssuerKeys, LoginRefused, ProviderUnavailable, read_keys
-from tests.tokens.conftest import ANNE, CLIENT, OTHER_CLIENT, Desk, a_person, desk, provider, secrets  # noqa: F401
+from tests.guard.tokens.conftest import ANNE, CLIENT, OTHER_CLIENT, Desk, a_person, desk, provider, secrets  # noqa: F401
 from xds.wire.client import FaultReceived
 
 Claims = dict[str, Any]

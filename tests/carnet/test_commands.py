@@ -400,7 +400,7 @@ def test_everything_agrees(desk: Desk, sent: str) -> None:
 def test_a_revoked_card_is_refused_within_seconds(desk: Desk) -> None:
     """Authentication certificate and signature certificate alike; other cards go on working."""
     person = ("card", "issue", "person")
-    for number, purpose in (("899700000059", "authentication"), ("899700000067", "signature")):
+    for number, purpose in (("899700000117", "authentication"), ("899700000125", "signature")):
         card = desk.card(number)
         desk.run(*person, number, "--surname", "REVOQUE", "--given", "Rose", "--specialty", "SM26", "--out", card)
         ask = ("query", CAMILLE, "--card", card)

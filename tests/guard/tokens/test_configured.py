@@ -11,8 +11,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from tests.tokens.conftest import Desk, a_person
-from tests.tokens.test_issue_by_card import said
 
 from carnet import node, token_service
 from carnet import settings as settings_module
@@ -21,6 +19,8 @@ from carnet.commands import init
 from carnet.commands.serve import admin_addresses
 from carnet.gate import names
 from guard.credentials import vihf
+from tests.guard.tokens.conftest import Desk, a_person
+from tests.guard.tokens.test_issue_by_card import said
 from tests.openid_provider import Provider
 from tests.world import STRUCTURE, World
 from xds.wire.client import FaultReceived

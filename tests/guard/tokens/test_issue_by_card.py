@@ -10,13 +10,13 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from lxml import etree
-from tests.tokens.conftest import SECTOR, Desk
 
 from conformance import frames
 from conformance.token_client import TokenClient
 from guard.credentials import pro_sante, vihf
 from guard.credentials.identity import CardType
 from guard.credentials.pki import KeyKind, Pki
+from tests.guard.tokens.conftest import SECTOR, Desk
 from tests.live import a_document, provide, submission_of
 from tests.world import PHYSICIAN, STRUCTURE
 from xds.namespaces import DS, SAML

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.tokens.conftest import ACTIVITY, ANNE, CLIENT, EXERCISE, OTHER_CLIENT, Desk, a_person
-from tests.tokens.test_issue_by_card import said
 
 from guard.credentials import vihf
 from guard.credentials.vouched import BROWSER_LOGIN
 from guard.tokens.request import NONCE
+from tests.guard.tokens.conftest import ACTIVITY, ANNE, CLIENT, EXERCISE, OTHER_CLIENT, Desk, a_person
+from tests.guard.tokens.test_issue_by_card import said
 from tests.openid_provider import Provider
 from tests.world import PHYSICIAN, STRUCTURE
 from xds.wire.client import FaultReceived

@@ -17,8 +17,6 @@ import pytest
 import zeep
 from click.testing import CliRunner, Result
 from lxml import etree
-from tests.tokens.conftest import CLIENT, SECTOR, Desk, a_person, signer_sha256
-from tests.tokens.test_issue_by_card import said
 from zeep.exceptions import Fault
 
 from carnet.cli import main
@@ -26,6 +24,8 @@ from conformance.token_client import OUR_SOFTWARE
 from conformance.zeep_transport import MtomTransport
 from guard.credentials import vihf
 from guard.tokens.request import DIALECT, ID_TOKEN, SAML2
+from tests.guard.tokens.conftest import CLIENT, SECTOR, Desk, a_person, signer_sha256
+from tests.guard.tokens.test_issue_by_card import said
 from tests.live import INDISCREET, a_document, provide, submission_of
 from tests.openid_provider import Provider
 from tests.world import STRUCTURE

@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 from lxml import etree
-from tests.tokens.conftest import SECTOR, Desk
-from tests.tokens.test_issue_by_card import said
 
 import storage
 from carnet import log_keeper
@@ -24,6 +22,8 @@ from carnet.wiring import other_logs
 from guard.credentials import vihf
 from guard.credentials.caller import Mode
 from guard.credentials.vouched import CancelledTokens, listed
+from tests.guard.tokens.conftest import SECTOR, Desk
+from tests.guard.tokens.test_issue_by_card import said
 from tests.world import OPERATOR, PHYSICIAN, STRUCTURE
 from xds.namespaces import CLAIMS, SAML, WST
 from xds.wire.client import FaultReceived, LocalTransport
