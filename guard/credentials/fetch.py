@@ -35,7 +35,12 @@ def fetch(url: str, body: bytes | None, limit: int, seconds: float) -> bytes:
     connection = http.client.HTTPConnection(str(parts.hostname), parts.port or 80, timeout=seconds)
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     headers = {} if body is None else {"Content-Type": "application/ocsp-request"}
-    watch = threading.Timer(seconds, _hang_up, (connection,))
+    late = threading.Event()
+    try:
+        connection.connect()
+    except ValueError as error:
+        raise OSError(type(error).__name__) from error
+    watch = threading.Timer(seconds, _hang_up, (connection.sock, late))
     watch.daemon = True
     watch.start()
     try:
@@ -48,6 +53,8 @@ def fetch(url: str, body: bytes | None, limit: int, seconds: float) -> bytes:
             data += chunk
             if len(data) > limit:
                 raise OSError(f"more than {limit} bytes")
+        if late.is_set():
+            raise OSError("the answer took too long")
         if answer.length:
             raise OSError("the answer was cut off")
         return bytes(data)
@@ -58,11 +65,14 @@ def fetch(url: str, body: bytes | None, limit: int, seconds: float) -> bytes:
         connection.close()
 
 
-def _hang_up(connection: http.client.HTTPConnection) -> None:
-    """A peer that sends a byte now and then never lets the socket's own time run out."""
+def _hang_up(connected: socket.socket, late: threading.Event) -> None:
+    """A peer that sends a byte now and then never lets the socket's own time run out.
+
+    The socket is given: the connection forgets it once an answer says that it closes.
+    """
+    late.set()
     try:
-        if connection.sock is not None:
-            connection.sock.shutdown(socket.SHUT_RDWR)
+        connected.shutdown(socket.SHUT_RDWR)
     except OSError:
         return
 
