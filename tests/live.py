@@ -150,9 +150,9 @@ class Live:
     services: dict[str, Service] = field(default_factory=dict)
 
     @classmethod
-    def prepare(cls, folder: Path, toml: str = "") -> Live:
+    def prepare(cls, folder: Path, toml: str = "", **more: Any) -> Live:
         """Make the installation; nothing runs yet."""
-        world = World.prepare(folder, toml)
+        world = World.prepare(folder, toml, **more)
         return cls(world, {name: Service(name, world) for name in NAMES})
 
     def start(self, *flags: str) -> Live:

@@ -29,6 +29,7 @@ from guard.audit.store import AccessLine
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.cards import Card
 from guard.credentials.pki import KeyKind, Pki
+from guard.credentials.profiles import Products
 from guard.credentials.vihf import Code
 from record import lifecycle
 from record.store import Kind, Place
@@ -81,9 +82,11 @@ class World:
     _clients: dict[str, Client] = field(default_factory=dict)
 
     @classmethod
-    def prepare(cls, folder: Path, toml: str = "", *, registry: str = "") -> World:
+    def prepare(
+        cls, folder: Path, toml: str = "", *, registry: str = "", products: Products = Products.TEST
+    ) -> World:
         """Make the installation; nothing is served yet. ``registry`` are more lines of that section."""
-        init.create(folder)
+        init.create(folder, products=products)
         ports = free_ports(4)
         (folder / settings_module.FILE_NAME).write_text(
             f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n{registry}\n"

@@ -38,7 +38,7 @@ from guard.credentials import attributes, distinguished_name, signature, stateme
 from guard.credentials.attributes import Attributes
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.certificates import Accepted, CertificateRefused, Clock, TrustStore, Use, utc_now
-from guard.credentials.identity import CardType, Kind
+from guard.credentials.identity import Kind
 from guard.credentials.replay import ReplayKey, ReplayMemory, ReplayStore
 from guard.credentials.rule import CredentialRule, Replay, Required
 from guard.credentials.statements import Times
@@ -325,18 +325,17 @@ def _check_binding(name_id: str, said: Attributes, signer: Accepted, rule: Crede
 def _card_disagrees(roles: tuple[Code, ...], signer: Accepted) -> str:
     """Why the roles claimed are not those of the card, "" when they are.
 
-    The profession comes first. A student's card (CPF) carries the code of the future profession, whose role has a
-    code system of its own, so there the code alone is compared. Staff cards carry none and may claim none.
+    The profession comes first, and there is one: a student is no physician, nor the reverse. Staff cards carry none
+    and may claim none.
     """
-    who, claimed = signer.identity, roles[0]
-    if who.profession is None:
-        if any(role.scheme == vihf.PROFESSIONS for role in roles):
-            return f"role is {claimed.key!r}, the card carries no profession"
-    elif claimed.code != str(who.profession):
-        return f"role is {claimed.key!r}, the card's profession is {who.profession}"
-    elif claimed.scheme != vihf.PROFESSIONS and who.card_type != CardType.CPF.number:
-        return f"role is {claimed.key!r}, the card's profession is of the system {vihf.PROFESSIONS}"
-    if any(role.scheme == vihf.PROFESSIONS for role in roles[1:]):
+    who, carried = signer.identity, vihf.profession_of(signer.identity)
+    professions = [role.key for role in roles if role.scheme in (vihf.PROFESSIONS, vihf.IN_TRAINING)]
+    if carried is None:
+        if professions:
+            return f"role is {professions[0]!r}, the card carries no profession"
+    elif roles[0].key != carried.key:
+        return f"role is {roles[0].key!r}, the card's profession is {carried.key!r}"
+    if len(professions) > 1:
         return "two professions are claimed"
     specialties = {role.code for role in roles if role.scheme == vihf.SPECIALTIES}
     if who.specialties and not specialties <= who.specialties:
@@ -396,13 +395,12 @@ def _tls_caller(peer: Accepted) -> Caller:
     """What the certificate alone says; used where the domain asks for no assertion."""
     who = peer.identity
     is_person = peer.kind is Kind.PERSON
-    profession = None if who.profession is None else Code(str(who.profession), vihf.PROFESSIONS, who.title)
     subject = peer.certificate.subject
     return Caller(
         identifier=(who.common_name if is_person else who.unit or who.common_name) or distinguished_name.write(subject),
         mode=Mode.DIRECT if is_person else Mode.INDIRECT,
         name=who.name,
-        profession=profession,
+        profession=vihf.profession_of(who),
         structure_id="" if is_person else who.unit,
         structure_name=who.organisation,
         certificate_sha256=peer.sha256,

@@ -17,8 +17,6 @@ from guard.credentials import vihf
 from guard.credentials.openid import Claims, LoginRefused
 from xds.model.codes import Code
 
-STUDENTS = "1.2.250.1.71.1.2.8"
-"""TRE_G16, professions in training"""
 _SCHEMES = (vihf.PROFESSIONS, "1.2.250.1.213.1.6.1.109", "1.2.250.1.213.1.6.1.4", "1.2.250.1.213.1.6.1.140")
 """TRE_G15 and the tables beside it: Pro Santé Connect gives the code of a profession without its table."""
 NATIONAL = re.compile(r"8[0-9]{11}|0[0-9A-Z]{9}|[1-6][0-9A-Z]{8,14}/[!-.0-~]{1,40}")
@@ -47,7 +45,7 @@ class Practice:
 
     def roles(self, accepted: Container[str]) -> tuple[Code, ...]:
         """Profession, then specialty where it is among the ``accepted`` (``code^^OID``). Raises LoginRefused."""
-        schemes = (STUDENTS,) if self.is_student else _SCHEMES
+        schemes = (vihf.IN_TRAINING,) if self.is_student else _SCHEMES
         professions = [code for scheme in schemes if (code := Code(self.profession, scheme)).key in accepted]
         if not professions:
             raise LoginRefused(f"profession {self.profession!r} has no role here")

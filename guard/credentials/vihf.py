@@ -20,7 +20,7 @@ from signxml import CanonicalizationMethod, DigestAlgorithm, SignatureConstructi
 from guard.credentials import distinguished_name
 from guard.credentials.caller import Mode
 from guard.credentials.cards import Card, KeyPair
-from guard.credentials.identity import Kind
+from guard.credentials.identity import CardType, Identity, Kind
 from xds.model.codes import Code
 from xds.namespaces import DS, HL7, SAML, SOAP12, WSSE, XSI
 
@@ -35,6 +35,8 @@ BEARER = "urn:oasis:names:tc:SAML:2.0:cm:bearer"
 
 PROFESSIONS = "1.2.250.1.71.1.2.7"
 """TRE_G15, professions; the certificate extension of the same number carries the same codes."""
+IN_TRAINING = "1.2.250.1.71.1.2.8"
+"""TRE_G16, professions in training, under the codes of the professions to come"""
 SPECIALTIES = "1.2.250.1.71.4.2.5"
 """TRE_R01, specialties"""
 PURPOSES = "1.2.250.1.213.1.1.4.248"
@@ -138,9 +140,17 @@ def for_card(
 
 def card_roles(card: Card) -> tuple[Code, ...]:
     """Profession and specialties as the card's certificate states them."""
-    who = card.identity
-    roles = [] if who.profession is None else [Code(str(who.profession), PROFESSIONS, who.title)]
-    return (*roles, *(Code(value, SPECIALTIES, value) for value in sorted(who.specialties)))
+    profession = profession_of(card.identity)
+    specialties = (Code(value, SPECIALTIES, value) for value in sorted(card.identity.specialties))
+    return (*(() if profession is None else (profession,)), *specialties)
+
+
+def profession_of(who: Identity) -> Code | None:
+    """The profession a certificate states; a student's card (CPF) states the one to come. Clause: DMP VIHF role"""
+    if who.profession is None:
+        return None
+    scheme = IN_TRAINING if who.card_type == CardType.CPF.number else PROFESSIONS
+    return Code(str(who.profession), scheme, who.title)
 
 
 def issue(

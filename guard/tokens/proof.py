@@ -11,7 +11,7 @@ from datetime import datetime
 
 from guard.credentials import pro_sante, vihf
 from guard.credentials.certificates import Accepted
-from guard.credentials.identity import CardType, Kind
+from guard.credentials.identity import Kind
 from guard.credentials.openid import LoginRefused, LoginVerifier, ProviderUnavailable
 from guard.credentials.vouched import BROWSER_LOGIN
 from guard.tokens.actor import TokensActor
@@ -93,21 +93,16 @@ def _by_card(actor: TokensActor, peer: Accepted, asked: Request, holder: str) ->
 
 
 def _card_roles(peer: Accepted, asked: str, accepted: Container[str]) -> tuple[Code, ...]:
-    """Profession and specialties of the card. A student's card says the profession to come, which is none yet; one
-    without a profession takes a role that is none."""
-    who = peer.identity
-    if who.profession is None:
+    """Profession and specialties of the card; one without a profession takes a role that is none."""
+    role = vihf.profession_of(peer.identity)
+    if role is None:
         code, _, scheme = asked.partition("^^")
         role = Code(code, scheme) if asked else STAFF
-        if role.scheme == vihf.PROFESSIONS or not role.scheme:
+        if role.scheme in ("", vihf.PROFESSIONS, vihf.IN_TRAINING):
             raise _no_role(asked, "a profession is asked for that the card does not carry")
-    elif who.card_type == CardType.CPF.number:
-        role = Code(str(who.profession), pro_sante.STUDENTS, who.title)
-    else:
-        role = Code(str(who.profession), vihf.PROFESSIONS, who.title)
     if role.key not in accepted:
         raise _no_role(role.key, "no role of the domain fits the card")
-    specialties = (Code(value, vihf.SPECIALTIES, value) for value in sorted(who.specialties))
+    specialties = (Code(value, vihf.SPECIALTIES, value) for value in sorted(peer.identity.specialties))
     return (role, *(code for code in specialties if code.key in accepted))
 
 

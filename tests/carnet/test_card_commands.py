@@ -24,6 +24,7 @@ import pytest
 from click.testing import CliRunner
 from cryptography import x509
 
+from carnet import settings as settings_module
 from carnet.cli import main
 from carnet.commands import card as card_commands
 from carnet.commands import pki as pki_commands
@@ -196,6 +197,7 @@ def test_a_production_installation_says_so(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["products"] == "production"
     listed = json.loads(runner.invoke(main, ["pki", "list", "--json"], env=given).stdout)
     assert {line["products"] for line in listed} == {"production"}
+    assert settings_module.load(data).credentials.products == "production"
     (data / "pki" / "index.json").unlink()
     missing = runner.invoke(main, ["card", "issue", *PERSON, "--out", str(tmp_path / "b.p12")], env=given)
     assert missing.exit_code == 2 and "no authorities" in missing.output

@@ -13,7 +13,7 @@ from lxml import etree
 
 from conformance import frames
 from conformance.token_client import TokenClient
-from guard.credentials import pro_sante, vihf
+from guard.credentials import vihf
 from guard.credentials.identity import CardType
 from guard.credentials.pki import KeyKind, Pki
 from tests.guard.tokens.conftest import SECTOR, Desk
@@ -199,7 +199,7 @@ def test_a_student_is_no_physician_yet(desk: Desk) -> None:
         "899700000042", "ETUDIANT", "Eve", card_type=CardType.CPF, label="Étudiant", key=KeyKind.EC
     )
     schemes = said(desk.by_card("student"), "//*[local-name()='Role']/@codeSystem")
-    assert schemes == [pro_sante.STUDENTS]
+    assert schemes == [vihf.IN_TRAINING]
 
 
 def test_a_structure_without_a_login_gets_nothing(desk: Desk) -> None:
