@@ -392,8 +392,9 @@ def write_served(data: Path, settings: Settings | None) -> None:
     new.replace(file)
 
 
-def default_file() -> str:
-    """The settings file with every key, its meaning and its default, all commented out."""
+def default_file(**chosen: str) -> str:
+    """The settings file with every key, its meaning and its default, all commented out but what is ``chosen``, a value
+    by section and key: ``credentials__products="production"``."""
     lines = [
         "# Carnet settings. Every key with its default; uncomment to change.",
         "# The environment wins over this file: CARNET__REGISTRY__PORT=9000; flags win over both.",
@@ -404,7 +405,9 @@ def default_file() -> str:
             continue
         lines += ["", f"[{name}]  # {type(section).__doc__}"]
         for key, info in type(section).model_fields.items():
-            lines += [f"# {info.description}", f"# {key} = {_toml(getattr(section, key))}"]
+            value = chosen.get(f"{name}__{key}")
+            told = f"# {key} = {_toml(getattr(section, key))}" if value is None else f"{key} = {_toml(value)}"
+            lines += [f"# {info.description}", told]
     return "\n".join(lines) + "\n"
 
 

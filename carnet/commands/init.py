@@ -23,7 +23,7 @@ from guard.credentials.profiles import Products
 @click.option("--host", "hosts", multiple=True, help="Further host name or address for the server certificates.")
 @click.option(
     "--products", type=click.Choice([kind.value for kind in Products]), default=Products.TEST.value, show_default=True,
-    help="What the authorities make: test products, or production ones (to try the refusal of the other kind).",
+    help="What the authorities make, and the services take: test products, or production ones; never both.",
 )
 @click.option(
     "--pki-url", default="", help="http address where `carnet pki serve` will answer; certificates then carry it."
@@ -65,7 +65,7 @@ def create(
         pki.issue_server(name, hosts)
         pki.issue_server(name, hosts, key=KeyKind.RSA)
     pki.issue_token_signer(SIGNER)
-    file.write_text(settings_module.default_file(), "utf-8")
+    file.write_text(settings_module.default_file(credentials__products=products.value), "utf-8")
     upgrade(data)
     return True
 
