@@ -5,7 +5,7 @@ line in the repository's log, which no record's own log shows, and an audit mess
 alone, with addresses and no installation, has nowhere to keep them. Where they cannot be kept a warning says so, no
 more: the services tell of the same exchange.
 
-Clause: ITI TF-2 3.18.5.1.1, 3.41.5.1.1, 3.43.5.1.1, 3.61.5.1.1
+Clause: ITI TF-2 3.18.5.1.1, 3.41.5.1.1, 3.43.5.1.1, 3.61.5.1.1; ITI TF-3 5.5.7
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lxml import etree
 
 import storage
 from carnet.settings import Settings
-from conformance.client import Client, Exchanged
+from conformance.client import SIGNED, Client, Exchanged
 from guard.audit import access_log
 from guard.audit.particulars import Particulars, process_id, request_of
 from guard.audit.store import AccessLine
@@ -81,7 +81,7 @@ def _line(
 
 _ACTIONS = {
     "ITI-18": access_log.SEARCH, "ITI-51": access_log.SEARCH, "ITI-41": access_log.DEPOSIT,
-    "ITI-61": access_log.DEPOSIT, "ITI-43": access_log.READ,
+    "ITI-61": access_log.DEPOSIT, "ITI-43": access_log.READ, SIGNED: access_log.SIGNED,
 }
 
 

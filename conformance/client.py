@@ -28,6 +28,8 @@ from xds.wire.exchange import OutgoingPart, PartSink
 
 CHUNK = 1 << 18
 STORED_QUERY = "urn:ihe:iti:2007:RegistryStoredQuery"
+SIGNED = "DSG"
+"""In place of a transaction: a signature document was made."""
 MULTI_PATIENT_QUERY = "urn:ihe:iti:2009:MultiPatientStoredQuery"
 ANSWERS = replace(DEFAULT, xml_part=64 << 20, elements=2_000_000)
 """Bounds on what a registry answers: room for the full objects of several thousand documents."""
@@ -113,7 +115,7 @@ class Client:
     registry: Transport | None = None
     tell: Callable[[Exchanged], None] | None = None
     """Told of each ITI-18, 41, 43, 51 and 61 before its answer is returned, once for what succeeded and for what did
-    not."""
+    not; and of each signature document that is made."""
 
     def __post_init__(self) -> None:
         self._repository = self.repository or self._https(self.repository_url, "/services/repository")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from conformance import signing
 from conformance.cda import CdaError, CdaHeader, Overrides, read_cda, to_submission
-from conformance.client import Client, Outcome, bytes_part, file_part
+from conformance.client import SIGNED, Client, Exchanged, Outcome, bytes_part, file_part
 from guard.credentials.cards import NoSignatureKey
 from xds.check.signature_document import MEDIA
 from xds.domain import AffinityDomain
@@ -104,6 +104,11 @@ class Source:
             return []
         entry = submission.entries[0]
         data = signing.sign(submission, card, self.domain, {entry.entry_uuid: signing.sha256_of(path)})
+        if self.client.tell is not None:
+            self.client.tell(Exchanged(
+                transaction=SIGNED, endpoint="", patient_id=entry.patient_id,
+                submission_set=submission.submission_set.unique_id, documents=(("", submission.entries[-1].unique_id),),
+            ))  # fmt: skip
         return [(signing.ENTRY, bytes_part(data, "signature@carnet", MEDIA))]
 
     def _link_replaced(self, header: CdaHeader, submission: Submission) -> list[str]:

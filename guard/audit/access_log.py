@@ -39,7 +39,7 @@ IDENTITY_SUBSUMED, IDENTITY_SURVIVES = "identity subsumed", "identity survives a
 IDENTITY_MERGE = "identity merge"
 """Only in a line that says it was refused."""
 
-SIGNATURE = "signature verified"
+SIGNATURE, SIGNED = "signature verified", "signature made"
 
 MAX_TEXT = 500
 """Characters of one free text (reason, detail, name) in a line."""

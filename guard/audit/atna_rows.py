@@ -16,12 +16,13 @@ from enum import Enum, auto
 from xds.model.codes import Code
 
 DCM, TRANSACTIONS, RFC3881 = "DCM", "IHE Transactions", "RFC-3881"
-REGISTRY, REPOSITORY, TOKENS = "registry", "repository", "tokens"
+REGISTRY, REPOSITORY, TOKENS, CLIENT = "registry", "repository", "tokens", "client"
 
 ACTIVITY = Code("110100", DCM, "Application Activity")
 EXPORT = Code("110106", DCM, "Export")
 IMPORT = Code("110107", DCM, "Import")
 PATIENT_RECORD = Code("110110", DCM, "Patient Record")
+MANIFEST = Code("113031", DCM, "Signed Manifest")
 VERIFICATION = Code("110007", DCM, "Report Verification")
 QUERY = Code("110112", DCM, "Query")
 ALERT = Code("110113", DCM, "Security Alert")
@@ -100,6 +101,8 @@ _CALLED = (Who.CLIENT_SENDS, Who.SERVER_TAKES, Who.HUMAN)
 _CALLED_BY_PERSON = (Who.CLIENT_SENDS, Who.HUMAN, Who.SERVER_TAKES)
 _SUBMITTED = (What.PATIENT, What.SUBMISSION_SET)
 _ASKED = (What.PATIENT, What.STORED_QUERY)
+_SIGNATURE = Code("urn:ihe:iti:dsg", TRANSACTIONS, "Document Digital Signature")
+"""Clause: ITI TF-3 5.5.7"""
 
 
 def _iti(number: int, name: str) -> Code:
@@ -153,8 +156,11 @@ RECEIVED: dict[str, Row] = {
         what=_SUBMITTED,
     ),
     "DSG": Row(
-        event=VERIFICATION, act="R", kind=Code("urn:ihe:iti:dsg", TRANSACTIONS, "Document Digital Signature"),
-        side=REPOSITORY, who=_CALLED, what=(What.PATIENT, What.DOCUMENTS),
+        event=VERIFICATION, act="R", kind=_SIGNATURE, side=REPOSITORY, who=_CALLED, what=(What.PATIENT, What.DOCUMENTS)
+    ),
+    "client DSG": Row(
+        event=MANIFEST, act="C", kind=_SIGNATURE, side=CLIENT, who=(Who.APPLICATION, Who.HUMAN),
+        what=(What.PATIENT, What.DOCUMENTS),
     ),
     "application start": Row(
         event=ACTIVITY, act="E", kind=Code("110120", DCM, "Application Start"), who=(Who.APPLICATION,)

@@ -51,6 +51,7 @@ FRENCH = Words(
     done={
         "deposit": "a déposé {documents}",
         "signature verified": "a déposé une signature, qui a été vérifiée {detail}",
+        "signature made": "a signé des documents {detail}",
         "search": "a recherché dans le dossier ({results})",
         "read": "a lu {documents}",
         "mask": "a masqué {documents} aux professionnels",
@@ -165,6 +166,7 @@ ENGLISH = Words(
     done={
         "deposit": "deposited {documents}",
         "signature verified": "deposited a signature, which was verified {detail}",
+        "signature made": "signed documents {detail}",
         "search": "searched the record ({results})",
         "read": "read {documents}",
         "mask": "masked {documents} from professionals",

@@ -17,8 +17,10 @@ import storage
 from carnet.cli import main
 from carnet.commands.log import messages
 from carnet.own_calls import log_to
-from carnet.wiring import audit_node
+from carnet.wiring import audit_node, domain_of
 from conformance import frames
+from conformance.cda import Overrides
+from conformance.source import Source
 from guard.audit import atna
 from tests.feed import Feed, adt, cx, v3
 from tests.on_demand_kit import offer, take
@@ -299,6 +301,36 @@ def test_the_command_line_tells_its_side(live: World, audit_schema: etree.XMLSch
     (retrieved,) = [one for one in own if one.kind == "ITI-43"]
     assert retrieved.what == [patient, sent["unique_id"]]
     assert retrieved.who[0] == f"{live.settings.repository_url}/services/repository"
+
+
+def test_a_signature_made_at_the_command_line_is_told(
+    live: World, audit_schema: etree.XMLSchema, tmp_path: Path
+) -> None:
+    """Once made, whatever becomes of the deposit; and the repository tells that it has verified it.
+
+    Rule: A-20. Clause: ITI TF-3 5.5.7
+    """
+    patient, client = live.patient(), live.client()
+    report = tmp_path / "report.xml"
+    shipped = Path("fixtures/cda/cr-bio-v1.xml").read_text("utf-8")
+    report.write_text(re.sub(r'<id root="[0-9.]+"', f'<id root="{frames.new_oid()}"', shipped, count=1), "utf-8")
+    source = Source(
+        client=client, domain=domain_of(live.settings), source_id="1.2.250.1.999.3",
+        overrides=Overrides(patient_id=patient), signs=True,
+    )
+    since = last(live)
+    log_to(live.settings, client)
+    try:
+        deposited = source.deposit(report)
+    finally:
+        client.tell = None
+    assert deposited.is_done, deposited
+    verified, signed = sorted(told(live, since, "urn:ihe:iti:dsg"), key=lambda one: one.event)
+    assert signed.head[1:] == ("Signed Manifest", "C", "0", "carnet-client")
+    assert verified.head[1:] == ("Report Verification", "R", "0", "carnet-repository")
+    assert signed.what == verified.what and signed.what[0] == patient
+    assert (signed.who[1] or "").startswith("<899700000018@")
+    audit_schema.assertValid(signed.root)
 
 
 def test_a_refused_call_of_the_command_line_is_told_as_one(live: World, tmp_path: Path) -> None:

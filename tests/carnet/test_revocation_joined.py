@@ -123,14 +123,14 @@ def joined(
 ) -> Iterator[Joined]:
     """``relayed`` puts a relay of the test between the services and the responder; ``products`` is what the services
     take, ``others`` what the authority makes."""
-    served, asked = free_ports(2)
+    (served,) = free_ports(1)
     with Relay().serving() as relay:
         asked = relay.port if relayed else served
         init.create(folder / "authority", pki_url=f"http://127.0.0.1:{asked}", products=others)
-        live = Live.prepare(
-            folder / "data", f'[credentials]\nrevocation_hosts = ["127.0.0.1:{asked}"]\nrevocation_timeout = 2\n'
-            f"revocation_longest = {LONGEST}\nrevocation_retry = {RETRY}\nproducts = "{products}"\n{more}", products=products,
-        )  # fmt: skip
+        live = Live.prepare(folder / "data", "\n".join((
+            "[credentials]", f'revocation_hosts = ["127.0.0.1:{asked}"]', "revocation_timeout = 2",
+            f"revocation_longest = {LONGEST}", f"revocation_retry = {RETRY}", f'products = "{products}"', more,
+        )), products=products)  # fmt: skip
         here = Joined(live, folder / "authority", relay=relay, port=served)
         for name in ("root", "persons"):
             file = here.authority / "pki" / "trust" / f"{name}.pem"
@@ -267,7 +267,9 @@ def test_an_answer_of_our_responder_ends(tmp_path: Path) -> None:
         read_at(now + VALID + timedelta(seconds=1))
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(Products.TEST, Products.PRODUCTION), (Products.PRODUCTION, Products.TEST)])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [(Products.TEST, Products.PRODUCTION), (Products.PRODUCTION, Products.TEST)]
+)
 def test_test_and_production_stay_apart_on_the_wire(tmp_path: Path, ours: Products, theirs: Products) -> None:
     """An authority may be believed and its products not: each installation serves its own kind alone.
 

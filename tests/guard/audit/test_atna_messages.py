@@ -138,9 +138,21 @@ def test_a_verified_signature_has_its_message() -> None:
     }
 
 
+def test_a_signature_made_has_its_message() -> None:
+    """The client that signs, whose card it was, the patient, the signature document. Clause: ITI TF-3 5.5.7"""
+    (message,) = made(replace(LINE, event="client DSG", documents=("1.5",)), "repository")
+    told = shape(message)
+    assert told["event"] == (
+        ("113031", "DCM", "Signed Manifest"), "C",
+        ("urn:ihe:iti:dsg", "IHE Transactions", "Document Digital Signature"),
+    )
+    assert told["what"] == [PATIENT, DOCUMENTS[0]] and told["who"][1:] == [HUMAN]
+    assert told["who"][0][0].endswith("-client") and told["who"][0][3] == "110150"
+
+
 def test_every_row_is_in_a_table_of_these_tests() -> None:
     """A transaction added to the rows is added here too."""
-    others = {"DSG", "application start", "application stop", "login", "node authentication"}
+    others = {"DSG", "client DSG", "application start", "application stop", "login", "node authentication"}
     assert set(RECEIVED) == {*TABLE, *others, "WS-Trust Issue", "WS-Trust Cancel"}
     assert set(SENT) == set(SENT_TABLE)
 
