@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 import threading
 import time
 from functools import partial
@@ -101,7 +102,7 @@ def logins_of(settings: Settings) -> LoginVerifier | None:
         return None
     if not chosen.keys:
         raise ValueError("tokens.issuer needs tokens.keys, the issuer's keys (JWKS): an https address or a file")
-    context = tls.calling(chosen.provider_ca or settings.pki / "trust" / "ca.pem")
+    context = provider_tls(settings)
     openid_provider.is_address(chosen.keys)
     asks = bool(chosen.userinfo) and openid_provider.is_address(chosen.userinfo)
     if chosen.userinfo and not asks:
@@ -116,6 +117,11 @@ def logins_of(settings: Settings) -> LoginVerifier | None:
     keys = IssuerKeys(lambda: openid_provider.read(chosen.keys, context), keep=chosen.keys_kept)
     userinfo = (lambda token: openid_provider.ask(chosen.userinfo, context, token)) if asks else None
     return LoginVerifier(rule, keys, userinfo=userinfo)
+
+
+def provider_tls(settings: Settings) -> ssl.SSLContext:
+    """What the issuer of logins is asked with: its authorities are named, or ours."""
+    return tls.calling(settings.tokens.provider_ca or settings.pki / "trust" / "ca.pem")
 
 
 def write_cancelled(file: Path, keys: list[ReplayKey]) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from carnet import node, wiring
-from carnet.commands.serve import listening_tls
+from carnet import node, token_service, wiring
+from carnet.commands.serve import check_keys, listening_tls
 from carnet.node import all_pair_files
 from carnet.server import BoundedSocket, bounded, demanding
 from guard.credentials.cards import load_key_pair
@@ -31,8 +31,8 @@ FOUR = {
     "ECDHE-RSA-CHACHA20-POLY1305",
 }
 """DMP PDT-INF-579 v4."""
-LISTENING = ("registry", "repository", "mllp")
-CALLING = ("registry link", "audit messages", "answers", "card", "no card", "nothing said", "bare delivery")
+LISTENING = ("registry", "repository", "tokens", "mllp")
+CALLING = ("registry link", "audit messages", "answers", "OpenID provider", "card", "no card", "nothing said", "bare delivery")
 
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.*is deprecated:DeprecationWarning")
 
@@ -49,10 +49,12 @@ def ours(world: World, name: str) -> ssl.SSLContext:
     made: dict[str, Callable[[], tls.Tls]] = {
         "registry": lambda: listening_tls(settings, "registry", lambda c: bounded(c, idle=5.0)),
         "repository": lambda: listening_tls(settings, "repository", lambda c: bounded(c, idle=5.0)),
+        "tokens": lambda: listening_tls(settings, "tokens", lambda c: bounded(c, idle=5.0)),
         "mllp": lambda: listening_tls(settings, "registry", demanding),
         "registry link": lambda: wiring.link_of(settings)._services._tls,  # type: ignore[attr-defined]
         "audit messages": lambda: wiring.syslog_tls(settings, "registry"),
         "answers": lambda: node.client_tls("answers", node.pair_files(settings, "registry"), anchors),
+        "OpenID provider": lambda: token_service.provider_tls(settings),
         "card": lambda: world.cards["physician"].tls_context(anchors),
         "no card": lambda: tls.calling(anchors),
         "nothing said": lambda: SoapClient("https://localhost:1/")._tls,  # type: ignore[return-value]
@@ -128,7 +130,7 @@ def test_nothing_older_than_1_2(world: World, version: ssl.TLSVersion) -> None:
 def test_1_3_is_what_we_agree_on_and_p_256_serves_it(world: World) -> None:
     """RSA serves callers of 1.2; a caller who can do better is served faster."""
     anchors = world.folder / "pki" / "trust" / "ca.pem"
-    for name in ("registry", "repository"):
+    for name in ("registry", "repository", "tokens"):
         here, _ = shake(tls.calling(anchors), ours(world, name))
         assert here.version() == "TLSv1.3"
         first, second = (files.read() for files in all_pair_files(world.settings, name))
@@ -137,6 +139,30 @@ def test_1_3_is_what_we_agree_on_and_p_256_serves_it(world: World) -> None:
         older.maximum_version = ssl.TLSVersion.TLSv1_2
         here, _ = shake(older, ours(world, name))
         assert here.getpeercert(True) == second.der
+
+
+@pytest.mark.parametrize("name", ["registry", "tokens"])
+def test_a_server_of_p_256_alone_serves_1_3_and_says_so(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The four suites of 1.2 need RSA: without it a caller of 1.2 agrees on nothing, and the start tells what is missing.
+
+    Clause: DMP PDT-INF-579
+    """
+    world = World.prepare(tmp_path / "data")
+    anchors, older = world.folder / "pki" / "trust" / "ca.pem", lax_client(world)
+    older.maximum_version = ssl.TLSVersion.TLSv1_2
+    check_keys(world.settings, [name])
+    assert agreed(older, ours(world, name)) and not caplog.messages
+    for file in (world.folder / "pki" / "servers").glob(f"{name}.rsa.*"):
+        file.unlink()
+    check_keys(world.settings, [name])
+    (told,) = caplog.messages
+    assert told.startswith(f"{name}: callers of TLS 1.2 cannot connect") and f"{name}.rsa.pem" in told
+    served = ours(world, name)
+    assert shake(tls.calling(anchors), served)[0].version() == "TLSv1.3"
+    with pytest.raises(ssl.SSLError, match=r"(?i)no.shared.cipher"):
+        shake(older, served)
 
 
 @pytest.mark.parametrize("name", [*LISTENING, *CALLING])
