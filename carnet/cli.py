@@ -40,7 +40,12 @@ class Commands(click.Group):
         return command if isinstance(command, click.Command) else None
 
     def invoke(self, ctx: click.Context) -> Any:
-        """A card may refuse at any moment: taken out, or no longer answering. So may a key of the installation."""
+        """What the process must not show is hidden before a verb's module is loaded.
+
+        A card may refuse at any moment: taken out, or no longer answering. So may a key of the installation.
+        """
+        close_process()
+        hide_secrets()
         try:
             return super().invoke(ctx)
         except (CardError, KeyTrouble) as error:
@@ -67,6 +72,4 @@ def main() -> None:
       carnet init --data data
       carnet serve all --data data
     """
-    close_process()
-    hide_secrets()
 

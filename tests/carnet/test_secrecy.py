@@ -73,6 +73,26 @@ def test_a_pin_leaves_the_environment_and_stays_known(tmp_path: Path) -> None:
     assert told.count("LAST=kept") == 2
 
 
+def test_both_are_so_before_a_command_is_even_loaded(tmp_path: Path) -> None:
+    """To load what a command needs takes a second or two. Rule: K-08"""
+    program = """
+import ctypes, importlib, resource, sys
+from carnet import cli
+loading = importlib.import_module
+def look(name):
+    told = open('/proc/self/environ').read().count(sys.argv[1]), ctypes.CDLL(None).prctl(3)
+    print(name, *told, *resource.getrlimit(resource.RLIMIT_CORE))
+    return loading(name)
+importlib.import_module = look
+cli.main(["card", "show", "--help"])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, PIN], env=clean_environment() | {VARIABLE: PIN}, cwd=tmp_path,
+        capture_output=True, text=True, timeout=120, check=False,
+    )
+    assert done.stdout.startswith("carnet.commands.card 0 0 0 0\n"), done.stdout + done.stderr
+
+
 def test_a_process_of_ours_leaves_no_core_and_lets_nobody_look(tmp_path: Path) -> None:
     """No core by size, and none by a collector either: the system does not dump it, and gives its memory to nobody."""
     told = probe("print(resource.getrlimit(resource.RLIMIT_CORE), ctypes.CDLL(None).prctl(3))", cwd=tmp_path)
