@@ -10,9 +10,10 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-import threading
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from guard.credentials.fetch import ended_after, whole
 
 TIMEOUT = 5.0
 """Seconds for one whole answer; a request of ours waits for it."""
@@ -34,28 +35,21 @@ def read(place: str, tls: ssl.SSLContext) -> bytes:
         return ask(place, tls)
     with Path(place).open("rb") as file:
         data = file.read(LARGEST + 1)
-    return _bounded(data)
+    if len(data) > LARGEST:
+        raise OSError(f"more than {LARGEST} bytes")
+    return data
 
 
 def ask(url: str, tls: ssl.SSLContext, access_token: str = "") -> bytes:
     """The body of a 200 answer in JSON, TIMEOUT seconds from now at the latest. Raises OSError."""
     parts = urlsplit(url)
     plain = socket.create_connection((str(parts.hostname), parts.port or 443), TIMEOUT)
-    with tls.wrap_socket(plain, server_hostname=parts.hostname, do_handshake_on_connect=False) as connected:
-        late = threading.Event()
-        watch = threading.Timer(TIMEOUT, _hang_up, (connected, late))
-        watch.daemon = True
-        watch.start()
-        try:
-            connected.do_handshake()
-            data = _answer(connected, url, access_token)
-        except (http.client.HTTPException, ValueError) as error:
-            raise OSError(type(error).__name__) from error
-        finally:
-            watch.cancel()
-    if late.is_set():
-        raise OSError("the answer took too long")
-    return data
+    with (
+        tls.wrap_socket(plain, server_hostname=parts.hostname, do_handshake_on_connect=False) as connected,
+        ended_after(TIMEOUT, connected),
+    ):
+        connected.do_handshake()
+        return _answer(connected, url, access_token)
 
 
 def _answer(connected: ssl.SSLSocket, url: str, access_token: str) -> bytes:
@@ -70,25 +64,4 @@ def _answer(connected: ssl.SSLSocket, url: str, access_token: str) -> bytes:
     kind = answer.headers.get_content_type()
     if answer.status != 200 or not (kind == "application/json" or kind.endswith("+json")):
         raise OSError(f"status {answer.status}, {kind}")
-    data = _bounded(answer.read(LARGEST + 1))
-    if answer.length:
-        raise OSError("the answer was cut off")
-    return data
-
-
-def _bounded(data: bytes) -> bytes:
-    if len(data) > LARGEST:
-        raise OSError(f"more than {LARGEST} bytes")
-    return data
-
-
-def _hang_up(connected: ssl.SSLSocket, late: threading.Event) -> None:
-    """A peer that sends a byte now and then never lets the socket's own time run out.
-
-    The connection below TLS is ended; the TLS layer itself belongs to the thread that reads.
-    """
-    late.set()
-    try:
-        socket.socket.shutdown(connected, socket.SHUT_RDWR)
-    except OSError:
-        return
+    return whole(answer, LARGEST)

@@ -26,6 +26,7 @@ from urllib.parse import unquote, urlsplit
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from guard.credentials.fetch import ended_after
 from guard.credentials.ocsp import KEPT, LARGEST_REQUEST, Answer, Responder
 from guard.credentials.pki import Pki
 from guard.credentials.profiles import Authority
@@ -69,23 +70,14 @@ class _Server(ThreadingMixIn, HTTPServer):
         super().process_request(request, client_address)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        end = threading.Timer(LONGEST, _cut, (request,))
-        end.daemon = True
-        end.start()
         try:
-            super().process_request_thread(request, client_address)
+            with contextlib.suppress(OSError), ended_after(LONGEST, request):
+                super().process_request_thread(request, client_address)
         finally:
-            end.cancel()
             self._free.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A peer that went away is not worth a stack trace."""
-
-
-def _cut(request: socket.socket) -> None:
-    """End a connection whose peer sends a byte now and then."""
-    with contextlib.suppress(OSError):
-        request.shutdown(socket.SHUT_RDWR)
 
 
 def _handler(pki: Pki, responder: Responder) -> type[BaseHTTPRequestHandler]:
