@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import click
 from cryptography.hazmat.primitives import hashes
@@ -34,14 +35,26 @@ from guard.credentials import distinguished_name, vihf
 from guard.credentials.cards import CardError
 from guard.credentials.token import hardened_parser
 
-CARD = click.option(
-    "--card", "card_file", type=CARD_PLACE, required=True, envvar="CARNET_CARD", help=f"{CARD_HELP} It connects."
-)
-URL = click.option("--tokens-url", "url", default="", help="Base address of the token service; default: of --data.")
-CA = click.option(
-    "--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="PEM file of the authorities to trust."
-)
 FILE = click.argument("assertion", type=click.File("rb"))
+
+
+def _asks(target: Callable[..., Any]) -> Callable[..., Any]:
+    """Options of a verb that asks the token service; they come back together, for ``_client``."""
+    for option in (
+        DATA,
+        click.option(
+            "--ca", type=click.Path(path_type=Path, exists=True, dir_okay=False),
+            help="PEM file of the authorities to trust.",
+        ),
+        click.option("--tokens-url", "url", default="", help="Base address of the token service; default: of --data."),
+        PIN_FILE,
+        click.option(
+            "--card", "card_file", type=CARD_PLACE, required=True, envvar="CARNET_CARD",
+            help=f"{CARD_HELP} It connects.",
+        ),
+    ):  # fmt: skip
+        target = option(target)
+    return target
 
 
 @click.group("token")
@@ -50,8 +63,7 @@ def command() -> None:
 
 
 @command.command("issue")
-@CARD
-@PIN_FILE
+@_asks
 @click.option("--login", type=click.File("r"), help="File with an ID token of the person; -: standard input. Needs "
               "the card of a structure.")  # fmt: skip
 @click.option("--access-token", type=click.File("r"), help="File with the access token that came with it.")
@@ -62,13 +74,9 @@ def command() -> None:
 @click.option("--purpose", default="", help=PURPOSE)
 @REASON
 @click.option("--applies-to", default="", help="Audience, where the domain has several.")
-@URL
-@CA
-@DATA
 def issue(
-    card_file: Place, pin_file: Path | None, login: IO[str] | None,
-    access_token: IO[str] | None, patient: str, structure_id: str, sector: str, role: str, purpose: str,
-    applies_to: str, url: str, ca: Path | None, data: Path,
+    login: IO[str] | None, access_token: IO[str] | None, patient: str, structure_id: str, sector: str, role: str,
+    purpose: str, applies_to: str, **service: Any,
 ) -> None:
     """Print a signed assertion for the holder of a card, or for whom a structure sends the login of.
 
@@ -86,7 +94,7 @@ def issue(
         vihf.PURPOSE: purpose,
         vihf.PURPOSE_REASON: reason_given(),
     }
-    client = _client(card_file, pin_file, url, ca, data)
+    client = _client(**service)
     signed = call(
         lambda: client.issue(
             {name: value for name, value in claims.items() if value},
@@ -100,16 +108,9 @@ def issue(
 
 @command.command("validate")
 @FILE
-@CARD
-@PIN_FILE
-@URL
-@CA
-@DATA
+@_asks
 @JSON
-def validate(
-    assertion: IO[bytes], card_file: Place, pin_file: Path | None, url: str, ca: Path | None, data: Path,
-    as_json: bool,
-) -> None:
+def validate(assertion: IO[bytes], as_json: bool, **service: Any) -> None:
     """Would the services of the domain believe this ASSERTION (a file, or -) now? Status 1 when not.
 
     \b
@@ -117,7 +118,7 @@ def validate(
       carnet token validate anne.xml --card anne.p12
     """
     given = etree.tostring(_assertion(assertion.read()))
-    client = _client(card_file, pin_file, url, ca, data)
+    client = _client(**service)
     found = call(lambda: client.validate(given))
     emit(as_json, {"valid": found.is_valid, "reason": found.reason}, "valid" if found.is_valid else found.reason)
     sys.exit(0 if found.is_valid else 1)
@@ -125,16 +126,9 @@ def validate(
 
 @command.command("cancel")
 @FILE
-@CARD
-@PIN_FILE
-@URL
-@CA
-@DATA
+@_asks
 @JSON
-def cancel(
-    assertion: IO[bytes], card_file: Place, pin_file: Path | None, url: str, ca: Path | None, data: Path,
-    as_json: bool,
-) -> None:
+def cancel(assertion: IO[bytes], as_json: bool, **service: Any) -> None:
     """Take an ASSERTION (a file, or -) back that was issued to this card; services refuse it at once.
 
     \b
@@ -142,7 +136,7 @@ def cancel(
       carnet token cancel anne.xml --card anne.p12
     """
     token_id = str(_assertion(assertion.read()).get("ID", ""))
-    client = _client(card_file, pin_file, url, ca, data)
+    client = _client(**service)
     call(lambda: client.cancel(token_id))
     emit(as_json, {"cancelled": token_id}, f"cancelled {token_id}")
 

@@ -8,7 +8,7 @@ like any other. What needs the key itself (export, decryption) is refused.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Self
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -26,7 +26,26 @@ Compute = Callable[[bytes], bytes]
 """One private-key operation of the card. May raise CardError."""
 
 
-class TokenRsaKey(rsa.RSAPrivateKey):
+class _Kept:
+    """What asks for the key itself is refused; a copy is the same key."""
+
+    def private_numbers(self) -> NoReturn:
+        _stays()
+
+    def private_bytes(
+        self, encoding: serialization.Encoding, format: serialization.PrivateFormat,
+        encryption_algorithm: serialization.KeySerializationEncryption,
+    ) -> NoReturn:
+        _stays()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[Any, Any]) -> Self:
+        return self
+
+
+class TokenRsaKey(_Kept, rsa.RSAPrivateKey):
     """An RSA key on a card. ``pkcs1`` pads a DigestInfo and signs it, ``raw`` signs a block that is padded already."""
 
     def __init__(self, public: rsa.RSAPublicKey, pkcs1: Compute, raw: Compute | None) -> None:
@@ -56,23 +75,8 @@ class TokenRsaKey(rsa.RSAPrivateKey):
     def decrypt(self, ciphertext: bytes, padding: padding.AsymmetricPadding) -> NoReturn:
         _stays()
 
-    def private_numbers(self) -> NoReturn:
-        _stays()
 
-    def private_bytes(
-        self, encoding: serialization.Encoding, format: serialization.PrivateFormat,
-        encryption_algorithm: serialization.KeySerializationEncryption,
-    ) -> NoReturn:
-        _stays()
-
-    def __copy__(self) -> TokenRsaKey:
-        return self
-
-    def __deepcopy__(self, memo: dict[Any, Any]) -> TokenRsaKey:
-        return self
-
-
-class TokenEcKey(ec.EllipticCurvePrivateKey):
+class TokenEcKey(_Kept, ec.EllipticCurvePrivateKey):
     """An elliptic-curve key on a card. ``ecdsa`` signs a digest and gives r and s, each of the length of the curve."""
 
     def __init__(self, public: ec.EllipticCurvePublicKey, ecdsa: Compute) -> None:
@@ -104,21 +108,6 @@ class TokenEcKey(ec.EllipticCurvePrivateKey):
 
     def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
         _stays()
-
-    def private_numbers(self) -> NoReturn:
-        _stays()
-
-    def private_bytes(
-        self, encoding: serialization.Encoding, format: serialization.PrivateFormat,
-        encryption_algorithm: serialization.KeySerializationEncryption,
-    ) -> NoReturn:
-        _stays()
-
-    def __copy__(self) -> TokenEcKey:
-        return self
-
-    def __deepcopy__(self, memo: dict[Any, Any]) -> TokenEcKey:
-        return self
 
 
 TokenKey = TokenRsaKey | TokenEcKey
