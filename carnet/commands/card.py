@@ -254,23 +254,30 @@ def install(place: Place, certificates: Path, pin_file: Path | None, as_json: bo
 
 
 @command.command("unblock")
-@click.argument("card_file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("place", type=CARD_PLACE)
 @click.option(
     "--puk-file", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="File whose first line is the PUK."
 )
 @JSON
-def unblock(card_file: Path, puk_file: Path | None, as_json: bool) -> None:
-    """Give a card file its three tries back; the PUK comes from --puk-file, CARNET_PUK or a prompt. The PIN stays.
+def unblock(place: Place, puk_file: Path | None, as_json: bool) -> None:
+    """Give a card its three tries back; the PUK comes from --puk-file, CARNET_PUK or a prompt. The PIN stays.
 
-    A token is unlocked with its maker's tool.
+    The PUK of a token is its SO PIN. A token that counts wrong PINs itself is unlocked with its maker's tool.
 
     \b
-    Example:
+    Examples:
       carnet card unblock anne.p12 --puk-file anne.puk
+      carnet card unblock "pkcs11:token=luc?module-path=/usr/lib/softhsm/libsofthsm2.so" --puk-file luc.so-pin
     """
-    puk = secret(puk_file, "CARNET_PUK", f"PUK of {card_file.name}", option="--puk-file")
-    try_counter.unblock(card_file, puk)
-    emit(as_json, {"card": str(card_file), "tries": try_counter.TRIES}, f"{card_file}: {try_counter.TRIES} tries again")
+    named = place.name if isinstance(place, Path) else place
+    puk = secret(puk_file, "CARNET_PUK", f"PUK of {named}", option="--puk-file")
+    if isinstance(place, Path):
+        try_counter.unblock(place, puk)
+    else:
+        from guard.credentials import token_card  # noqa: PLC0415 - loads a library that files do not need
+
+        token_card.unblock(place, puk)
+    emit(as_json, {"card": str(place), "tries": try_counter.TRIES}, f"{place}: {try_counter.TRIES} tries again")
 
 
 @command.command("show")

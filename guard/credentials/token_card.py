@@ -1,7 +1,7 @@
 """Cards behind PKCS#11: the library of the maker speaks with the card, the keys never leave it.
 
 The token holds two certificates with their keys, told apart by what they may be used for. The PIN goes to the token
-and its own counter decides about wrong ones. A CPS, an HSM and SoftHSM 2 take the same path.
+and its own counter decides about wrong ones; beside it ours, for tokens that have none (``token_tries``). A CPS, an HSM and SoftHSM 2 take the same path.
 
 Clause: PKCS #11 3.0; DMP VIHF 1 (the card signs, the card connects)
 """
@@ -27,6 +27,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, TokenFlag
 from pkcs11.util.ec import encode_ec_public_key, encode_named_curve_parameters
 
+from guard.credentials import token_tries
 from guard.credentials.cards import Card, CardError, CardLocked, KeyPair, PrivateKey, PublicKey, WrongPin, ordered
 from guard.credentials.pkcs11_uri import TokenAddress
 from guard.credentials.token_key import TokenEcKey, TokenRsaKey
@@ -95,6 +96,7 @@ def make_keys(address: TokenAddress, pin: str, *, is_rsa: bool, again: bool = Fa
     with _told():
         if not again and any(True for _ in session.session.get_objects({Attribute.CLASS: ObjectClass.PRIVATE_KEY})):
             raise CardError(f"{address} holds keys already; say so when it is renewed, or take an empty token")
+        token_tries.begin(session.session)
         return _make_key(session, AUTHENTICATION, is_rsa), _make_key(session, SIGNATURE, is_rsa)
 
 
@@ -191,7 +193,35 @@ def _spki(key: Any) -> bytes:
     return bytes(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo))
 
 
+def unblock(address: TokenAddress, puk: str) -> None:
+    """Give a token whose wrong PINs we count its tries back; ``puk`` is the SO PIN. Raises WrongPin, CardLocked,
+    CardError."""
+    library, token = _found(address)
+    with _told(), token_tries.one_unlock(token, str(address)), _opening(address, library):
+        _close(token.open(rw=True, so_pin=puk))
+
+
 def _login(address: TokenAddress, pin: str, *, writes: bool = False) -> TokenSession:
+    library, token = _found(address)
+    with _told(), token_tries.one_try(token, str(address)), _opening(address, library):
+        return TokenSession(token.open(rw=writes, user_pin=pin), token, pin)
+
+
+@contextmanager
+def _opening(address: TokenAddress, library: Any) -> Iterator[None]:
+    """What a token says to a PIN, in our words."""
+    try:
+        yield
+    except (pkcs11.PinIncorrect, pkcs11.PinLenRange, pkcs11.PinInvalid) as error:
+        raise WrongPin(f"the PIN does not open {address}{_tries(address, library)}") from error
+    except pkcs11.PinLocked as error:
+        raise CardLocked(f"{address} is locked by wrong PINs; unlock it with its maker's tool") from error
+    except (pkcs11.UserAlreadyLoggedIn, pkcs11.AnotherUserAlreadyLoggedIn) as error:
+        raise CardError(f"{address} is open already in this process") from error
+
+
+def _found(address: TokenAddress) -> tuple[Any, Any]:
+    """The library, and the one token of that address. Raises CardError."""
     module = address.module_path or os.environ.get(MODULE_VARIABLE, "")
     if not module:
         raise CardError(f"no PKCS#11 library: add ?module-path=… to the address, or set {MODULE_VARIABLE}")
@@ -207,16 +237,7 @@ def _login(address: TokenAddress, pin: str, *, writes: bool = False) -> TokenSes
         tokens = [token for token in library.get_tokens() if _is(token, wanted)]
         if len(tokens) != 1:
             raise CardError(f"{address}: {len(tokens) or 'no'} such tokens")
-        token = tokens[0]
-        try:
-            session = token.open(rw=writes, user_pin=pin)
-        except (pkcs11.PinIncorrect, pkcs11.PinLenRange, pkcs11.PinInvalid) as error:
-            raise WrongPin(f"the PIN does not open {address}{_tries(address, library)}") from error
-        except pkcs11.PinLocked as error:
-            raise CardLocked(f"{address} is locked by wrong PINs; unlock it with its maker's tool") from error
-        except pkcs11.UserAlreadyLoggedIn as error:
-            raise CardError(f"{address} is open already in this process") from error
-        return TokenSession(session, token, pin)
+        return library, tokens[0]
 
 
 def _is(token: Any, wanted: dict[str, str]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 import itertools
+import os
 import socket
 import ssl
 import subprocess
@@ -13,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -239,6 +241,74 @@ def test_a_wrong_pin_is_told_with_what_the_token_tells(pki: Pki) -> None:
     token_card.open_card(address, softhsm.PIN)
 
 
+def test_three_wrong_pins_lock_a_token_whose_keys_are_made_here(pki: Pki) -> None:
+    """SoftHSM never would. Once locked no PIN is looked at; the PUK (its SO PIN) gives the tries back, and so does the
+    right PIN in time."""
+    from guard.credentials import token_card
+
+    address = made(pki, "three", is_rsa=False)
+
+    def told(pin: str) -> str:
+        with pytest.raises(CardError) as refused:
+            token_card.open_card(address, pin)
+        return f"{type(refused.value).__name__}: {refused.value}"
+
+    assert told("9999").endswith("2 tries left")
+    token_card.open_card(address, softhsm.PIN)
+    gc.collect()
+    assert [told("9999").rpartition("; ")[2] for _ in range(3)] == ["2 tries left", "1 try left", "it is locked now"]
+    assert told("9999") == told(softhsm.PIN) and told(softhsm.PIN).startswith("CardLocked")
+    assert unblock("three", "00000000").endswith("; 4 tries left\n")
+    assert told(softhsm.PIN).startswith("CardLocked")
+    assert "3 tries again" in unblock("three", softhsm.SO_PIN)
+    token_card.open_card(address, softhsm.PIN)
+    gc.collect()
+
+
+def unblock(label: str, puk: str) -> str:
+    """By the command: SoftHSM wants no other session in the process."""
+    words = [sys.executable, "-m", "carnet", "card", "unblock", softhsm.uri(label)]
+    done = subprocess.run(words, env=os.environ | {"CARNET_PUK": puk}, capture_output=True, text=True, check=False)
+    assert puk not in done.stdout + done.stderr and "Traceback" not in done.stderr
+    return done.stdout + done.stderr
+
+
+def test_a_token_counts_a_try_before_it_looks(pki: Pki) -> None:
+    """A process that dies in between has had its try, and others at the same time win none."""
+    import pkcs11
+
+    from guard.credentials import token_card, token_tries
+
+    address = made(pki, "atonce", is_rsa=False)
+    token = next(one for one in pkcs11.lib(address.module_path).get_tokens() if one.label.strip() == "atonce")
+    with pytest.raises(KeyboardInterrupt), token_tries.one_try(token, "x"):
+        raise KeyboardInterrupt
+    one = f"""
+from guard.credentials import token_card
+from guard.credentials.pkcs11_uri import parse
+try:
+    token_card.open_card(parse({softhsm.uri("atonce")!r}), "9999")
+except token_card.CardError as error:
+    print(type(error).__name__)
+"""
+    tried = [subprocess.Popen([sys.executable, "-c", one], stdout=subprocess.PIPE, text=True) for _ in range(5)]
+    told = [process.communicate(timeout=120)[0].strip() for process in tried]
+    assert told.count("WrongPin") <= 2 and set(told) <= {"WrongPin", "CardLocked"}, told
+    with pytest.raises(CardLocked):
+        token_card.open_card(address, softhsm.PIN)
+
+
+def test_a_token_made_elsewhere_counts_for_itself() -> None:
+    """We put nothing on it; and unlocking is its maker's."""
+    from guard.credentials import token_card
+
+    address = softhsm.token("elsewhere")
+    for _ in range(4):
+        with pytest.raises(WrongPin):
+            token_card.open_card(address, "9999")
+    assert "maker's tool" in unblock("elsewhere", softhsm.SO_PIN)
+
+
 class Locking:
     """A token that locks, as cards do and SoftHSM does not: three wrong PINs."""
 
@@ -253,7 +323,9 @@ class Locking:
         flag = self._pkcs11.TokenFlag
         return {3: flag(0), 2: flag.USER_PIN_COUNT_LOW, 1: flag.USER_PIN_FINAL_TRY, 0: flag.USER_PIN_LOCKED}[self.left]
 
-    def open(self, *, rw: bool, user_pin: str) -> None:
+    def open(self, *, rw: bool = False, user_pin: str | None = None) -> Any:
+        if user_pin is None:
+            return SimpleNamespace(get_objects=lambda _: [], close=lambda: None)
         if self.left == 0:
             raise self._pkcs11.PinLocked
         self.left -= 1
