@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 
+import record.td.app
+import registry.app
+import repository.app
 from carnet import gate
 from carnet.settings import Settings
 from guard.credentials.caller import Caller, Mode
-from guard.credentials.software import Register, RegisterSource, version_of
+from guard.credentials.software import PROFILES, Register, RegisterSource, version_of
 from guard.credentials.structures import Structures
-from guard.professions import TableError
+from guard.professions import TableError, table_rows, table_text
 from tests.world import FIND_DOCUMENTS, World
 from xds.domain import load
 from xds.wire.client import FaultReceived
@@ -54,7 +57,10 @@ def register(folder: Path, lines: str) -> Register:
         ("A-1,A,,alimentation,,", "2.1", "ITI-43", "ITI-43 needs the profile consultation"),
         ("A-1,A,,alimentation,,", "2.1", "PRPA_IN201311UV02", "needs the profile creation"),
         ("A-1,A,,alimentation,,", "2.1", "ITI-18", ""),
-        ("A-1,A,,,,", "2.1", "PRPA_IN201307UV02", ""),
+        ("A-1,A,,creation,,", "2.1", "PRPA_IN201307UV02", ""),
+        ("A-1,A,,,,", "2.1", "PRPA_IN201307UV02", "is homologated for nothing"),
+        ("A-1,A,,creation,,", "2.1", "readLog", "needs the profile consultation"),
+        ("A-1,A,,,,", "2.1", "not in the table", ""),
     ],
 )
 def test_the_rule_that_is_not_kept_is_named(
@@ -161,3 +167,12 @@ def test_a_legal_entity_serves_its_sites(tmp_path: Path) -> None:
     file.write_text("legal_entity,site,name\n1750000001,,x\n", "utf-8")
     with pytest.raises(TableError, match="line 2"):
         Structures.load(file, siren_covers_siret=True)
+
+
+def test_every_transaction_asks_for_a_profile() -> None:
+    """One that is not in the table could be sent by software homologated for something else."""
+    applications = (registry.app, repository.app, record.td.app)
+    served = {name for one in applications for names in one.PATHS.values() for name in names}
+    _, text = table_text("dmp", PROFILES)
+    listed = {row["transaction"] for _, row in table_rows(PROFILES, text, ("transaction", "profiles"))}
+    assert listed == served - {"ITI-44", "reconcile", "erasures"}, "those three come without an assertion"
