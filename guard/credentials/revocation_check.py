@@ -25,6 +25,7 @@ from typing import NamedTuple, TypeVar
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.hashes import SHA256
 
 from guard.credentials import ocsp_answers as ocsp
 from guard.credentials.fetch import Fetch, fetch, is_allowed
@@ -93,9 +94,9 @@ class Revocation:
         self._fetch = fetch
         self._lock = threading.Lock()
         self._busy: dict[str, threading.Lock] = {}
-        self._answers: OrderedDict[tuple[bytes, int], ocsp.Answer] = OrderedDict()
+        self._answers: OrderedDict[bytes, ocsp.Answer] = OrderedDict()
         self._lists: OrderedDict[str, _Fetched] = OrderedDict()
-        self._last_good: OrderedDict[tuple[bytes, int], datetime] = OrderedDict()
+        self._last_good: OrderedDict[bytes, datetime] = OrderedDict()
         self._not_before: dict[str, float] = {}
         self.version = 0
         """Grows when a fetched statement changes what was said before."""
@@ -113,7 +114,7 @@ class Revocation:
         if end is None and told.fresh is not None:
             soon = now + timedelta(seconds=self.rule.retry)
             end = min(told.fresh, soon) if is_asked else told.fresh
-        key = (issuer.subject.public_bytes(), certificate.serial_number)
+        key = certificate.fingerprint(SHA256())
         if end is not None:
             self._remember(self._last_good, key, end)
             return end
@@ -163,11 +164,11 @@ class Revocation:
         self, url: str, certificate: x509.Certificate, issuer: x509.Certificate,
         folder: Sequence[x509.CertificateRevocationList], now: datetime,
     ) -> ocsp.Answer | None:
-        key = (issuer.subject.public_bytes(), certificate.serial_number)
+        key = certificate.fingerprint(SHA256())
         known = self._answers.get(key)
         if known is not None and now < known.until:
             return known
-        with self._one_at_a_time(f"{url} {certificate.serial_number}"):
+        with self._one_at_a_time(f"{url} {key.hex()}"):
             known = self._answers.get(key)
             if known is not None and now < known.until:
                 return known

@@ -70,6 +70,20 @@ def test_a_responder_is_believed_and_remembered(responder: Responder, tmp_path: 
     assert responder.asked == ["/ocsp", "/ocsp"]
 
 
+def test_authorities_of_one_name_are_told_apart(responder: Responder, tmp_path: Path) -> None:
+    """A new key under the old name may count its certificates anew: what was said of one is not said of the other."""
+    old, new = Authority(responder, with_lists=False), Authority(responder, with_lists=False)
+    good, revoked = old.card(), new.card()
+    assert (good.issuer, good.serial_number) == (revoked.issuer, revoked.serial_number)
+    folder = old.trust(tmp_path / "t")
+    (folder / "persons-new.pem").write_bytes(new.certificate.public_bytes(Encoding.PEM))
+    desk = Desk(folder, responder)
+    responder.answer = lambda path, body: old.ocsp(body, good)
+    desk.check(good)
+    responder.answer = lambda path, body: new.ocsp(body, revoked, status=REVOKED)
+    assert "revoked" in desk.refused(revoked)
+
+
 @pytest.mark.parametrize("status", [REVOKED, UNKNOWN])
 def test_revoked_and_unknown_are_refused(responder: Responder, tmp_path: Path, status: ocsp.OCSPCertStatus) -> None:
     """Although a list of the folder is silent about it. Step: g"""
