@@ -62,8 +62,8 @@ def ended_after(seconds: float, connected: socket.socket) -> Iterator[None]:
     """Around one exchange: a peer that sends a byte now and then never lets the socket's own time run out.
 
     The connection below is ended, TLS included, whose own layer belongs to the thread that reads. The socket is given
-    because an HTTP connection forgets it once an answer says that it closes. Whatever goes wrong is an OSError that holds
-    nothing of what came.
+    because an HTTP connection forgets it once an answer says that it closes. Whatever goes wrong is an OSError, and its
+    text holds nothing of what came.
     """
     late = threading.Event()
 

@@ -1,7 +1,8 @@
 """Cards behind PKCS#11: the library of the maker speaks with the card, the keys never leave it.
 
 The token holds two certificates with their keys, told apart by what they may be used for. The PIN goes to the token
-and its own counter decides about wrong ones; beside it ours, for tokens that have none (``token_tries``). A CPS, an HSM and SoftHSM 2 take the same path.
+and its own counter decides about wrong ones, beside it ours for tokens that have none (``token_tries``). A CPS, an HSM
+and SoftHSM 2 take the same path.
 
 Clause: PKCS #11 3.0; DMP VIHF 1 (the card signs, the card connects)
 """

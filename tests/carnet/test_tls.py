@@ -32,7 +32,9 @@ FOUR = {
 }
 """DMP PDT-INF-579 v4."""
 LISTENING = ("registry", "repository", "tokens", "mllp")
-CALLING = ("registry link", "audit messages", "answers", "OpenID provider", "card", "no card", "nothing said", "bare delivery")
+CALLING = (
+    "registry link", "audit messages", "answers", "OpenID provider", "card", "no card", "nothing said", "bare delivery",
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:ssl.*is deprecated:DeprecationWarning")
 
@@ -145,7 +147,7 @@ def test_1_3_is_what_we_agree_on_and_p_256_serves_it(world: World) -> None:
 def test_a_server_of_p_256_alone_serves_1_3_and_says_so(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The four suites of 1.2 need RSA: without it a caller of 1.2 agrees on nothing, and the start tells what is missing.
+    """The four suites of 1.2 need RSA: without it a caller of 1.2 agrees on nothing, and the start tells why.
 
     Clause: DMP PDT-INF-579
     """
