@@ -37,6 +37,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.sqlite_writer import SqliteWriter
 from storage.transaction import Build, Statement, Transaction
+from xds.wire.turns import waiting
 
 BUSY_SECONDS = 15
 """Longest wait for another process (SQLite) or for another transaction's lock (PostgreSQL)."""
@@ -166,7 +167,7 @@ class SqliteEngine(Engine):
     def writing(self) -> Iterator[Transaction]:
         self._follow_fork()
         try:
-            with self._writer.unit() as connection:
+            with waiting(), self._writer.unit() as connection:
                 transaction = Transaction(connection, self, is_writing=True)
                 yield transaction
                 transaction.settle()
@@ -282,12 +283,12 @@ class PostgresqlEngine(Engine):
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
-        with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as transaction:
+        with waiting(), self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as transaction:
             yield transaction
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
-        with self._transaction("BEGIN ISOLATION LEVEL READ COMMITTED") as transaction:
+        with waiting(), self._transaction("BEGIN ISOLATION LEVEL READ COMMITTED") as transaction:
             yield transaction
 
     def bulk_writing(self) -> Any:

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from repository.store import Staged
 from storage.upload import FileUpload
+from xds.wire.turns import waiting
 
 _DIGITS = "0123456789abcdef"
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -40,6 +41,7 @@ class FileDocumentStore:
         upload = self._under_way[key] = FileUpload(self._staging / key, key)
         return upload
 
+    @waiting()
     def keep(self, staged: Iterable[Staged]) -> None:
         """Raises FileNotFoundError when the bytes are neither staged nor kept.
 
@@ -58,6 +60,7 @@ class FileDocumentStore:
         for folder in folders:
             sync_folder(folder)
 
+    @waiting()
     def discard(self, keys: Iterable[str]) -> None:
         """What was kept is gone for good when this returns: its folder is synced, also after a power cut."""
         folders = set()

@@ -41,6 +41,7 @@ from guard.credentials.revocation_check import (
     signed_by,
     silence_counts,
 )
+from xds.wire.turns import waiting
 
 _log = logging.getLogger(__name__)
 
@@ -323,7 +324,8 @@ class TrustStore:
 def _shared(other: Future[Accepted]) -> Accepted:
     """What another thread finds of the same certificate at this moment. Raises CertificateRefused."""
     try:
-        return other.result()
+        with waiting():
+            return other.result()
     except CertificateRefused as error:
         raise CertificateRefused(str(error)) from error
 

@@ -33,6 +33,7 @@ from xds.wire.mime import multipart_response
 from xds.wire.receive import abort_unclaimed, receive
 from xds.wire.soap12 import open_envelope, read_fault, write_envelope
 from xds.wire.tls import Tls, calling, current
+from xds.wire.turns import waiting
 from xds.wire.xml import parse
 
 _IDLE = 30.0
@@ -225,16 +226,17 @@ class SoapClient:
                 self.url, action, body, security=security, mtom=mtom, parts=parts, trace_id=trace_id,
                 on_behalf=on_behalf,
             )
-            try:
-                whole = self._send(connection, headers, blocks)
-            except _Stale as stale:
-                connection.close()
-                if kept is None:
-                    raise PeerUnreachable(f"The request could not be sent: {stale}", sent=False) from None
-                kept = None
-                continue
-            call = _Call(message_id, begin_part, whole=whole, fresh=kept is None)
-            return self._answer(connection, call)
+            with waiting():
+                try:
+                    whole = self._send(connection, headers, blocks)
+                except _Stale as stale:
+                    connection.close()
+                    if kept is None:
+                        raise PeerUnreachable(f"The request could not be sent: {stale}", sent=False) from None
+                    kept = None
+                    continue
+                call = _Call(message_id, begin_part, whole=whole, fresh=kept is None)
+                return self._answer(connection, call)
 
     def close(self) -> None:
         """Close the idle connections; calls under way are not disturbed."""
