@@ -37,7 +37,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.sqlite_writer import SqliteWriter
 from storage.transaction import Build, Statement, Transaction
-from xds.wire.turns import waiting
+from xds.wire.turns import give_way
 
 BUSY_SECONDS = 15
 """Longest wait for another process (SQLite) or for another transaction's lock (PostgreSQL)."""
@@ -165,9 +165,10 @@ class SqliteEngine(Engine):
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
+        give_way()
         self._follow_fork()
         try:
-            with waiting(), self._writer.unit() as connection:
+            with self._writer.unit() as connection:
                 transaction = Transaction(connection, self, is_writing=True)
                 yield transaction
                 transaction.settle()
@@ -283,12 +284,12 @@ class PostgresqlEngine(Engine):
 
     @contextmanager
     def reading(self) -> Iterator[Transaction]:
-        with waiting(), self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as transaction:
+        with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as transaction:
             yield transaction
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
-        with waiting(), self._transaction("BEGIN ISOLATION LEVEL READ COMMITTED") as transaction:
+        with self._transaction("BEGIN ISOLATION LEVEL READ COMMITTED") as transaction:
             yield transaction
 
     def bulk_writing(self) -> Any:
@@ -296,6 +297,7 @@ class PostgresqlEngine(Engine):
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:
+        give_way()
         self._follow_fork()
         try:
             pooled = self.sqlalchemy.raw_connection()

@@ -18,7 +18,7 @@ from weakref import WeakValueDictionary
 
 from repository.store import Staged
 from storage.upload import FileUpload
-from xds.wire.turns import waiting
+from xds.wire.turns import give_way
 
 _DIGITS = "0123456789abcdef"
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -41,12 +41,12 @@ class FileDocumentStore:
         upload = self._under_way[key] = FileUpload(self._staging / key, key)
         return upload
 
-    @waiting()
     def keep(self, staged: Iterable[Staged]) -> None:
         """Raises FileNotFoundError when the bytes are neither staged nor kept.
 
         Their age counts from here: a document that waited long for the rest of its message is no orphan yet.
         """
+        give_way()
         folders = set()
         for one in staged:
             target = self._path(one.key)
@@ -60,9 +60,9 @@ class FileDocumentStore:
         for folder in folders:
             sync_folder(folder)
 
-    @waiting()
     def discard(self, keys: Iterable[str]) -> None:
         """What was kept is gone for good when this returns: its folder is synced, also after a power cut."""
+        give_way()
         folders = set()
         for key in keys:
             if _KEY.fullmatch(key):

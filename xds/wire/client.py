@@ -33,7 +33,7 @@ from xds.wire.mime import multipart_response
 from xds.wire.receive import abort_unclaimed, receive
 from xds.wire.soap12 import open_envelope, read_fault, write_envelope
 from xds.wire.tls import Tls, calling, current
-from xds.wire.turns import waiting
+from xds.wire.turns import give_way
 from xds.wire.xml import parse
 
 _IDLE = 30.0
@@ -219,6 +219,7 @@ class SoapClient:
         a part; a service believes them from its own nodes only. A request is sent again only when a kept connection
         turns out closed before the envelope was sent.
         """
+        give_way()
         kept = self._reusable()
         while True:
             connection = kept or self._connect()
@@ -226,17 +227,16 @@ class SoapClient:
                 self.url, action, body, security=security, mtom=mtom, parts=parts, trace_id=trace_id,
                 on_behalf=on_behalf,
             )
-            with waiting():
-                try:
-                    whole = self._send(connection, headers, blocks)
-                except _Stale as stale:
-                    connection.close()
-                    if kept is None:
-                        raise PeerUnreachable(f"The request could not be sent: {stale}", sent=False) from None
-                    kept = None
-                    continue
-                call = _Call(message_id, begin_part, whole=whole, fresh=kept is None)
-                return self._answer(connection, call)
+            try:
+                whole = self._send(connection, headers, blocks)
+            except _Stale as stale:
+                connection.close()
+                if kept is None:
+                    raise PeerUnreachable(f"The request could not be sent: {stale}", sent=False) from None
+                kept = None
+                continue
+            call = _Call(message_id, begin_part, whole=whole, fresh=kept is None)
+            return self._answer(connection, call)
 
     def close(self) -> None:
         """Close the idle connections; calls under way are not disturbed."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from xds.wire.turns import waiting
+from xds.wire.turns import give_way
 
 STEP = 0.025
 """Seconds."""
@@ -22,8 +22,8 @@ Observe = Callable[[str, str, float], None]
 
 def even_out(spent: float) -> None:
     """Wait until ``spent`` seconds have become a whole number of steps."""
-    with waiting():
-        time.sleep(STEP - spent % STEP)
+    give_way()
+    time.sleep(STEP - spent % STEP)
 
 
 def paced(observe: Observe) -> Observe:

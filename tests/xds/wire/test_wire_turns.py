@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from xds.wire import turns
-from xds.wire.turns import computing, waiting
+from xds.wire.turns import give_way, in_turn
 
 LONG = 20.0
 
@@ -17,20 +16,15 @@ LONG = 20.0
 class Other:
     """Another request, stopped inside its own turn until it is told to go on."""
 
-    def __init__(self, *within: AbstractContextManager[None]) -> None:
+    def __init__(self) -> None:
         self.entered, self.go = threading.Event(), threading.Event()
-        self._within = within
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
-        with computing():
-            for one in self._within:
-                one.__enter__()
+        with in_turn():
             self.entered.set()
             self.go.wait(LONG)
-            for one in reversed(self._within):
-                one.__exit__(None, None, None)
 
     def end(self) -> None:
         self.go.set()
@@ -38,71 +32,68 @@ class Other:
         assert not self._thread.is_alive()
 
 
-@pytest.fixture(autouse=True)
-def _nobody_gives_up(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture
+def other(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Other]]:
+    """Starts another request. Nobody loses patience, and no turn is left over."""
     monkeypatch.setattr(turns, "PATIENCE", LONG)
-    yield
+    begun: list[Other] = []
+
+    def begin() -> Other:
+        begun.append(Other())
+        return begun[-1]
+
+    yield begin
+    for one in begun:
+        one.end()
     assert not turns._turn.locked()
 
 
-def test_one_computes_at_a_time() -> None:
-    with computing():
-        other = Other()
-        assert not other.entered.wait(0.1)
-    assert other.entered.wait(LONG)
-    other.end()
-
-
-def test_who_waits_lets_another_compute() -> None:
-    with computing(), waiting():
-        other = Other()
-        assert other.entered.wait(LONG)
-        other.end()
-
-
-def test_who_has_waited_computes_alone_again() -> None:
-    with computing():
-        with waiting():
-            pass
-        other = Other()
-        assert not other.entered.wait(0.1)
-    other.end()
-
-
-def test_a_turn_within_a_turn_is_the_same_one() -> None:
-    """A registry of the same process, asked by the repository on one thread."""
-    with computing():
-        with computing():
-            pass
-        other = Other()
-        assert not other.entered.wait(0.1)
-    other.end()
-
-
-def test_waiting_within_waiting_and_without_a_turn_changes_nothing() -> None:
-    with waiting():
-        pass
-    with computing(), waiting(), waiting():
-        other = Other(waiting())
-        assert other.entered.wait(LONG)
-        other.end()
-
-
-def test_a_failure_gives_the_turn_back() -> None:
-    with pytest.raises(KeyError), computing(), waiting():
-        raise KeyError
-    with pytest.raises(KeyError), computing():
-        raise KeyError
-
-
-def test_nobody_is_held_up_by_one_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turns, "PATIENCE", 0.01)
-    first = Other()
-    assert first.entered.wait(LONG)
-    second = Other(waiting())
+def test_one_computes_at_a_time(other: Callable[[], Other]) -> None:
+    with in_turn():
+        second = other()
+        assert not second.entered.wait(0.1)
     assert second.entered.wait(LONG)
-    second.end()
-    with computing():
-        pass
+
+
+def test_who_waits_lets_another_begin_and_does_not_queue_again(other: Callable[[], Other]) -> None:
+    with in_turn():
+        give_way()
+        second = other()
+        assert second.entered.wait(LONG)
+        give_way()
+        assert turns._turn.locked(), "the turn of another was given away"
+    assert turns._turn.locked()
+
+
+def test_a_turn_within_a_turn_is_the_same_one(other: Callable[[], Other]) -> None:
+    """A registry of the same process, asked by the repository on one thread."""
+    with in_turn():
+        with in_turn():
+            pass
+        second = other()
+        assert not second.entered.wait(0.1)
+    assert second.entered.wait(LONG)
+
+
+def test_a_failure_ends_the_turn(other: Callable[[], Other]) -> None:
+    with pytest.raises(KeyError), in_turn():
+        raise KeyError
+    assert other().entered.wait(LONG)
+
+
+def test_giving_way_without_a_turn_is_nothing(other: Callable[[], Other]) -> None:
+    first = other()
+    assert first.entered.wait(LONG)
+    give_way()
+    assert turns._turn.locked()
+
+
+def test_nobody_is_held_up_by_one_that_never_ends(
+    other: Callable[[], Other], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = other()
+    assert first.entered.wait(LONG)
+    monkeypatch.setattr(turns, "PATIENCE", 0.01)
+    with in_turn():
+        assert turns._turn.locked()
     assert turns._turn.locked(), "who went ahead without a turn gave away that of another"
-    first.end()
