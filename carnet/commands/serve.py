@@ -17,6 +17,7 @@ import click
 
 import storage
 from carnet import acceptance, admin, gate, node, plain_door, wiring
+from carnet.affinity import domain_of
 from carnet.commands import pki
 from carnet.commands.init import create, upgrade
 from carnet.console import DATA, Misuse, pki_of, settings_of
@@ -151,7 +152,7 @@ def look_for_ports(settings: Settings) -> None:
 
 def check(settings: Settings) -> None:
     """What would stop a service later is said now. Raises DomainError, TrustError, ValueError with the remedy."""
-    domain = wiring.domain_of(settings)
+    domain = domain_of(settings)
     rule = acceptance.credential_rule(settings, domain)
     acceptance.trust_of(settings, domain)
     gate.SoftwareGate(settings, domain)
@@ -192,7 +193,7 @@ def admin_addresses(settings: Settings) -> dict[str, str]:
 def endpoints(settings: Settings) -> str:
     """What a person needs to know once both services answer."""
     data = os.path.relpath(settings.data)
-    domain = wiring.domain_of(settings)
+    domain = domain_of(settings)
     plain = "".join(
         f"  without TLS http://127.0.0.1:{section.http_port}/services/{name}\n"
         for name, section in (("repository", settings.repository), ("registry", settings.registry))
@@ -291,7 +292,7 @@ def listening_tls(
     settings: Settings, name: str, finish: Callable[[ssl.SSLContext], ssl.SSLContext]
 ) -> Following:
     """What one of our listeners serves with, and goes on to serve with when keys or authorities change."""
-    return node.server_tls(settings, name, acceptance.trust_of(settings, wiring.domain_of(settings)), finish)
+    return node.server_tls(settings, name, acceptance.trust_of(settings, domain_of(settings)), finish)
 
 
 def listen_mllp(settings: Settings, feed: PatientFeed) -> Callable[[], None]:
