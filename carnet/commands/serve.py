@@ -21,6 +21,7 @@ from carnet.affinity import domain_of
 from carnet.commands import pki
 from carnet.commands.init import create, upgrade
 from carnet.console import DATA, Misuse, pki_of, settings_of
+from carnet.hold import AlreadyServed, hold
 from carnet.keys import Following, KeyTrouble
 from carnet.mllp import MllpListener, MllpServer, PatientFeed
 from carnet.refusals import handshake_logger
@@ -88,6 +89,7 @@ def command(
     if supervised:
         die_with_parent()
     else:
+        hold_folder(settings, served)
         write_served(settings.data, settings if flags["domain"] else None)
     if what != "all":
         serve_one(settings, what)
@@ -131,6 +133,14 @@ def prepare(data: Path, domain: str) -> None:
         raise Misuse(str(error)) from error
     create(data)
     click.echo(f"{data}: a new installation")
+
+
+def hold_folder(settings: Settings, served: Sequence[str]) -> None:
+    """These services are nobody else's from now on. Raises Misuse."""
+    try:
+        hold(settings.data, served)
+    except (AlreadyServed, OSError) as error:
+        raise Misuse(str(error)) from error
 
 
 def look_for_ports(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from carnet import acceptance, wiring
+from carnet import acceptance, hold, wiring
 from carnet import settings as settings_module
 from carnet.assertions import Desk
 from carnet.commands import init, serve
@@ -118,6 +119,31 @@ def test_a_port_that_is_taken_is_named_with_its_setting(tmp_path: Path) -> None:
     assert "repository.admin_port (CARNET__REPOSITORY__ADMIN_PORT=" in str(said.value)
 
 
+HOLDING = "import sys; from pathlib import Path; from carnet.hold import hold; hold(Path(sys.argv[1]), sys.argv[2:]); " \
+          "print(flush=True); sys.stdin.read()"
+
+
+def test_a_folder_is_served_once(tmp_path: Path) -> None:
+    """The second is told who holds it and what to do, before it notes or starts anything; kill -9 lets go at once."""
+    data = tmp_path / "data"
+    init.create(data)
+    words = [sys.executable, "-c", HOLDING, str(data), "registry"]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"\n"
+        for what in ("all", "registry"):
+            ended = carnet(data, "serve", what, "--domain", "connectathon")
+            assert ended.returncode == 2 and "Traceback" not in ended.stderr
+            assert f"registry of {data} is served already, by process {holder.pid}:" in ended.stderr
+            assert "--data" in ended.stderr and not (data / settings_module.SERVED_NAME).exists()
+        hold.hold(data, ["repository"])
+        with pytest.raises(hold.AlreadyServed):
+            hold.hold(data, ["registry"])
+        holder.kill()
+        holder.wait()
+        hold.hold(data, ["registry"])
+    assert (data / "registry.lock").read_text() == f"{os.getpid()}\n"
+
+
 def test_one_line_for_a_tester(tmp_path: Path) -> None:
     """serve with its options alone, in a folder that is not there yet; card and patient commands need none of them."""
     data, codes = tmp_path / "data", tmp_path / "codes.xml"
@@ -136,6 +162,8 @@ def test_one_line_for_a_tester(tmp_path: Path) -> None:
         while not all(ready_process(address) for address in admin):
             assert server.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
+        again = carnet(data, "serve", "all")
+        assert again.returncode == 2 and f"is served already, by process {server.pid}" in again.stderr
         patient, card = "T-1^^^&1.3.6.1.4.1.21367.2005.3.7&ISO", str(tmp_path / "anne.p12")
         issue = ("card", "issue", "person", "899700000018", "--surname", "A", "--given", "B", "--out", card)
         assert carnet(data, *issue).returncode == 0
