@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from lxml import etree
 
-from tests.world import World
+from tests.world import World, plain_world
 from xds.namespaces import XDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -32,6 +32,9 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = MEMORY
     for package in PACKAGES:
         compileall.compile_dir(ROOT / package, quiet=2)
+    if config.getoption("dist", "no") == "load":
+        config.option.dist = "loadfile"  # what a file starts for its tests is started once, not by each worker
+        config.option.loadscopereorder = False
 
 
 @pytest.fixture(scope="session")
@@ -52,9 +55,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Both services in this process, in the ``connectathon`` domain, for documents of our own repository only."""
-    domain = '[domain]\nname = "connectathon"\n'
-    folder = tmp_path_factory.mktemp("plain")
-    return World.prepare(folder, domain, registry='repositories = ["1.2.250.1.999.1.1"]').serve_here()
+    return plain_world(tmp_path_factory.mktemp("plain"))
 
 
 @pytest.fixture(scope="session")

@@ -262,6 +262,12 @@ class World:
         return self.client(who).retrieve(wanted, Memory, patient_id=patient_id)
 
 
+def plain_world(folder: Path) -> World:
+    """Both services in this process, in the ``connectathon`` domain, for documents of our own repository only."""
+    domain = '[domain]\nname = "connectathon"\n'
+    return World.prepare(folder, domain, registry='repositories = ["1.2.250.1.999.1.1"]').serve_here()
+
+
 @cache
 def empty_databases() -> Path:
     """Folder of an installation's databases, migrated once in this process."""
