@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from lxml import etree
 
 from carnet.acceptance import credential_rule
+from carnet.affinity import domain_of
 from carnet.settings import Settings
-from carnet.wiring import domain_of
 from guard.credentials import distinguished_name, vihf, xua
 from guard.credentials.cards import Card
 from guard.credentials.identity import Kind

@@ -19,6 +19,7 @@ from typing import Any
 
 import storage
 from carnet import settings as settings_module
+from carnet.affinity import domain_of
 from carnet.commands import init
 from carnet.commands.log import latest
 from carnet.commands.patient import operator
@@ -26,7 +27,6 @@ from carnet.commands.retrieve import fetch
 from carnet.commands.serve import admin_addresses
 from carnet.settings import Settings
 from carnet.supervisor import Supervisor, free_ports
-from carnet.wiring import domain_of
 from conformance.cda import CdaError, Overrides
 from conformance.client import Client, Found, Outcome
 from conformance.source import Deposit, Source, files_of

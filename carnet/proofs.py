@@ -15,8 +15,8 @@ from cryptography import x509
 from lxml import etree
 
 from carnet.acceptance import credential_rule
+from carnet.affinity import domain_of
 from carnet.settings import Settings
-from carnet.wiring import domain_of
 from guard.credentials import attributes, signature, token
 from guard.credentials.certificates import TrustStore, Use
 from guard.credentials.revocation_check import Revocation, RevocationRule, Revoked, signed_by

@@ -15,6 +15,7 @@ import storage
 from carnet import gate, node, openid_provider, wiring
 from carnet.acceptance import credential_rule, trust_of
 from carnet.admin import Meter
+from carnet.affinity import domain_of
 from carnet.keys import KeyTrouble
 from carnet.log_keeper import LogKeeper
 from carnet.records import Describe
@@ -57,7 +58,7 @@ def signer_of(settings: Settings) -> KeyPair:
 
 def actor_of(settings: Settings, meter: Meter) -> TokensActor:
     """Raises ValueError and OSError for settings that cannot work."""
-    domain = wiring.domain_of(settings)
+    domain = domain_of(settings)
     rule = asked_rule(settings, domain)
     database = storage.open_tokens(settings.tokens_database)
     trust = trust_of(settings, domain, gate.revocation_teller(database, gate.TOKENS_NODE, meter))
@@ -142,7 +143,7 @@ def token_service(settings: Settings) -> wiring.Service:
     """The token service as a WSGI application. Everybody connects with a certificate, in every domain."""
     meter = Meter()
     actor = actor_of(settings, meter)
-    domain = wiring.domain_of(settings)
+    domain = domain_of(settings)
     peers = Verifier(CredentialRule(required=Required.TLS), actor.trust)
 
     def authenticate(exchange: Exchange) -> Caller:

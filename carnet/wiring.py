@@ -24,6 +24,7 @@ import storage
 from carnet import node
 from carnet.acceptance import takes_direct_registration, trust_of
 from carnet.admin import Meter
+from carnet.affinity import domain_of, domain_source, policy_of
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
 from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE, SoftwareGate, revocation_teller, verifier_of
@@ -42,8 +43,6 @@ from carnet.syslog import Header, SyslogChannel
 from guard.audit import access_log, atna
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
-from guard.policy.decision import Policy
-from guard.policy.facts import Minors
 from registry import iti44_patient_feed_v3
 from registry.actor import RegistryActor
 from repository.actor import RepositoryActor
@@ -51,8 +50,6 @@ from repository.digests import sinks
 from repository.erase import erase
 from repository.registry_link import RegistryUnavailable, SoapRegistryLink
 from repository.sweep import sweep
-from xds import domain as domains
-from xds.domain_source import DomainSource
 from xds.ebxml import schema
 from xds.errors import Actor
 from xds.limits import Limits
@@ -97,33 +94,8 @@ class Service:
     feed: PatientFeed | None = None
 
 
-def domain_source(settings: Settings) -> DomainSource:
-    """The domain a service works with: its code sets follow their file."""
-    codes = Path(settings.domain.codes) if settings.domain.codes else None
-    return DomainSource(settings.domain.name, codes, signatures=settings.domain.signatures)
-
-
-def domain_of(settings: Settings) -> domains.AffinityDomain:
-    """The domain as its files are now."""
-    return domain_source(settings).current
-
-
 def limits_of(settings: Settings) -> Limits:
     return Limits(**settings.limits.model_dump())
-
-
-def policy_of(settings: Settings, domain: domains.AffinityDomain) -> Policy:
-    """The domain's policy with the operator's own tables, when there are any."""
-    return Policy.load(
-        domain.policy,
-        hidden_from_professionals=domain.hidden_from_professionals,
-        hidden_from_patient=domain.hidden_from_patient,
-        hidden_from_representatives=domain.hidden_from_representatives,
-        unlisted_types=domain.unlisted_types,
-        patient_types=domain.patient_types,
-        minors=Minors(settings.record.minors, settings.record.majority, settings.record.secret_from),
-        folder=Path(settings.domain.matrix) if settings.domain.matrix else None,
-    )
 
 
 def peer_of(environ: dict[str, Any]) -> Peer:

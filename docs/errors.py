@@ -15,6 +15,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,9 +86,9 @@ def _bound(name: str, nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
                     yield from (row.elts[place] for row in node.iter.elts if isinstance(row, ast.Tuple))
 
 
-def scan(codes: Iterable[str]) -> tuple[dict[str, set[str]], set[str]]:
+@cache
+def scan(known: frozenset[str]) -> tuple[dict[str, set[str]], set[str]]:
     """(rule -> codes it is answered with, every code that some line of the product names)."""
-    known = frozenset(codes)
     rules: dict[str, set[str]] = defaultdict(set)
     named: set[str] = set()
     for path in (p for package in PACKAGES for p in sorted((ROOT / package).rglob("*.py"))):
@@ -131,7 +132,7 @@ def fault_names() -> list[str]:
 def render(words: dict, said: dict[str, str]) -> str:
     """The page from the words of errors.toml and the rules in our words."""
     codes, table = code_names(), clauses()
-    rules, named = scan(codes)
+    rules, named = scan(frozenset(codes))
     lines = ["# Errors", "", words["intro"].strip(), "", "## Codes", ""]
     lines += ["| Code | Cause | Cure | Rules |", "|---|---|---|---|"]
     for code in codes:

@@ -1,18 +1,40 @@
-"""Shared fixtures: where the published schemas and sample documents are, when they are at hand."""
+"""Shared fixtures: where the published schemas and sample documents are, when they are at hand. And what makes the
+suite quick: the folders of tests are in memory, and the programs that tests start find their sources compiled."""
 
 from __future__ import annotations
 
+import compileall
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from lxml import etree
 
-from tests.world import World
+from tests.world import World, plain_world
 from xds.namespaces import XDS
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = (
+    "carnet", "registry", "repository", "record", "guard", "xds", "storage", "conformance", "schemas", "tests",
+)
+MEMORY, ROOM = "/dev/shm", 2 << 30
+"""Where a sync costs nothing, and the bytes that must be free there. Each commit is synced: on a disk they add up to
+minutes. That they are synced is asserted by the calls; no test takes the power away."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before any worker starts."""
+    if hasattr(config, "workerinput"):
+        return
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free > ROOM:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = MEMORY
+    for package in PACKAGES:
+        compileall.compile_dir(ROOT / package, quiet=2)
+    if config.getoption("dist", "no") == "load":
+        config.option.dist = "loadfile"  # what a file starts for its tests is started once, not by each worker
+        config.option.loadscopereorder = False
 
 
 @pytest.fixture(scope="session")
@@ -33,9 +55,7 @@ def here(tmp_path_factory: pytest.TempPathFactory) -> World:
 @pytest.fixture(scope="session")
 def plain(tmp_path_factory: pytest.TempPathFactory) -> World:
     """Both services in this process, in the ``connectathon`` domain, for documents of our own repository only."""
-    domain = '[domain]\nname = "connectathon"\n'
-    folder = tmp_path_factory.mktemp("plain")
-    return World.prepare(folder, domain, registry='repositories = ["1.2.250.1.999.1.1"]').serve_here()
+    return plain_world(tmp_path_factory.mktemp("plain"))
 
 
 @pytest.fixture(scope="session")

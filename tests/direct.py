@@ -150,10 +150,11 @@ def with_uuids(made: Submission) -> Submission:
 
 
 def content(world: World) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table of the registry, the access log apart."""
+    """Every row of every table of the registry, the access log apart, in the order in which they lie."""
     with closing(sqlite3.connect(world.settings.registry_database.removeprefix("sqlite:///"))) as database:
-        names = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: sorted(database.execute(f"SELECT * FROM {name}"), key=repr) for name in names if name not in LOGS}
+        database.text_factory = bytes
+        names = [row[0].decode() for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: list(database.execute(f"SELECT * FROM {name}")) for name in names if name not in LOGS}
 
 
 def the(errors: list[ReceivedError] | Outcome, code: str, rule: str, subject: str, field: str) -> ReceivedError:

@@ -21,6 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from carnet.cli import main
 from carnet.commands.serve import admin_addresses
 from carnet.supervisor import ready_process
 from conformance import frames
@@ -199,11 +202,8 @@ class Live:
 
     def check(self, *flags: str) -> dict[str, Any]:
         """``carnet check --json`` with these flags."""
-        done = subprocess.run(
-            [sys.executable, "-m", "carnet", "check", "--json", "--data", str(self.world.folder), *flags],
-            cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=300, check=False,
-        )
-        assert done.stdout, done.stderr
+        done = CliRunner().invoke(main, ["check", "--json", "--data", str(self.world.folder), *flags])
+        assert done.stdout, done.output
         report: dict[str, Any] = json.loads(done.stdout)
         return report
 

@@ -6,9 +6,15 @@ own, so one installation serves a whole session.
 
 from __future__ import annotations
 
+import atexit
 import itertools
+import shutil
 import ssl
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -80,12 +86,14 @@ class World:
     repository: wiring.Service | None = None
     supervisor: Supervisor | None = None
     _clients: dict[str, Client] = field(default_factory=dict)
+    _database: storage.SqlRegistryDatabase | None = None
 
     @classmethod
     def prepare(
         cls, folder: Path, toml: str = "", *, registry: str = "", products: Products = Products.TEST
     ) -> World:
         """Make the installation; nothing is served yet. ``registry`` are more lines of that section."""
+        copy_databases(folder)
         init.create(folder, products=products)
         ports = free_ports(4)
         (folder / settings_module.FILE_NAME).write_text(
@@ -121,6 +129,13 @@ class World:
     def stop(self) -> None:
         if self.supervisor is not None:
             self.supervisor.stop()
+        if self._database is not None:
+            self._database.close()
+
+    @cached_property
+    def desk(self) -> Desk:
+        """What these services ask of an assertion."""
+        return Desk.of(self.settings)
 
     def client(self, who: str = "physician", **changes: Any) -> Client:
         """A client with that card; the same one each time unless changed."""
@@ -130,9 +145,8 @@ class World:
         if getattr(changes.get("purpose"), "code", "") in REASONED:
             changes = {"purpose_reason": "essai"} | changes
         values: dict[str, Any] = {"card": card, "structure_id": STRUCTURE, "roles": ROLES.get(who, ())}
-        desk = Desk.of(self.settings)
-        if not desk.is_vihf:
-            values["sign"] = desk.signing(card)
+        if not self.desk.is_vihf:
+            values["sign"] = self.desk.signing(card)
         if self.registry is not None and self.repository is not None:
             peer = Peer("127.0.0.1", card.authentication.certificate.public_bytes(Encoding.DER))
             values["repository"] = LocalTransport(self.repository.app, peer, "https://localhost/services/repository")
@@ -180,10 +194,8 @@ class World:
 
     def last_lines(self, count: int = 10) -> list[AccessLine]:
         """Newest lines of both services."""
-        lines: list[AccessLine] = []
-        with self._registry_database() as database, database.read() as unit:
-            lines += unit.audit.read_latest(count)
-        with _closing(storage.open_repository(self.settings.repository_database)) as database, database.read() as unit:
+        lines = self.registry_lines(count)
+        with closing(storage.open_repository(self.settings.repository_database)) as database, database.read() as unit:
             lines += unit.audit.read_latest(count)
         return sorted(lines, key=lambda line: line.at)
 
@@ -192,8 +204,12 @@ class World:
         with self._registry_database() as database, database.read() as unit:
             return sorted(unit.audit.read_latest(count), key=lambda line: line.at)
 
-    def _registry_database(self) -> Any:
-        return _closing(storage.open_registry(self.settings.registry_database))
+    @contextmanager
+    def _registry_database(self) -> Iterator[storage.SqlRegistryDatabase]:
+        """Opened once: every test takes patients, and asks what was logged of them."""
+        if self._database is None:
+            self._database = storage.open_registry(self.settings.registry_database)
+        yield self._database
 
     # -- exchanges --------------------------------------------------------------------------------------
     def deposit(
@@ -249,17 +265,26 @@ class World:
         return self.client(who).retrieve(wanted, Memory, patient_id=patient_id)
 
 
-class _closing:
-    """Close a database at the end of a block."""
+def plain_world(folder: Path) -> World:
+    """Both services in this process, in the ``connectathon`` domain, for documents of our own repository only."""
+    domain = '[domain]\nname = "connectathon"\n'
+    return World.prepare(folder, domain, registry='repositories = ["1.2.250.1.999.1.1"]').serve_here()
 
-    def __init__(self, database: Any):
-        self._database = database
 
-    def __enter__(self) -> Any:
-        return self._database
+@cache
+def empty_databases() -> Path:
+    """Folder of an installation's databases, migrated once in this process."""
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    (folder / settings_module.FILE_NAME).touch()
+    init.upgrade(folder)
+    return folder
 
-    def __exit__(self, *_: object) -> None:
-        self._database.close()
+
+def copy_databases(folder: Path) -> None:
+    """Databases as ``carnet init`` would make them, which takes them for its own."""
+    for name in ("registry", "repository", "tokens"):
+        shutil.copytree(empty_databases() / name, folder / name)
 
 
 def contents(submission: Submission) -> dict[str, bytes]:

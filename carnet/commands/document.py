@@ -7,10 +7,10 @@ from pathlib import Path
 import click
 
 import storage
+from carnet.affinity import domain_source
 from carnet.commands.call import typed
 from carnet.commands.patient_acts import patient_of
 from carnet.console import DATA, JSON, Misuse, Place, Refused, a_cx, card_options, client_of, emit, settings_of
-from carnet.wiring import domain_source
 from record.actor import RecordRefused, carried_out
 from record.documents import LOGGED_AS, Act, change
 from record.td.patient_acts import DOCUMENT_VERBS

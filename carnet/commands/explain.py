@@ -8,6 +8,7 @@ import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
 import storage
+from carnet.affinity import domain_of, domain_source, policy_of
 from carnet.assertions import Desk
 from carnet.console import (
     CARD_HELP,
@@ -26,7 +27,6 @@ from carnet.console import (
 )
 from carnet.gate import verifier_of
 from carnet.settings import Settings
-from carnet.wiring import domain_of, domain_source, policy_of
 from guard.credentials import vihf
 from guard.credentials.caller import Caller
 from guard.credentials.cards import Card

@@ -13,12 +13,13 @@ import click
 
 import storage
 from carnet import log_keeper, proofs
+from carnet.affinity import domain_source
 from carnet.commands.patient import operator
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
 from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE
 from carnet.retention import expire as expire_traces
 from carnet.settings import Settings
-from carnet.wiring import audit_node, domain_source, other_logs
+from carnet.wiring import audit_node, other_logs
 from guard.audit.access_log import as_json as line_as_json
 from guard.audit.access_log import in_words, stamp
 from guard.audit.atna import Message, grouped

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
+from carnet.affinity import domain_of, policy_of
 from carnet.console import DATA, JSON, Refused, emit, settings_of
 from carnet.settings import FILE_NAME
-from carnet.wiring import domain_of, policy_of
 from guard.policy.decision import Policy
 from guard.policy.matrix import PROFESSION_COLUMNS
 from guard.professions import TableError

@@ -10,6 +10,7 @@ import click
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from carnet import wiring
+from carnet.affinity import domain_of
 from carnet.console import (
     DATA,
     JSON,
@@ -72,7 +73,7 @@ def register(
       carnet on-demand register "279...^^^&1.2.250.1.213.1.4.10&ISO^NH" --card anne.p12 --structure 10B0000001
     """
     settings = settings_of(data)
-    domain = wiring.domain_of(settings)
+    domain = domain_of(settings)
     try:
         provider = providers_of(settings, domain).get(name)
     except ValueError as error:

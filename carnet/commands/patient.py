@@ -12,12 +12,12 @@ from typing import TypeVar
 import click
 
 import storage
+from carnet.affinity import domain_of
 from carnet.commands.patient_acts import ACTS, done, operator, operator_of, patient_of
 from carnet.commands.patient_data import DATA_COMMANDS
 from carnet.console import DATA, JSON, Refused, emit, settings_of, table
 from carnet.retention import retain_once, scrub
 from carnet.settings import Settings
-from carnet.wiring import domain_of
 from guard.audit import access_log
 from record import identity, lifecycle
 from record.store import Record

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import click
 
 import storage
+from carnet.affinity import domain_of, policy_of
 from carnet.console import DATA, JSON, Refused, emit, settings_of, table
 from carnet.retention import rules_of, scrub
 from carnet.settings import Settings
-from carnet.wiring import domain_of, policy_of
 from guard.credentials.caller import Caller, Mode
 from record import actor as actors
 from record import acts, circle, destruction

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
+from carnet.affinity import domain_of
 from carnet.commands.patient_acts import done, operator_of, patient_of
 from carnet.console import DATA, JSON, Misuse, a_cx, emit, settings_of, table
-from carnet.wiring import domain_of
 from record import personal
 from record.administrative import RELATIONS, AdministrativeData, Representative
 from record.lifecycle import checked_identifier

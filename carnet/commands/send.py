@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 
+from carnet.affinity import domain_of
 from carnet.console import DATA, JSON, Misuse, Place, card_options, client_of, settings_of
-from carnet.wiring import domain_of
 from conformance.cda import CdaError, OverrideError, Overrides, read_overrides
 from conformance.source import Deposit, Source, Status, files_of
 from xds import domain as domains

@@ -17,9 +17,11 @@ import click
 
 import storage
 from carnet import acceptance, admin, gate, node, plain_door, wiring
+from carnet.affinity import domain_of
 from carnet.commands import pki
 from carnet.commands.init import create, upgrade
 from carnet.console import DATA, Misuse, pki_of, settings_of
+from carnet.hold import AlreadyServed, hold
 from carnet.keys import Following, KeyTrouble
 from carnet.mllp import MllpListener, MllpServer, PatientFeed
 from carnet.refusals import handshake_logger
@@ -87,6 +89,7 @@ def command(
     if supervised:
         die_with_parent()
     else:
+        hold_folder(settings, served)
         write_served(settings.data, settings if flags["domain"] else None)
     if what != "all":
         serve_one(settings, what)
@@ -132,6 +135,14 @@ def prepare(data: Path, domain: str) -> None:
     click.echo(f"{data}: a new installation")
 
 
+def hold_folder(settings: Settings, served: Sequence[str]) -> None:
+    """These services are nobody else's from now on. Raises Misuse."""
+    try:
+        hold(settings.data, served)
+    except (AlreadyServed, OSError) as error:
+        raise Misuse(str(error)) from error
+
+
 def look_for_ports(settings: Settings) -> None:
     """Say which setting to change before anything is started. Raises Misuse."""
     for section, of in (("registry", settings.registry), ("repository", settings.repository)):
@@ -151,7 +162,7 @@ def look_for_ports(settings: Settings) -> None:
 
 def check(settings: Settings) -> None:
     """What would stop a service later is said now. Raises DomainError, TrustError, ValueError with the remedy."""
-    domain = wiring.domain_of(settings)
+    domain = domain_of(settings)
     rule = acceptance.credential_rule(settings, domain)
     acceptance.trust_of(settings, domain)
     gate.SoftwareGate(settings, domain)
@@ -192,7 +203,7 @@ def admin_addresses(settings: Settings) -> dict[str, str]:
 def endpoints(settings: Settings) -> str:
     """What a person needs to know once both services answer."""
     data = os.path.relpath(settings.data)
-    domain = wiring.domain_of(settings)
+    domain = domain_of(settings)
     plain = "".join(
         f"  without TLS http://127.0.0.1:{section.http_port}/services/{name}\n"
         for name, section in (("repository", settings.repository), ("registry", settings.registry))
@@ -291,7 +302,7 @@ def listening_tls(
     settings: Settings, name: str, finish: Callable[[ssl.SSLContext], ssl.SSLContext]
 ) -> Following:
     """What one of our listeners serves with, and goes on to serve with when keys or authorities change."""
-    return node.server_tls(settings, name, acceptance.trust_of(settings, wiring.domain_of(settings)), finish)
+    return node.server_tls(settings, name, acceptance.trust_of(settings, domain_of(settings)), finish)
 
 
 def listen_mllp(settings: Settings, feed: PatientFeed) -> Callable[[], None]:

@@ -15,6 +15,7 @@ import click
 
 from carnet import wiring
 from carnet.acceptance import trust_of
+from carnet.affinity import domain_of
 from carnet.commands.patient import operator
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
 from carnet.settings import Settings
@@ -95,7 +96,7 @@ def _of_files(
 ) -> Evidence:
     try:
         settings = None if trust else settings_of(data)
-        store = TrustStore.load(trust) if settings is None else trust_of(settings, wiring.domain_of(settings))  # type: ignore[arg-type]
+        store = TrustStore.load(trust) if settings is None else trust_of(settings, domain_of(settings))  # type: ignore[arg-type]
     except TrustError as error:
         raise Misuse(str(error)) from error
     return Evidence(

@@ -320,6 +320,7 @@ def test_a_token_shows_and_asserts(place: Place, token: str) -> None:
 
 
 @softhsm.needed
+@pytest.mark.parametrize("token", ["p-256"], indirect=True)
 def test_a_token_under_a_wrong_pin_is_refused(place: Place, token: str) -> None:
     """The same words from every command; a PIN in the address, and no PIN, are misuse."""
     for words in (("query", PATIENT, "--card", token), ("card", "show", token)):

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.serialization import Encoding
 from lxml import etree
 
 from carnet.assertions import Desk
+from carnet.cli import main
 from conformance import frames, tester_assertions
 from conformance.client import Client, bytes_part
 from conformance.tester_assertions import FAULTS, SPOILS
 from guard.credentials import vihf
 from guard.credentials.cards import KeyPair
 from tests.certificates import self_signed
-from tests.live import ROOT, clean_environment
+from tests.live import ROOT
 from tests.world import Memory, World, codes, contents, unique_ids
 from xds.model import Submission
 from xds.namespaces import INTERNAL
@@ -172,32 +172,30 @@ def test_the_good_one_with_a_consent_is_accepted(served: dict[str, World], trans
     ask(world.client(), transaction, patient, header(world, patient, consent=True))
 
 
-def carnet(world: World, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "-m", "carnet", *arguments],
-        cwd=ROOT, capture_output=True, timeout=120,
-        env=clean_environment() | {"CARNET_DATA": str(world.folder), "CARNET_PIN": "0000"},
-    )
+def carnet(world: World, *words: str | Path) -> Result:
+    """One command of this installation, told nothing but where it is."""
+    environment = {"CARNET_DATA": str(world.folder), "CARNET_PIN": "0000"}
+    return CliRunner().invoke(main, [str(word) for word in words], env=environment)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_commands_speak_every_mode(served: dict[str, World], mode: str, tmp_path: Path) -> None:
-    """patient add, send, query, retrieve from a shell; without a card where credentials are off."""
+    """patient add, send, query, retrieve; without a card where credentials are off."""
     world = served[mode]
     patient = frames.a_patient_id("connectathon", f"CLI-{mode}")
     world.cards["physician"].save(tmp_path / "anne.p12", "0000")
     card = [] if mode == "off" else ["--card", str(tmp_path / "anne.p12")]
-    assert carnet(world, "patient", "add", patient).returncode == 0
+    assert carnet(world, "patient", "add", patient).exit_code == 0
     sent = carnet(
-        world, "send", "fixtures/cda/cr-bio-v1.xml", "--patient", patient, "--override",
-        "fixtures/cda/connectathon.toml", *card,
+        world, "send", ROOT / "fixtures/cda/cr-bio-v1.xml", "--patient", patient, "--override",
+        ROOT / "fixtures/cda/connectathon.toml", *card,
     )
-    assert sent.returncode == 0, sent.stdout + sent.stderr
-    unique_id = sent.stdout.split()[2].decode()
+    assert sent.exit_code == 0, sent.output
+    unique_id = sent.stdout.split()[2]
     found = carnet(world, "query", patient, *card)
-    assert found.returncode == 0 and unique_id in found.stdout.decode(), found.stdout + found.stderr
+    assert found.exit_code == 0 and unique_id in found.stdout, found.output
     read = carnet(world, "retrieve", patient, unique_id, "--out", str(tmp_path), *card)
-    assert read.returncode == 0 and b"identical" in read.stdout, read.stdout + read.stderr
+    assert read.exit_code == 0 and "identical" in read.stdout, read.output
 
 
 def test_an_assertion_on_standard_output(served: dict[str, World], tmp_path: Path) -> None:
@@ -206,15 +204,15 @@ def test_an_assertion_on_standard_output(served: dict[str, World], tmp_path: Pat
     world.cards["physician"].save(tmp_path / "anne.p12", "0000")
     patient = world.patient()
     command = ("card", "assert", "--card", str(tmp_path / "anne.p12"), "--patient", patient)
-    good = carnet(world, *command).stdout.rstrip(b"\n")
+    good = carnet(world, *command).stdout_bytes.rstrip(b"\n")
     ask(world.client(), "ITI-18", patient, vihf.security_header(good))
-    bad = carnet(world, *command, "--spoil", "unsigned").stdout.rstrip(b"\n")
+    bad = carnet(world, *command, "--spoil", "unsigned").stdout_bytes.rstrip(b"\n")
     assert etree.fromstring(bad).find("{*}Signature") is None
     with pytest.raises(FaultReceived) as refused:
         ask(world.client(), "ITI-18", patient, vihf.security_header(bad))
     assert refused.value.subcode == FAILED_CHECK
-    assert carnet(world, *command, "--spoil", "sideways").returncode == 2
-    assert carnet(world, *command, "--purpose", "whatever").returncode == 2
+    assert carnet(world, *command, "--spoil", "sideways").exit_code == 2
+    assert carnet(world, *command, "--purpose", "whatever").exit_code == 2
 
 
 def test_a_token_service_is_trusted_when_its_certificate_is_dropped_in(
@@ -230,7 +228,7 @@ def test_a_token_service_is_trusted_when_its_certificate_is_dropped_in(
     signed = vihf.security_header(vihf.sign(root, KeyPair(key, certificate)))
     with pytest.raises(FaultReceived):
         ask(world.client(), "ITI-18", patient, signed)
-    assert carnet(world, "pki", "trust", str(file)).returncode == 0
+    assert carnet(world, "pki", "trust", str(file)).exit_code == 0
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         with suppress(FaultReceived):

@@ -56,7 +56,7 @@ def test_settings_reach_the_trust_store(installation: World) -> None:
     )
     settings: Settings = load(installation.folder)
     from carnet.acceptance import trust_of
-    from carnet.wiring import domain_of
+    from carnet.affinity import domain_of
     from guard.credentials.certificates import CertificateRefused, Use
 
     trust = trust_of(settings, domain_of(settings))

@@ -19,7 +19,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
 from prometheus_client import generate_latest
 
-from carnet import log_keeper, node, wiring
+from carnet import keys, log_keeper, node, wiring
 from carnet.admin import Meter
 from carnet.cli import main
 from carnet.commands.serve import listen_mllp, listening_tls
@@ -73,7 +73,7 @@ def patiently(check: Callable[[], bool], patience: float = 60.0) -> None:
     deadline = time.monotonic() + patience
     while not check():
         assert time.monotonic() < deadline, "not in time"
-        time.sleep(0.1)
+        time.sleep(0.02)
 
 
 # -- who may read them ------------------------------------------------------------------------------------------------
@@ -178,8 +178,11 @@ def test_a_key_under_a_password_is_told(world: World) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_half_a_pair_is_never_served(world: World, way: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_half_a_pair_is_never_served(
+    world: World, way: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The former one is, and the reason is logged once, not for each connection. Rule: K-03"""
+    monkeypatch.setattr(keys, "LOOK", 0.1)
     followed = listening_tls(world.settings, "registry", lambda context: context)
     followed._look = 0.0
     before = followed()

@@ -137,8 +137,8 @@ def test_verified_as_of_its_day(world: World) -> None:
 
 def test_every_attribute_is_in_the_caller(world: World) -> None:
     """What the assertion said of software, user and authentication is read, not only kept."""
+    from carnet.affinity import domain_of
     from carnet.gate import verifier_of
-    from carnet.wiring import domain_of
     from conformance.negative_kit import MESSAGE, parse, put
 
     card = world.cards["laboratory"]

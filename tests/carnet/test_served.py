@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import subprocess
@@ -10,10 +11,12 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner, Result
 
-from carnet import acceptance, wiring
+from carnet import acceptance, hold, wiring
 from carnet import settings as settings_module
 from carnet.assertions import Desk
+from carnet.cli import main
 from carnet.commands import init, serve
 from carnet.console import Misuse
 from carnet.settings import load, write_served
@@ -75,6 +78,11 @@ def test_a_desk_knows_its_purposes() -> None:
         plain.purpose("9")
 
 
+def here(folder: Path, *words: str) -> Result:
+    """One command in this process."""
+    return CliRunner().invoke(main, words, env={"CARNET_DATA": str(folder), "CARNET_PIN": "0000"})
+
+
 def carnet(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "carnet", *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60,
@@ -95,15 +103,15 @@ def test_what_cannot_be_served_is_said_at_once(tmp_path: Path, flags: list[str],
     init.create(tmp_path / "data")
     (tmp_path / "broken.xml").write_text("<Codes>", "utf-8")
     flags = [str(tmp_path / f) if f.endswith(".xml") else f for f in flags]
-    ended = carnet(tmp_path / "data", "serve", "all", *flags)
-    assert ended.returncode == 2 and said in ended.stderr and "Traceback" not in ended.stderr
+    ended = here(tmp_path / "data", "serve", "all", *flags)
+    assert ended.exit_code == 2 and said in ended.stderr and isinstance(ended.exception, SystemExit)
 
 
 @pytest.mark.parametrize("words", [("all",), ("all", "--domain", "dmp"), ("registry", "--domain", "connectathon")])
 def test_an_empty_folder_is_told_to_init(tmp_path: Path, words: tuple[str, ...]) -> None:
     """Records may be missing where a disk is not mounted: nothing new is made in their place."""
-    ended = carnet(tmp_path / "none", "serve", *words)
-    assert ended.returncode == 2 and "carnet init" in ended.stderr
+    ended = here(tmp_path / "none", "serve", *words)
+    assert ended.exit_code == 2 and "carnet init" in ended.stderr
     assert not (tmp_path / "none").exists()
 
 
@@ -116,6 +124,31 @@ def test_a_port_that_is_taken_is_named_with_its_setting(tmp_path: Path) -> None:
         with pytest.raises(Misuse, match=f"127.0.0.1:{port} cannot be used .*in use") as said:
             serve.look_for_ports(settings)
     assert "repository.admin_port (CARNET__REPOSITORY__ADMIN_PORT=" in str(said.value)
+
+
+HOLDING = "import pathlib, sys; from carnet.hold import hold; hold(pathlib.Path(sys.argv[1]), sys.argv[2:]); " \
+          "print(flush=True); sys.stdin.read()"
+
+
+def test_a_folder_is_served_once(tmp_path: Path) -> None:
+    """The second is told who holds it and what to do, before it notes or starts anything; kill -9 lets go at once."""
+    data = tmp_path / "data"
+    init.create(data)
+    words = [sys.executable, "-c", HOLDING, str(data), "registry"]
+    with subprocess.Popen(words, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None and holder.stdout.readline() == b"\n"
+        for what in ("all", "registry"):
+            ended = carnet(data, "serve", what, "--domain", "connectathon")
+            assert ended.returncode == 2 and "Traceback" not in ended.stderr
+            assert f"registry of {data} is served already, by process {holder.pid}:" in ended.stderr
+            assert "--data" in ended.stderr and not (data / settings_module.SERVED_NAME).exists()
+        hold.hold(data, ["repository"])
+        with pytest.raises(hold.AlreadyServed):
+            hold.hold(data, ["registry"])
+        holder.kill()
+        holder.wait()
+        hold.hold(data, ["registry"])
+    assert (data / "registry.lock").read_text() == f"{os.getpid()}\n"
 
 
 def test_one_line_for_a_tester(tmp_path: Path) -> None:
@@ -136,11 +169,13 @@ def test_one_line_for_a_tester(tmp_path: Path) -> None:
         while not all(ready_process(address) for address in admin):
             assert server.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
+        again = carnet(data, "serve", "all")
+        assert again.returncode == 2 and f"is served already, by process {server.pid}" in again.stderr
         patient, card = "T-1^^^&1.3.6.1.4.1.21367.2005.3.7&ISO", str(tmp_path / "anne.p12")
         issue = ("card", "issue", "person", "899700000018", "--surname", "A", "--given", "B", "--out", card)
-        assert carnet(data, *issue).returncode == 0
-        assert carnet(data, "patient", "add", patient).returncode == 0
-        assert 'code="TREATMENT"' in carnet(data, "card", "assert", "--card", card, "--patient", patient).stdout
+        assert here(data, *issue).exit_code == 0
+        assert here(data, "patient", "add", patient).exit_code == 0
+        assert 'code="TREATMENT"' in here(data, "card", "assert", "--card", card, "--patient", patient).stdout
     finally:
         server.send_signal(signal.SIGTERM)
         out, _ = server.communicate(timeout=60)

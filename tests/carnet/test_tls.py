@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from carnet import node, token_service, wiring
+from carnet import settings as settings_module
 from carnet.commands.serve import check_keys, listening_tls
 from carnet.node import all_pair_files
 from carnet.server import BoundedSocket, bounded, demanding
-from guard.credentials.cards import load_key_pair
+from guard.credentials.cards import KeyPair, load_key_pair
 from tests.handshakes import agreed, dh_parameters, only, shake, suites_of_1_2, versions
 from tests.world import World
 from xds.wire import tls
@@ -68,11 +70,17 @@ def ours(world: World, name: str) -> ssl.SSLContext:
     return context
 
 
+@cache
+def server_pairs(folder: Path) -> list[KeyPair]:
+    """Read once: a control is made for each suite, and OpenSSL proves an RSA key whenever it reads one."""
+    return [files.read() for files in all_pair_files(settings_module.load(folder), "registry")]
+
+
 def lax_server(world: World) -> ssl.SSLContext:
     """With our certificates of both kinds, and everything else this OpenSSL has."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    for files in all_pair_files(world.settings, "registry"):
-        load_key_pair(context, files.read())
+    for pair in server_pairs(world.folder):
+        load_key_pair(context, pair)
     parameters = world.folder / "dh.pem"
     parameters.write_text(dh_parameters())
     context.load_dh_params(str(parameters))

@@ -117,6 +117,25 @@ def test_values_that_are_refused(spec: Param, slots: list[tuple[str, list[str]]]
     assert findings[0].expected
 
 
+@pytest.mark.parametrize(("value", "found", "expected"), [
+    ("", "", "a value: the parameter is required"),
+    ("''", "", "a value: the parameter is required"),
+    ("('Approved')", "('Approved')", "a value that is known: the parameter is required"),
+    ("urn:x", "urn:x", "single quotes around the string at character 1"),
+    ("('a'", "('a'", "a comma or ) at character 5"),
+    ("('a',)", "('a',)", "a value at character 6"),
+    ("'a' 'b'", "'a' 'b'", "nothing more at character 4"),
+    ("('a", "('a", "a second quote for that at character 2"),
+])
+def test_a_malformed_value_is_shown_with_what_was_expected(value: str, found: str, expected: str) -> None:
+    """Words that stand after "expected".
+
+    Rule: Q-12, Q-17, A-8
+    """
+    (finding,) = parse_params(ask((P, [value])), [STATUS])[1]
+    assert (finding.found, finding.expected) == (found, expected)
+
+
 @pytest.mark.parametrize("name", ["$XDSDocumentEntryClassCodeScheme", "$Unheard", "NoDollar"],
                          ids=lambda n: f"Q-10-Q-11-{n}")
 def test_unknown_parameters_are_ignored(name: str) -> None:

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 import storage
 from guard.audit import chain
-from storage import tables
+from storage import schema, tables
 from storage.engines import connect
 from tests.contract import store_objects as make
 
@@ -76,6 +77,12 @@ def test_a_database_that_was_not_prepared_is_refused(tmp_path: Path, which: str)
     upgrade(f"sqlite:///{path}")
     with pytest.raises(storage.SchemaMismatch, match="carnet init"):
         opener(f"sqlite:///{path}")
+
+
+@pytest.mark.parametrize("which", ["registry", "repository", "tokens"])
+def test_the_newest_revision_is_known_without_alembic(which: schema.Which) -> None:
+    """By the names of files; Alembic, which follows the revisions, comes to the same."""
+    assert ScriptDirectory(str(schema._folder(which))).get_heads() == [schema.newest(which)]
 
 
 def test_both_schemas_may_share_a_database(tmp_path: Path) -> None:

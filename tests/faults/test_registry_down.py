@@ -140,6 +140,7 @@ def test_a_registration_whose_answer_was_lost(live: Live) -> None:
     data = a_document(3_000)
     submission = submission_of(data, live.world.patient())
     stopped = live.registry.workers()
+    assert stopped, "no worker to be stopped"
     for pid in stopped:
         os.kill(pid, signal.SIGSTOP)  # it hears, and does the work only after the repository has given up
     try:

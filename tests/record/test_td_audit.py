@@ -43,6 +43,13 @@ def body_of(operation: str, **arguments: str) -> etree._Element:
 
 
 @pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """An installation of these tests alone: TD0.4 tells of every record the caller may open, and the other tests of a
+    session open many."""
+    return World.prepare(tmp_path_factory.mktemp("td-audit")).serve_here()
+
+
+@pytest.fixture(scope="module")
 def schema(oracles: Path) -> etree.XMLSchema:
     return etree.XMLSchema(etree.parse(str(oracles / "audit-xsd" / "dicom2017c.xsd")))
 

@@ -30,7 +30,7 @@ from metadata_spoils import (
 from tests import raw_submissions as raw
 from tests.direct import Desk, content
 from tests.raw_submissions import DE, FO, INSIDE, MEMBER, SS
-from tests.world import World, codes
+from tests.world import World, codes, plain_world
 from xds import namespaces as ns
 
 META = "XDSRegistryMetadataError"
@@ -258,9 +258,15 @@ def rule_of(context: str) -> str:
     return found[2]
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """Of these tests alone: each reads the whole database twice, and here next to nothing is stored."""
+    return plain_world(tmp_path_factory.mktemp("spoiled"))
+
+
 @pytest.fixture
-def desk(plain: World) -> Desk:
-    return Desk(plain)
+def desk(alone: World) -> Desk:
+    return Desk(alone)
 
 
 @pytest.mark.parametrize("case", [*MISSING, *FORMATS, *STRUCTURE, *GRAPH], ids=lambda c: f"{c.rule}-{c.name}")

@@ -81,7 +81,7 @@ def test_a_uuid_of_the_sender_is_kept(desk: Shelf) -> None:
 def test_what_is_wrong_with_the_object_is_said(
     desk: Shelf, changes: dict, code: str, rule: str, field: str
 ) -> None:
-    """Rule: R-140, R-141, R-143, R-144, L-04"""
+    """Rule: R-140, R-141, R-143, R-144, L-04, E-25"""
     errors = desk.not_updated(desk.update_of(entry(desk), **changes))
     assert [(e.code, e.location) for e in errors] == [(code, f"DocumentEntry Version01/{field}")], errors
     assert f"[{rule}])" in errors[0].context

@@ -61,7 +61,7 @@ def test_a_deprecated_document_is_corrected_and_stays_so(desk: Shelf) -> None:
     ],
 )
 def test_what_names_or_places_a_document_stays(desk: Shelf, changes: dict, code: str, rule: str, field: str) -> None:
-    """Rule: R-141, R-151, R-152, R-144"""
+    """Rule: R-141, R-151, R-152, R-144, E-25"""
     first = entry(desk)
     errors = desk.not_updated(desk.update_of(first, **changes), restricted=True)
     assert {(code, f"DocumentEntry Version01/{field}")} <= {(e.code, e.location) for e in errors}, errors

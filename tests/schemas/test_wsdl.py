@@ -118,7 +118,7 @@ def test_the_token_service_loads_from_files() -> None:
 
 @pytest.mark.parametrize("actor", Actor)
 def test_description_loads_as_served(actor: Actor) -> None:
-    """Every schema is asked for at the address of the service and nowhere else."""
+    """Every schema is asked for at the address of the service and nowhere else. Rule: E-02"""
     transport = Offline()
     made = client(actor, transport)
     assert operations(made) == ACTIONS[actor]

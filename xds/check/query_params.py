@@ -85,7 +85,7 @@ def quote_list(texts: Iterable[str]) -> str:
 def tokenize(text: str) -> list[Token]:
     """Items of one slot value: a string, a number, or a list of these in parentheses.
 
-    Raises ValueError with what is wrong and where. An empty value has no items.
+    Raises ValueError with what is expected and where. An empty value has no items.
     """
     position = _skip(text, 0)
     if position == len(text):
@@ -108,7 +108,7 @@ def tokenize(text: str) -> list[Token]:
             _expect_end(text, position + 1)
             return tokens
         if mark != ",":
-            raise ValueError(f"a comma or ) is missing at character {position + 1}")
+            raise ValueError(f"a comma or ) at character {position + 1}")
         position = _skip(text, position + 1)
 
 
@@ -151,7 +151,10 @@ class _Reader:
             return None
         if not groups:
             if self.spec.required:
-                self._add("Q-12", ErrorCode.XDSStoredQueryMissingParam, "", "a value: the parameter is required")
+                given = [value for values in slots for value in values if any(one.text for one in tokenize(value))]
+                wanted = "a value that is known" if given else "a value"
+                self._add("Q-12", ErrorCode.XDSStoredQueryMissingParam, ", ".join(given),
+                          f"{wanted}: the parameter is required")
             return None
         if len(groups) > MOST_SLOTS:
             self._add("Q-06", ErrorCode.XDSStoredQueryParamNumber, f"{len(groups)} slots of this name",
@@ -219,7 +222,7 @@ def _skip(text: str, position: int) -> int:
 
 def _expect_end(text: str, position: int) -> None:
     if _skip(text, position) != len(text):
-        raise ValueError(f"unexpected text at character {position + 1}")
+        raise ValueError(f"nothing more at character {position + 1}")
 
 
 def _item(text: str, position: int) -> tuple[Token, int]:
@@ -230,10 +233,10 @@ def _item(text: str, position: int) -> tuple[Token, int]:
     while end < len(text) and text[end] not in _STOP:
         end += 1
     if end == position:
-        raise ValueError(f"a value is missing at character {position + 1}")
+        raise ValueError(f"a value at character {position + 1}")
     word = text[position:end]
     if not (word.isascii() and word.isdigit()):
-        raise ValueError(f"a string needs single quotes at character {position + 1}")
+        raise ValueError(f"single quotes around the string at character {position + 1}")
     return Token(word, quoted=False), end
 
 
@@ -244,7 +247,7 @@ def _string(text: str, start: int) -> tuple[Token, int]:
     while True:
         end = text.find("'", position)
         if end < 0:
-            raise ValueError(f"the quote at character {start} is not closed")
+            raise ValueError(f"a second quote for that at character {start}")
         pieces.append(text[position:end])
         if text[end + 1 : end + 2] != "'":
             return Token("".join(pieces), quoted=True), end + 1
