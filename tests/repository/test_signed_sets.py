@@ -1,6 +1,6 @@
 """Signed submission sets at deposit: what is accepted, what is refused, and with which words.
 
-Rule: R-170, R-171, R-172, R-173, R-174, R-175, R-176, R-177, R-178, R-179, R-180
+Rule: R-170, R-171, R-172, R-173, R-174, R-175, R-176, R-177, R-178, R-179, R-189
 """
 
 from __future__ import annotations
@@ -203,21 +203,21 @@ def test_the_signer_is_an_author(world: World) -> None:
 
 @pytest.mark.parametrize(("away", "where"), [(timedelta(minutes=10), "future"), (timedelta(days=-2), "within a day")])
 def test_the_signing_time_is_plausible(world: World, away: timedelta, where: str) -> None:
-    """Not in the future, not long before the submission. Rule: R-180"""
+    """Not in the future, not long before the submission. Rule: R-189"""
     deposit = Signing(world)
     moment = datetime.now(UTC) + away
     if away > timedelta(0):
-        refused(deposit.sign(now=moment), "R-180", "InvalidDocumentContent", where)
+        refused(deposit.sign(now=moment), "R-189", "InvalidDocumentContent", where)
     else:
         said = refused(deposit.sign(now=moment), "R-176", "LocalPolicyRestrictionError")
         assert "not valid" not in said
 
 
 def test_a_signature_far_from_the_submission_is_refused(world: World) -> None:
-    """Rule: R-180"""
+    """Rule: R-189"""
     deposit = Signing(world)
     deposit.submission.submission_set.submission_time = "20250105100000"
-    refused(deposit.sign(), "R-180", "InvalidDocumentContent", "20250105100000")
+    refused(deposit.sign(), "R-189", "InvalidDocumentContent", "20250105100000")
 
 
 def test_the_authentication_key_signs_no_set(world: World) -> None:
