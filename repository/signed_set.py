@@ -112,7 +112,9 @@ def _verify(
     try:
         if actor.trust is None:
             raise CertificateRefused("no authorities are configured for signatures")
-        signer = result.signer = signer_at(signature.certificate, signature.signing_time, actor.trust)
+        signer = result.signer = signer_at(
+            signature.certificate, signature.signing_time, actor.trust, now=datetime.fromtimestamp(actor.clock(), UTC)
+        )
         if signer.revoked_since is not None:
             raise CertificateRefused(f"revoked at {signer.revoked_since.isoformat()}: nothing shows it signed before")
     except CertificateRefused as error:

@@ -203,6 +203,7 @@ def _save(kept: KeptProof | None, file: Path) -> None:
         "accepted_at": kept.accepted_at,
         "chain": [base64.b64encode(each).decode() for each in kept.signer.chain],
         "lists": [base64.b64encode(each).decode() for each in kept.signer.lists],
+        "answers": [base64.b64encode(each).decode() for each in kept.signer.answers],
     }
     try:
         with file.open("x", encoding="utf-8") as stream:
@@ -214,9 +215,10 @@ def _save(kept: KeptProof | None, file: Path) -> None:
 def _load(file: Path) -> KeptProof:
     try:
         content: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        chain, lists = (tuple(base64.b64decode(each, validate=True) for each in content[name])
-                        for name in ("chain", "lists"))
-        return KeptProof(SignerProof(chain, lists), float(content["accepted_at"]))
+        content.setdefault("answers", [])  # of before there were any
+        parts = (tuple(base64.b64decode(each, validate=True) for each in content[name])
+                 for name in ("chain", "lists", "answers"))
+        return KeptProof(SignerProof(*parts), float(content["accepted_at"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Misuse(f"{file} is no proof that --save-proof wrote") from error
 
