@@ -81,9 +81,9 @@ class World:
     _clients: dict[str, Client] = field(default_factory=dict)
 
     @classmethod
-    def prepare(cls, folder: Path, toml: str = "", *, registry: str = "") -> World:
+    def prepare(cls, folder: Path, toml: str = "", *, registry: str = "", pki_url: str = "") -> World:
         """Make the installation; nothing is served yet. ``registry`` are more lines of that section."""
-        init.create(folder)
+        init.create(folder, pki_url=pki_url)
         ports = free_ports(4)
         (folder / settings_module.FILE_NAME).write_text(
             f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n{registry}\n"

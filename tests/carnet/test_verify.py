@@ -11,7 +11,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import storage
+from carnet import pki_door
 from carnet.cli import main
+from carnet.supervisor import free_ports
 from conformance import signing
 from guard.credentials.pki import Pki
 from tests.repository.test_signed_sets import Signing, errors
@@ -121,6 +123,42 @@ def test_revocation_after_deposit_changes_nothing(tmp_path: Path) -> None:
     for file in (world.folder / "pki" / "trust").glob("*.crl"):
         file.unlink()
     assert verified(world, *arguments)[0] == 0
+
+
+def test_what_a_responder_said_at_deposit_is_known_later(tmp_path: Path) -> None:
+    """No list in the folder: an OCSP responder is asked at the door, and its answer tells years later, here and in the
+    saved proof. Without it nothing would. Clause: ETSI EN 319 102-1 5.2.6"""
+    (port,) = free_ports(1)
+    base = f"http://127.0.0.1:{port}"
+    toml = f'[credentials]\nrevocation_hosts = ["127.0.0.1:{port}"]'
+    world = World.prepare(tmp_path / "w", toml, pki_url=base)
+    lists = list((world.folder / "pki" / "trust").glob("*.crl"))
+    assert lists
+    _, stop = pki_door.listen(Pki.open(world.folder / "pki"), "127.0.0.1", port)
+    for file in lists:
+        file.unlink()
+    deposit = Signing(world.serve_here()).sign()
+    outcome = errors(deposit.send())
+    stop()
+    assert outcome == []
+    proof = tmp_path / "proof.json"
+    status, report = verified(
+        world, "--submission", deposit.submission.submission_set.unique_id, "--save-proof", proof
+    )
+    assert (status, verdicts(report)) == (0, ("valid", "valid", "valid")), report
+    saved = json.loads(proof.read_text("utf-8"))
+    assert len(saved["answers"]) == 2 and saved["lists"] == []
+    files = [tmp_path / f"{entry.entry_uuid}.xml" for entry in deposit.submission.entries]
+    for entry, file in zip(deposit.submission.entries, files, strict=True):
+        file.write_bytes(deposit.documents[entry.entry_uuid])
+
+    def by_files() -> int:
+        trust = world.folder / "pki" / "trust"
+        return carnet("verify", "--signature", files[-1], *files[:-1], "--trust", trust, "--proof", proof).exit_code
+
+    assert by_files() == 0
+    proof.write_text(json.dumps({name: value for name, value in saved.items() if name != "answers"}), "utf-8")
+    assert by_files() == 1
 
 
 def test_files_are_verified_without_an_installation(world: World, deposit: Signing, tmp_path: Path) -> None:
