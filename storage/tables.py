@@ -373,7 +373,7 @@ revocation_list = Table(
     *_text("sha256", "content"),
     PrimaryKeyConstraint("sha256", name="pk_revocation_list"),
 )
-"""Each list and each OCSP answer once, in base64, however many signatures it was consulted for. No patient is in one."""
+"""Each list and each OCSP answer once, in base64, however many signatures it was asked for. No patient is in one."""
 
 Index("ix_held_document_unique_id", held_document.c.unique_id)
 Index("ix_held_document_waiting", held_document.c.settled, held_document.c.received_at)

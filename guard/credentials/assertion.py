@@ -378,6 +378,7 @@ def _caller(name_id: str, said: Attributes, signer: Accepted, issuer: str) -> Ca
         sector=said.sector,
         purpose=purpose,
         purpose_code=said.purposes[0] if said.purposes else None,
+        further_purposes=tuple(code for code in said.purposes[1:] if code.key != said.purposes[0].key),
         purpose_reason=said.purpose_reason,
         patient_id=said.patient_id,
         secret_connection=said.is_secret_connection,

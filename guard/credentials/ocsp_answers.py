@@ -80,7 +80,8 @@ def read(
 ) -> Answer:
     """What an answer says of a certificate. Raises OcspUnusable.
 
-    ``is_unrevoked`` tells of a responder's certificate without ``id-pkix-ocsp-nocheck`` whether a list clears it at a moment.
+    ``is_unrevoked`` tells of a responder's certificate without ``id-pkix-ocsp-nocheck`` whether a list clears it at a
+    moment.
     """
     response, statement = _believed(data, certificate, issuer, is_unrevoked, now)
     try:

@@ -30,6 +30,7 @@ from conformance import frames
 from conformance.client import bytes_part
 from conformance.negative_assertions import CASES
 from conformance.negative_kit import Kit, put
+from conformance.spoiled_assertions import add_code
 from guard.credentials import identity, vihf
 from guard.credentials.caller import Mode
 from guard.credentials.cards import Card, KeyPair
@@ -157,6 +158,12 @@ def same_id(kit: Kit, _: Pki) -> tuple[bytes, bytes]:
     return kit.sign(root), _der(kit.card)
 
 
+def two_purposes(kit: Kit, _: Pki) -> tuple[bytes, bytes]:
+    root = kit.build(replace(kit.says(), purpose_reason="essai"))
+    add_code(root, vihf.PURPOSE, "PurposeOfUse", vihf.EMERGENCY_CENTRE)
+    return kit.sign(root), _der(kit.card)
+
+
 SHOWN_BEFORE = "_shown-before"
 TEXTS = (
     vihf.VIHF_VERSION, vihf.AUTHENTICATION_MODE, vihf.STRUCTURE, vihf.SECTOR, vihf.ROLE, vihf.RESOURCE, vihf.PURPOSE,
@@ -177,6 +184,9 @@ OWN: dict[str, Fault] = {
     "specialty first": vouched("o", TOKEN, roles=(vihf.Code("SM26", vihf.SPECIALTIES), PHYSICIAN)),
     "physician without specialty": said("o", TOKEN, roles=(PHYSICIAN,)),
     "break glass without reason": said("o", TOKEN, purpose=vihf.BREAK_GLASS),
+    "emergency centre without reason": said("o", TOKEN, purpose=vihf.EMERGENCY_CENTRE, purpose_reason=" "),
+    "two modes of access": Fault("o", TOKEN, two_purposes),
+    "two professions": vouched("o", TOKEN, roles=(vihf.Code("60", vihf.PROFESSIONS), PHYSICIAN)),
     "patient of no form": said("o", TOKEN, patient_id="279035121518989"),
     "another person": said("g", WHO, name_id="899900000022"),
     "person of no form": vouched("l", TOKEN, name_id="nobody"),

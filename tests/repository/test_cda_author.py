@@ -26,7 +26,9 @@ STRANGER, ELSEWHERE = "899900000017", "1990000017"
 NS = {"c": HL7}
 
 
-def cda(person: str = STRANGER, structure: str = ELSEWHERE, *, more: str = "", before: str = "", after: str = "") -> bytes:
+def cda(
+    person: str = STRANGER, structure: str = ELSEWHERE, *, more: str = "", before: str = "", after: str = ""
+) -> bytes:
     """A CDA with its header, as small as it gets."""
     return f"""<?xml version="1.0" encoding="UTF-8"?>{before}
 <ClinicalDocument xmlns="{HL7}">{more}<recordTarget><patientRole><id extension="279059999900134"/></patientRole>
@@ -82,7 +84,8 @@ def test_one_of_several_authors_is_enough(world: World) -> None:
     cda(more=f'<author><informant><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></informant></author>'),
     cda(after=f'<author><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></author>'),
     cda(more=f'<author xmlns="urn:other"><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></author>'),
-    cda(more=f'<author><assignedAuthor><assignedPerson><id extension="{PHYSICIAN}"/></assignedPerson></assignedAuthor></author>'),
+    cda(more=f'<author><assignedAuthor><assignedPerson><id extension="{PHYSICIAN}"/></assignedPerson></assignedAuthor>'
+             "</author>"),
     cda(more=f'<!-- <author><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></author> -->'),
 ])
 def test_an_author_is_named_in_his_place_only(world: World, data: bytes) -> None:
@@ -150,8 +153,8 @@ def test_the_published_samples_are_read(oracles: Path) -> None:
         spent += time.perf_counter() - started
         assert found is not None and not found.unread, sample.name
         for path, names in (("c:id", found.persons), ("c:representedOrganization/c:id", found.structures)):
-            there = {one.get("extension", "").strip() for one in document.findall(f"c:author/c:assignedAuthor/{path}", NS)}
-            assert names == there, sample.name
+            there = document.findall(f"c:author/c:assignedAuthor/{path}", NS)
+            assert names == {one.get("extension", "").strip() for one in there}, sample.name
         assert found.persons - {""}, sample.name
     assert spent / len(samples) < 0.01
 
@@ -161,7 +164,7 @@ XSL = "http://www.w3.org/1999/XSL/Transform"
 
 @pytest.mark.parametrize(("root", "space"), [("stylesheet", XSL), ("Signature", "http://www.w3.org/2000/09/xmldsig#")])
 def test_a_cda_may_have_something_around_it(root: str, space: str) -> None:
-    """The stylesheet of a self-presentable document, a signature; without a CDA in it it is none, unless that is hidden."""
+    """The stylesheet of a self-presentable document, a signature; without a CDA in it is none, unless that is hidden."""
     inner = cda(PHYSICIAN).split(b"\n", 1)[1]
 
     def around(content: bytes) -> list[bytes]:

@@ -18,6 +18,7 @@ from lxml import etree
 
 from conformance.negative_assertions import kit_rule
 from conformance.negative_kit import AUDIENCE, MESSAGE, PATIENT, STRUCTURE, Kit, parse, put, saml
+from guard.audit.particulars import purpose_of
 from guard.credentials import assertion as verification
 from guard.credentials import attributes, token, vihf
 from guard.credentials.assertion import Verifier
@@ -337,13 +338,45 @@ def test_never_ending_assertion_is_refused_not_a_crash(kit: Kit, pki: Pki) -> No
         assert refused(verifier(pki), kit.sign(root), kit.card).step == "j"
 
 
-def test_two_good_roles_and_purposes_are_accepted(kit: Kit, pki: Pki) -> None:
-    """Repeated values are legal; only a value outside the set is refused. Step: o"""
-    root = kit.build()
+def with_purposes(root: etree._Element, *purposes: Code) -> etree._Element:
     statement = root.find(saml("AttributeStatement"))
     assert statement is not None
-    vihf.coded_attribute(statement, vihf.PURPOSE, "PurposeForUse", [vihf.EMERGENCY_CENTRE])
-    assert ask(verifier(pki), kit.sign(root), kit.card).purpose == "normal"
+    vihf.coded_attribute(statement, vihf.PURPOSE, "PurposeForUse", purposes)
+    return root
+
+
+def test_a_mode_of_access_is_one(kit: Kit, pki: Pki) -> None:
+    """Two good purposes of use in a VIHF would leave open which one is meant; the same one twice does not. Step: o"""
+    both = with_purposes(kit.build(replace(kit.says(), purpose_reason="essai")), vihf.EMERGENCY_CENTRE)
+    fault = refused(verifier(pki), kit.sign(both), kit.card)
+    assert (fault.step, fault.detail) == ("o", f"{vihf.PURPOSE} has several values")
+    again = with_purposes(kit.build(), vihf.Code(vihf.NORMAL.code, vihf.NORMAL.scheme, "otherwise shown"))
+    caller = ask(verifier(pki), kit.sign(again), kit.card)
+    assert (caller.purpose, caller.further_purposes) == ("normal", ())
+
+
+def test_repeated_purposes_of_plain_xua_are_all_kept(kit: Kit, pki: Pki) -> None:
+    """Repeated values are legal; one outside the set refuses all of them. Step: o"""
+    first, second = (Code(code, "2.16.840.1.113883.3.18.7.1") for code in ("TREATMENT", "PUBLICHEALTH"))
+    root = with_purposes(etree.fromstring(plain_assertion(kit)), second)
+    root.remove(root.find("{*}Signature"))  # type: ignore[arg-type]
+    signed = kit.sign(root, kit.structure.signature)
+    inside = plain_rule(purposes=frozenset({first.key, second.key}))
+    for rule in (plain_rule(), inside):
+        caller = ask(verifier(pki, rule), signed, kit.card)
+        assert (caller.purpose_code, caller.further_purposes) == (first, (second,))
+        assert purpose_of(caller) == (*("TREATMENT", first.scheme, ""), *("PUBLICHEALTH", second.scheme, ""))
+    assert refused(verifier(pki, plain_rule(purposes=frozenset({first.key}))), signed, kit.card).step == "o"
+
+
+@pytest.mark.parametrize("mode", [Mode.INDIRECT, Mode.REINFORCED_INDIRECT])
+def test_a_structure_vouches_for_one_profession(kit: Kit, pki: Pki, mode: Mode) -> None:
+    """A second one would be believed by nobody and seen by nobody. Step: o"""
+    nurse, physician = (Code(code, vihf.PROFESSIONS) for code in ("60", "10"))
+    says = vihf.for_card(kit.structure, name_id="899900000055", subject_name="FICTIF Ida", roles=(nurse, physician))
+    says = replace(says, mode=mode, context_declaration=vihf.SMARTCARD_PKI)
+    fault = refused(verifier(pki), kit.sign(kit.build(says, kit.structure), kit.structure.signature), kit.structure)
+    assert (fault.step, fault.detail) == ("o", "two professions are claimed")
 
 
 def test_attribute_name_in_other_letter_case(kit: Kit, pki: Pki) -> None:

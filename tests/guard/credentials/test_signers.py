@@ -236,7 +236,7 @@ def test_revoked_after_the_signing_time_is_said(answered: Answered) -> None:
 
 @pytest.mark.parametrize("wrong", ["another", "stranger", "no responder", "ended responder", "unreadable", "unchecked"])
 def test_an_answer_of_no_worth_is_no_proof(answered: Answered, wrong: str) -> None:
-    """About another certificate, by somebody else, by a certificate that may not: passed over, as if it were not there."""
+    """About another certificate, by somebody else, by a certificate that may not: as if it were not there."""
     authority = answered.authority
     answers = {
         "another": lambda: authority.ocsp(b"", answered.card, nonce=None, about=authority.card(11)),
@@ -251,7 +251,8 @@ def test_an_answer_of_no_worth_is_no_proof(answered: Answered, wrong: str) -> No
     with pytest.raises(CertificateRefused, match="no revocation list or answer"):
         answered.at(datetime.now(UTC), SignerProof((), (), (answers[wrong](),)), ask=False)
     good = authority.ocsp(b"", answered.card, nonce=None, signer=authority.delegate())
-    assert answered.at(datetime.now(UTC), SignerProof((), (), (answers[wrong](), good)), ask=False).proof.answers == (good,)
+    both = SignerProof((), (), (answers[wrong](), good))
+    assert answered.at(datetime.now(UTC), both, ask=False).proof.answers == (good,)
 
 
 def test_lists_fetched_at_deposit_are_kept(tmp_path: Path) -> None:
