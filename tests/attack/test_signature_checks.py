@@ -77,6 +77,15 @@ def something_among_certificates(root: etree._Element) -> None:
     etree.SubElement(the(root, "SigningCertificate", V1), xa("Other"))
 
 
+def no_certificate_digest(root: etree._Element) -> None:
+    digest = next(root.iter(xa("CertDigest")))
+    digest.getparent().remove(digest)  # type: ignore[union-attr]
+
+
+def more_in_the_certificate_digest(root: etree._Element) -> None:
+    etree.SubElement(next(root.iter(xa("CertDigest"))), ds("DigestValue")).text = "AAAA"
+
+
 def two_in_an_object(root: etree._Element) -> None:
     manifest = the(root, "Manifest")
     extra = copy.deepcopy(manifest)
@@ -127,6 +136,8 @@ BY_SIGNER: dict[str, tuple[Spoil, str]] = {
     "a document without a URI": (unnamed, "Manifest/Reference/@URI"),
     "more among the properties": (more_properties, "SignedProperties"),
     "something else among the certificates": (something_among_certificates, "SigningCertificate"),
+    "no digest of the certificate": (no_certificate_digest, "SigningCertificate/Cert/CertDigest"),
+    "a second digest of the certificate": (more_in_the_certificate_digest, "SigningCertificate/Cert/CertDigest"),
     "an element inside a digest": (element_in_a_digest, "Reference/DigestValue"),
 }
 
