@@ -99,8 +99,8 @@ def signer_at(
 
 
 def _answers(answer: KeptAnswer, certificate: x509.Certificate, moment: datetime) -> bool:
-    """Good at or after that moment, as a list tells it by silence."""
-    return answer.is_good and moment < answer.until and answer.begins < certificate.not_valid_after_utc
+    """Made for a time that reaches to that moment: good then, or revoked on a day that is compared by itself."""
+    return moment < answer.until and answer.begins < certificate.not_valid_after_utc
 
 
 def _tells(crl: x509.CertificateRevocationList, certificate: x509.Certificate, moment: datetime) -> bool:

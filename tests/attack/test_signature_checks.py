@@ -86,6 +86,24 @@ def more_in_the_certificate_digest(root: etree._Element) -> None:
     etree.SubElement(next(root.iter(xa("CertDigest"))), ds("DigestValue")).text = "AAAA"
 
 
+def other_serial_element(root: etree._Element) -> None:
+    next(root.iter(xa("IssuerSerial"))).tag = xa("Other")
+
+
+def more_in_the_serial(root: etree._Element) -> None:
+    etree.SubElement(next(root.iter(xa("IssuerSerial"))), ds("X509SerialNumber")).text = "1"
+
+
+def two_policies(root: etree._Element) -> None:
+    policy = the(root, "SignaturePolicyIdentifier", V1)
+    policy.addnext(copy.deepcopy(policy))
+
+
+def empty_policy(root: etree._Element) -> None:
+    policy = the(root, "SignaturePolicyIdentifier", V1)
+    policy.remove(policy[0])
+
+
 def two_in_an_object(root: etree._Element) -> None:
     manifest = the(root, "Manifest")
     extra = copy.deepcopy(manifest)
@@ -138,6 +156,10 @@ BY_SIGNER: dict[str, tuple[Spoil, str]] = {
     "something else among the certificates": (something_among_certificates, "SigningCertificate"),
     "no digest of the certificate": (no_certificate_digest, "SigningCertificate/Cert/CertDigest"),
     "a second digest of the certificate": (more_in_the_certificate_digest, "SigningCertificate/Cert/CertDigest"),
+    "something in the place of the serial number": (other_serial_element, "SigningCertificate/Cert/IssuerSerial"),
+    "a second serial number": (more_in_the_serial, "SigningCertificate/Cert/IssuerSerial"),
+    "two policies": (two_policies, "SignaturePolicyIdentifier"),
+    "a policy that names none": (empty_policy, "SignaturePolicyIdentifier"),
     "an element inside a digest": (element_in_a_digest, "Reference/DigestValue"),
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from conformance import signing
 from guard.credentials.pki import Pki
 from tests.repository.test_signed_sets import Signing, errors
 from tests.signatures import spoiled, the
-from tests.world import World
+from tests.world import STRUCTURE, World
 from xds.namespaces import DS
 
 
@@ -40,6 +41,7 @@ def carnet(*arguments: object) -> Result:
 
 def verified(world: World, *arguments: object) -> tuple[int, dict[str, Any]]:
     result = carnet("verify", *arguments, "--data", world.folder, "--json")
+    assert result.stdout, result.output
     return result.exit_code, json.loads(result.stdout)
 
 
@@ -188,6 +190,64 @@ def test_files_are_verified_without_an_installation(world: World, deposit: Signi
     other = tmp_path / "other.xml"
     other.write_bytes(b"<other/>")
     assert result("--proof", proof, *documents, other) == (1, ("valid", "valid", "invalid"))
+
+
+def options(world: World, who: str, folder: Path) -> tuple[str, ...]:
+    """Of a person who asks the services."""
+    file, pin = folder / f"{who}.p12", folder / "pin"
+    world.cards[who].save(file, "1234")
+    pin.write_text("1234", "utf-8")
+    return ("--wire", "--card", str(file), "--pin-file", str(pin), "--structure", STRUCTURE)
+
+
+@pytest.fixture(scope="module")
+def event(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A test event, where signature documents are shown like any other."""
+    toml = '[domain]\nname = "connectathon"\nsignatures = "optional"\n'
+    world = World.prepare(tmp_path_factory.mktemp("event"), toml).serve_processes()
+    yield world
+    world.stop()
+
+
+def test_a_set_is_verified_over_the_wire(event: World, tmp_path: Path) -> None:
+    """By the set, by a document of it, by the signature; by whoever is shown it, with authorities of a folder of his
+    own. A document that is gone leaves the rest. Clause: ITI TF-3 5.5.6"""
+    deposit = Signing(event, domain="connectathon").sign()
+    assert errors(deposit.send()) == []
+    one, entries = deposit.submission.submission_set, deposit.submission.entries
+    asked = (*options(event, "colleague", tmp_path), "--patient", one.patient_id)
+    for option, value in (("--submission", one.unique_id), ("--document", entries[0].unique_id),
+                          ("--document", entries[-1].unique_id)):
+        status, report = verified(event, *asked, option, value)
+        assert (status, verdicts(report)) == (0, ("valid", "valid", "valid")), report
+        assert report["signed_by"] == "899700000018 ESSAI Anne" and len(report["signed"]) == 2
+    bare = tmp_path / "trust"
+    bare.mkdir()
+    for file in (event.folder / "pki" / "trust").glob("*.pem"):
+        (bare / file.name).write_bytes(file.read_bytes())
+    arguments = (*asked, "--submission", one.unique_id, "--trust", bare)
+    status, report = verified(event, *arguments)
+    assert (status, verdicts(report)) == (1, ("valid", "invalid", "valid")), report
+    proof = tmp_path / "proof.json"
+    assert carnet("verify", "--data", event.folder, "--submission", one.unique_id, "--save-proof", proof).exit_code == 0
+    assert verified(event, *arguments, "--proof", proof)[0] == 0
+    path_of(event, entries[0].unique_id).unlink()
+    status, report = verified(event, *asked, "--submission", one.unique_id)
+    assert (status, verdicts(report)) == (1, ("valid", "valid", "partial")), report
+
+
+def test_in_dmp_no_person_is_shown_a_signature(live: World, tmp_path: Path) -> None:
+    """Not even who deposited it: he is told whom to ask. What is not here, and misuse, end as they do elsewhere."""
+    deposit = Signing(live).sign()
+    assert errors(deposit.send()) == []
+    one = deposit.submission.submission_set
+    his = (*options(live, "physician", tmp_path), "--patient", one.patient_id, "--data", live.folder)
+    result = carnet("verify", *his, "--submission", one.unique_id)
+    assert result.exit_code == 1 and "0 signature documents" in result.output and "operator" in result.output
+    assert carnet("verify", *his, "--submission", "1.2.3").exit_code == 1
+    assert carnet("verify", *his, "--document", "1.2.3").exit_code == 1
+    for wrong in (his[:6], (*his[:6], "--patient", one.patient_id, "--signature", tmp_path / "pin")):
+        assert carnet("verify", *wrong, "--submission", one.unique_id, "--data", live.folder).exit_code == 2
 
 
 def test_misuse_and_what_is_not_here(world: World, tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ DMP = load("dmp")
 class Signing:
     """A set of documents on its way, signed or not, to be spoiled before it goes."""
 
-    def __init__(self, world: World, who: str = "physician", documents: int = 2) -> None:
-        self.world, self.who = world, who
-        self.submission: Submission = frames.valid_submission("dmp", documents=documents, patient_id=world.patient())
+    def __init__(self, world: World, who: str = "physician", documents: int = 2, *, domain: str = "dmp") -> None:
+        self.world, self.who, self.domain = world, who, DMP if domain == "dmp" else load(domain)
+        self.submission: Submission = frames.valid_submission(domain, documents=documents, patient_id=world.patient())
         self.submission.submission_set.submission_time = dt.dtm_text(datetime.now(UTC))
         self.documents = {
             entry.entry_uuid: frames.content(n) for n, entry in enumerate(self.submission.entries, 1)
@@ -51,7 +51,7 @@ class Signing:
     def sign(self, **changes: object) -> Signing:
         digests = {name: hashlib.sha256(data).hexdigest() for name, data in self.documents.items()}
         card = self.world.cards[self.who]
-        self.documents[signing.ENTRY] = signing.sign(self.submission, card, DMP, digests, **changes)  # type: ignore[arg-type]
+        self.documents[signing.ENTRY] = signing.sign(self.submission, card, self.domain, digests, **changes)  # type: ignore[arg-type]
         return self
 
     def replace_signature(self, data: bytes) -> Signing:
