@@ -33,7 +33,7 @@ def is_asked(caller: Caller, rule: str) -> bool:
 def disagreement(
     caller: Caller, told: Finding, persons: Set[str], structures: Set[str], *, rule: str, instead: str = "nobody"
 ) -> list[Finding]:
-    """``told`` when none of the authors is who signs and ``rule`` refuses that; when it warns a line of the service's log.
+    """``told`` when none of the authors is who signs and ``rule`` refuses that; when it warns, a line of the log.
 
     ``persons`` and ``structures`` are the identifiers the authors are named by. What was found and what was expected
     are both told: both are the caller's words. ``instead`` is shown when no author has an identifier of the kind.

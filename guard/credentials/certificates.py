@@ -253,11 +253,11 @@ class TrustStore:
             kind, chain = _chain(certificate, trusted)
             _check_leaf(certificate, use, lenient=self._lenient)
             crls = [*trusted.crls, *(x509.load_der_x509_crl(each) for each in lists)]
-            told = list(answers)
-            for below, issuer in reversed(list(pairwise(chain))) if now is not None else ():
-                found, fetched = self._revocation.statements(below, issuer, trusted.crls, now)
-                told, crls = [*told, *found], [*crls, *fetched]
-            pairs = list(pairwise(chain))
+            told, pairs = list(answers), list(pairwise(chain))
+            if now is not None:
+                for below, issuer in reversed(pairs):
+                    found, fetched = self._revocation.statements(below, issuer, trusted.crls, now)
+                    told, crls = [*told, *found], [*crls, *fetched]
             return Standing(
                 kind, identity.read(certificate), tuple(chain),
                 tuple(lists_about(below, issuer, crls) for below, issuer in pairs),

@@ -102,7 +102,7 @@ def read_kept(
     Whether it was fresh was judged when it came. Raises OcspUnusable.
     Clause: ETSI EN 319 102-1 5.2.6; RFC 6960 4.2.2.1
     """
-    response, statement = _believed(data, certificate, issuer, is_unrevoked, None)
+    _, statement = _believed(data, certificate, issuer, is_unrevoked, None)
     try:
         status = statement.certificate_status
         since = statement.revocation_time_utc if status is ocsp.OCSPCertStatus.REVOKED else None

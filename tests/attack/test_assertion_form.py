@@ -1,7 +1,9 @@
-"""The checks on the signature of an assertion, each asked alone: the schema refuses most of these forms before, and a
-library that verifies as it should never gives the others. A check that stands behind another must hold without it.
+"""The checks on the place and the signature of an assertion, each asked alone.
 
-Step: e, f
+The schema refuses most of these forms before, and a library that verifies as it should never gives the others: a check
+that stands behind another must hold without it.
+
+Step: b, e, f, g
 """
 
 from __future__ import annotations
@@ -15,11 +17,18 @@ import pytest
 from lxml import etree
 
 from conformance.negative_kit import Kit, saml
-from guard.credentials import signature
+from guard.credentials import signature, token
 from guard.credentials.certificates import TrustStore, Use
 from guard.credentials.pki import Pki
 from tests.signatures import child, ds, the
-from xds.wire.faults import FAILED_CHECK, UNSUPPORTED_ALGORITHM, SoapFault
+from xds.namespaces import SAML, SOAP12, WSSE
+from xds.wire.faults import (
+    FAILED_AUTHENTICATION,
+    FAILED_CHECK,
+    INVALID_SECURITY,
+    UNSUPPORTED_ALGORITHM,
+    SoapFault,
+)
 
 EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
 
@@ -134,3 +143,59 @@ def test_what_a_library_says_was_signed_must_be_the_assertion(
         verify(root, pki)
     assert (fault.value.step, fault.value.subcode) == ("f", FAILED_CHECK)
     assert fault.value.detail == "what was signed is not the assertion"
+
+
+def test_a_certificate_that_is_no_base64_is_none(good: bytes, pki: Pki) -> None:
+    """Step: g"""
+    root = etree.fromstring(good)
+    the(root, "X509Certificate").text = "!!!"
+    with pytest.raises(SoapFault) as fault:
+        verify(root, pki)
+    assert (fault.value.step, fault.value.subcode) == ("g", FAILED_AUTHENTICATION)
+
+
+# -- where the assertion stands ----------------------------------------------------------------------------------------
+
+
+def enveloped(before: str, after: str, attributes: str = "") -> etree._Element:
+    inside = f'<w:Security xmlns:w="{WSSE}" {attributes}><a:Assertion xmlns:a="{SAML}" ID="_1"/></w:Security>'
+    return etree.fromstring(f'<s:Envelope xmlns:s="{SOAP12}">{before}{inside}{after}</s:Envelope>')
+
+
+@pytest.mark.parametrize(("before", "after"), [
+    ("<s:Header><s:Other>", "</s:Other></s:Header>"), ("<s:Body>", "</s:Body>"), ("<Header>", "</Header>"),
+    ("<s:Body><s:Header>", "</s:Header></s:Body>"), ("", ""),
+])
+def test_a_security_header_is_a_header(before: str, after: str) -> None:
+    """Step: b"""
+    assert token.locate(enveloped("<s:Header>", "</s:Header>"), None).get("ID") == "_1"
+    with pytest.raises(SoapFault) as fault:
+        token.locate(enveloped(before, after), None)
+    assert (fault.value.step, fault.value.detail) == ("b", "wsse:Security is not a header block of the message")
+
+
+def test_a_security_header_that_is_the_message_is_none() -> None:
+    """Step: b"""
+    root = etree.fromstring(etree.tostring(enveloped("", "")[0]))
+    with pytest.raises(SoapFault) as fault:
+        token.locate(root, None)
+    assert (fault.value.step, fault.value.subcode) == ("b", INVALID_SECURITY)
+
+
+def test_two_readers_see_one_header() -> None:
+    """What the wire layer has found is what is read here. Step: b"""
+    envelope = enveloped("<s:Header>", "</s:Header>")
+    assert token.locate(envelope, envelope[0][0]).get("ID") == "_1"
+    with pytest.raises(SoapFault) as fault:
+        token.locate(envelope, etree.fromstring(etree.tostring(envelope[0][0])))
+    assert (fault.value.step, fault.value.detail) == ("b", "two readings of the security header")
+
+
+def test_a_header_for_another_role_is_not_ours() -> None:
+    """Step: b"""
+    role = "http://www.w3.org/2003/05/soap-envelope/role/"
+    assert token.locate(enveloped("<s:Header>", "</s:Header>", f's:role="{role}next"'), None) is not None
+    for other in (f"{role}none", "urn:other"):
+        with pytest.raises(SoapFault) as fault:
+            token.locate(enveloped("<s:Header>", "</s:Header>", f's:role="{other}"'), None)
+        assert (fault.value.step, fault.value.detail) == ("b", "wsse:Security is addressed to another role")

@@ -164,7 +164,7 @@ XSL = "http://www.w3.org/1999/XSL/Transform"
 
 @pytest.mark.parametrize(("root", "space"), [("stylesheet", XSL), ("Signature", "http://www.w3.org/2000/09/xmldsig#")])
 def test_a_cda_may_have_something_around_it(root: str, space: str) -> None:
-    """The stylesheet of a self-presentable document, a signature; without a CDA in it is none, unless that is hidden."""
+    """The stylesheet of a self-presentable document, a signature; without a CDA it is none, unless that is hidden."""
     inner = cda(PHYSICIAN).split(b"\n", 1)[1]
 
     def around(content: bytes) -> list[bytes]:

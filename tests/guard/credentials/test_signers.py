@@ -85,6 +85,7 @@ def test_without_a_list_nothing_is_known(own_pki: Pki) -> None:
     with pytest.raises(CertificateRefused, match="no revocation list"):
         signer_at(fresh.signature.der, now, store(own_pki))
     assert signer_at(fresh.signature.der, now, store(own_pki), kept).number == "899700000018"
+    assert signer_at(fresh.signature.der, now, store(own_pki, lenient=True)).proof.lists == ()
 
 
 def test_revoked_later_is_good_and_said(own_pki: Pki) -> None:
