@@ -29,6 +29,7 @@ from guard.credentials.identity import Kind
 from guard.credentials.pki import KeyKind, Pki
 from guard.credentials.replay import ReplayMemory
 from guard.credentials.rule import CredentialRule, Replay, Required
+from guard.credentials.structures import Structures
 from xds.model.codes import Code
 from xds.wire.faults import FAILED_AUTHENTICATION, INVALID_SECURITY, INVALID_SECURITY_TOKEN, MESSAGE_EXPIRED, SoapFault
 
@@ -84,6 +85,51 @@ def test_structure_vouches_for_its_own_people(kit: Kit, pki: Pki, mode: Mode) ->
         caller = ask(verifier(pki), kit.sign(kit.build(says, kit.structure), kit.structure.signature), kit.structure)
         assert (caller.identifier, caller.mode, caller.name) == (name_id, mode, "DUPONT Ida")
         assert (caller.structure_id, caller.structure_name) == (STRUCTURE, "CLINIQUE FICTIVE")
+
+
+@pytest.mark.parametrize("version", ["3.0", "4.0"])
+@pytest.mark.parametrize("mode", [Mode.DIRECT, Mode.INDIRECT, Mode.REINFORCED_INDIRECT])
+def test_both_versions_in_every_mode(kit: Kit, pki: Pki, mode: Mode, version: str) -> None:
+    """Read alike and kept; no other version is. Clause: DMP VIHF 3.0, 4.0. Step: o"""
+    card, says = kit.card, kit.says()
+    if mode is not Mode.DIRECT:
+        card = kit.structure
+        says = vihf.for_card(card, name_id="899900000055", subject_name="FICTIF Ida",
+                             roles=(Code("60", vihf.PROFESSIONS),))
+    says = replace(says, mode=mode, version=version, context_declaration=vihf.SMARTCARD_PKI)
+    caller = ask(verifier(pki), kit.sign(kit.build(says, card), card.signature), card)
+    assert (caller.mode, caller.vihf_version) == (mode, version)
+    for other in ("2.0", "3.1", "5.0", "3"):
+        wrong = kit.sign(kit.build(replace(says, version=other), card), card.signature)
+        assert refused(verifier(pki), wrong, card).step == "o"
+
+
+def test_a_legal_entity_vouches_at_its_sites(own_pki: Pki) -> None:
+    """The certificate of a SIREN speaks for its SIRETs and for sites listed, also with identifiers internal to a site;
+    for no other, and no site speaks for its entity. Step: g. Clause: DMP Struct_IdNat"""
+    entity, site, listed, other = "2339172288", "333917228810005", "10B0000777", "333917228910005"
+    cards = {
+        number: own_pki.issue_structure(number, "FICTIF", "Cachet", key=KeyKind.EC) for number in (entity, site)
+    }
+    rule = replace(kit_rule(), structures=Structures({entity: frozenset({listed})}, siren_covers_siret=True))
+
+    def says(who: str, claimed: str, name_id: str = "899900000055") -> tuple[bytes, Card]:
+        card = cards[who]
+        made = vihf.for_card(card, name_id=name_id, subject_name="FICTIF Ida", roles=(Code("60", vihf.PROFESSIONS),))
+        return vihf.issue(replace(made, structure_id=claimed), card.signature), card
+
+    for claimed, name_id in (
+        (entity, f"{entity}/7"), (site, f"{site}/7"), (site, f"{entity}/7"), (listed, f"{listed}/7"),
+        (site, "5" + site[1:] + "/7"),
+    ):
+        assert ask(verifier(own_pki, rule), *says(entity, claimed, name_id)).structure_id == claimed
+    for who, claimed, name_id in ((entity, other, "899900000055"), (site, entity, "899900000055"),
+                                  (entity, site, f"{other}/7"), (site, listed, "899900000055")):
+        fault = refused(verifier(own_pki, rule), *says(who, claimed, name_id))
+        assert fault.step == "g" and claimed in fault.detail
+    plain = replace(rule, structures=Structures({}, siren_covers_siret=False))
+    for claimed in (site, listed):
+        assert refused(verifier(own_pki, plain), *says(entity, claimed)).step == "g"
 
 
 def test_forwarded_bytes_are_accepted_again_from_a_node(kit: Kit, pki: Pki) -> None:
