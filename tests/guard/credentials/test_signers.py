@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509 import ocsp
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from guard.credentials.cards import Card
 from guard.credentials.certificates import CertificateRefused, TrustStore
@@ -22,7 +24,7 @@ from guard.credentials.identity import Kind
 from guard.credentials.past import PastSigner, SignerProof, signer_at
 from guard.credentials.pki import KeyKind, Pki
 from guard.credentials.revocation_check import RevocationRule
-from tests.responders import HOUR, Authority, Responder
+from tests.responders import HOUR, Authority, Responder, name
 
 MINUTE = timedelta(minutes=1)
 
@@ -255,6 +257,24 @@ def test_an_answer_of_no_worth_is_no_proof(answered: Answered, wrong: str) -> No
     good = authority.ocsp(b"", answered.card, nonce=None, signer=authority.delegate())
     both = SignerProof((), (), (answers[wrong](), good))
     assert answered.at(datetime.now(UTC), both, ask=False).proof.answers == (good,)
+
+
+def test_an_answer_under_an_outdated_digest_is_no_proof(answered: Answered) -> None:
+    """Signed anew with SHA-1 by its very signer; no library makes such an answer any more."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    authority, now = answered.authority, datetime.now(UTC)
+    builder = authority._builder(name("Répondeur"), key.public_key(), 3)
+    builder = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.OCSP_SIGNING]), critical=False)
+    certificate = authority._sign(builder.add_extension(x509.OCSPNoCheck(), critical=False))
+    good = authority.ocsp(b"", answered.card, nonce=None, signer=(key, certificate))  # type: ignore[arg-type]
+    assert answered.at(now, SignerProof((), (), (good,)), ask=False).number
+    response = ocsp.load_der_ocsp_response(good)
+    weak = key.sign(response.tbs_response_bytes, padding.PKCS1v15(), hashes.SHA1())
+    sha256, sha1 = (bytes.fromhex(f"06092a864886f70d0101{end}") for end in ("0b", "05"))
+    assert good.count(sha256) == 1
+    changed = good.replace(sha256, sha1).replace(response.signature, weak)
+    with pytest.raises(CertificateRefused, match="no revocation list or answer"):
+        answered.at(now, SignerProof((), (), (changed,)), ask=False)
 
 
 def test_lists_fetched_at_deposit_are_kept(tmp_path: Path) -> None:
