@@ -3,7 +3,7 @@
 The schema refuses most of these forms before, and a library that verifies as it should never gives the others: a check
 that stands behind another must hold without it.
 
-Step: b, e, f, g
+Step: b, c, e, f, g
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from xds.wire.faults import (
     FAILED_CHECK,
     INVALID_SECURITY,
     UNSUPPORTED_ALGORITHM,
+    UNSUPPORTED_SECURITY_TOKEN,
     SoapFault,
 )
 
@@ -199,3 +200,14 @@ def test_a_header_for_another_role_is_not_ours() -> None:
         with pytest.raises(SoapFault) as fault:
             token.locate(enveloped("<s:Header>", "</s:Header>", f's:role="{other}"'), None)
         assert (fault.value.step, fault.value.detail) == ("b", "wsse:Security is addressed to another role")
+
+
+@pytest.mark.parametrize("other", [
+    f'<a:EncryptedAssertion xmlns:a="{SAML}"/>', f'<e:EncryptedData xmlns:e="{token.XENC}"/>',
+    f'<o:Assertion xmlns:o="{token.SAML1}"/>',
+])
+def test_a_token_of_another_kind_is_refused_anywhere_in_the_message(other: str) -> None:
+    """Beside a good assertion, in the body: nobody shall read the one and believe the other. Step: c"""
+    with pytest.raises(SoapFault) as fault:
+        token.locate(enveloped("<s:Header>", f"</s:Header><s:Body>{other}</s:Body>"), None)
+    assert (fault.value.step, fault.value.subcode) == ("c", UNSUPPORTED_SECURITY_TOKEN)
