@@ -246,7 +246,7 @@ class Verifier:
         if element is None or element.get("Format") != vihf.X509_SUBJECT:
             raise security_fault(INVALID_SECURITY_TOKEN, "Issuer is not in X509SubjectName form", "i")
         if issuer != signer.subject and not distinguished_name.same(issuer, signer.certificate.subject):
-            raise security_fault(FAILED_AUTHENTICATION, "Issuer is not the subject of the signing certificate", "g")
+            raise _disagree(f"Issuer is {issuer[:200]!r}, the certificate that signed is of {signer.subject!r}")
         return issuer
 
     def _check_replay(

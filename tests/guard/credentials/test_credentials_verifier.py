@@ -132,6 +132,17 @@ def test_a_legal_entity_vouches_at_its_sites(own_pki: Pki) -> None:
         assert refused(verifier(own_pki, plain), *says(entity, claimed)).step == "g"
 
 
+def test_an_issuer_that_is_not_the_certificate_is_told_both(kit: Kit, pki: Pki) -> None:
+    """Both stand in what the signer has signed. Step: g"""
+    root = kit.build()
+    issuer = root.find(saml("Issuer"))
+    assert issuer is not None
+    issuer.text, genuine = "CN=somebody else", str(issuer.text)
+    fault = refused(verifier(pki), kit.sign(root), kit.card)
+    assert (fault.step, fault.subcode) == ("g", FAILED_AUTHENTICATION)
+    assert "'CN=somebody else'" in fault.reason and genuine in fault.reason
+
+
 def test_forwarded_bytes_are_accepted_again_from_a_node(kit: Kit, pki: Pki) -> None:
     """The repository forwards the caller's assertion: the bytes kept in the caller verify in another envelope."""
     node = node_certificate(pki, "node-forward")
