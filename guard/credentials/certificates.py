@@ -43,6 +43,7 @@ from guard.credentials.revocation_check import (
     read_list,
     signed_by,
 )
+from xds.wire.turns import give_way
 
 _log = logging.getLogger(__name__)
 
@@ -335,6 +336,7 @@ class TrustStore:
 
 def _shared(other: Future[Accepted]) -> Accepted:
     """What another thread finds of the same certificate at this moment. Raises CertificateRefused."""
+    give_way()
     try:
         return other.result()
     except CertificateRefused as error:
