@@ -75,3 +75,8 @@ def takes_direct_registration(settings: Settings, domain: AffinityDomain) -> boo
     """Whether ITI-42 is taken from others than our own repositories: the setting, else what the domain says."""
     chosen = settings.registry.direct_registration
     return domain.direct_registration if chosen is None else chosen
+
+
+def author_rule(settings: Settings, domain: AffinityDomain) -> str:
+    """What a submission, or a CDA document, whose author is not who signs comes to: off, warn or refuse."""
+    return settings.credentials.author or domain.credentials.author

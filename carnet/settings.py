@@ -148,7 +148,8 @@ class Credentials(Section):
         "", description="folder with software.csv or software-profiles.csv that win over the domain's"
     )
     author: Literal["", "off", "warn", "refuse"] = Field(
-        "", description="a submission whose author is not who signs: off, warn or refuse; empty: what the domain says"
+        "", description="a submission, or a CDA document in one, whose author is not who signs: off, warn or refuse; "
+        "empty: what the domain says"
     )
     structures: str = Field(
         "", description="CSV (legal_entity, site, name) of the sites a legal entity's certificate serves; empty: none"

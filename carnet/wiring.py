@@ -22,7 +22,7 @@ import registry.app
 import repository.app
 import storage
 from carnet import node
-from carnet.acceptance import takes_direct_registration, trust_of
+from carnet.acceptance import author_rule, takes_direct_registration, trust_of
 from carnet.admin import Meter
 from carnet.affinity import domain_of, domain_source, policy_of
 from carnet.audit_sender import AuditSender, Outgoing
@@ -118,7 +118,7 @@ def registry_actor(settings: Settings) -> RegistryActor:
         repositories=frozenset() if any_repository else settings.known_repositories,
         max_results=settings.registry.max_results,
         feed=feed_rules(settings),
-        author_rule=settings.credentials.author or source.current.credentials.author,
+        author_rule=author_rule(settings, source.current),
     )
 
 
@@ -264,6 +264,7 @@ def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -
         providers=providers_of(settings, domain_of(settings)),
         keeps_snapshots=settings.repository.keep_snapshots,
         trust=trust_of(settings, source.current),
+        author_rule=author_rule(settings, source.current),
     )
 
 

@@ -23,7 +23,7 @@ class RepositoryActor:
     ``clock`` gives seconds since the epoch. ``providers`` make its on-demand documents, by name; ``keeps_snapshots``
     says whether what they make is stored and registered. ``under_way`` holds the trace ids of deposits that are stored
     and not yet answered: how they ended is not known, so nobody is told of them. ``trust`` are the authorities of
-    signers.
+    signers. ``author_rule`` is what happens to a CDA document none of whose authors is who signs: off, warn or refuse.
     """
 
     unique_id: str
@@ -36,6 +36,7 @@ class RepositoryActor:
     providers: Mapping[str, OnDemandProvider] = field(default_factory=dict)
     keeps_snapshots: bool = True
     trust: TrustStore | None = None
+    author_rule: str = "off"
     clock: Callable[[], float] = time.time
     under_way: set[str] = field(default_factory=set)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from repository import deposit, signed_set
+from repository import cda_author, deposit, signed_set
 from repository.actor import RepositoryActor
 from repository.store import Staged
 from xds.check.context import Stage
@@ -84,7 +84,9 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     unreadable: set[str] = set()
     findings += _receive(actor, exchange, documents, unreadable)
     findings += _match(submission, documents, unreadable)
-    signed = signed_set.check(actor, exchange, submission, {d.document_id: d.staged for d in documents})
+    staged = {d.document_id: d.staged for d in documents}
+    findings += cda_author.check(actor, exchange, submission, staged)
+    signed = signed_set.check(actor, exchange, submission, staged)
     findings += signed.findings
     if has_errors(findings):
         deposit.log(actor, exchange, NAME, submission, next(f for f in findings if f.is_error))
@@ -96,7 +98,7 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     for document in documents:
         document.part.claimed = True
     with deposit.under_way(actor, exchange):
-        kept = deposit.keep(actor, exchange, NAME, submission, {d.document_id: d.staged for d in documents}, signed)
+        kept = deposit.keep(actor, exchange, NAME, submission, staged, signed)
         answer = deposit.register(actor, exchange, NAME, submission, kept, findings)
     status = RESPONSE_SUCCESS if answer.is_success else RESPONSE_FAILURE
     return Reply([registry_response(status, [*findings, *answer.errors], exchange.trace_id)])

@@ -112,7 +112,9 @@ def _verify(
     try:
         if actor.trust is None:
             raise CertificateRefused("no authorities are configured for signatures")
-        signer = result.signer = signer_at(signature.certificate, signature.signing_time, actor.trust)
+        signer = result.signer = signer_at(
+            signature.certificate, signature.signing_time, actor.trust, now=datetime.fromtimestamp(actor.clock(), UTC)
+        )
         if signer.revoked_since is not None:
             raise CertificateRefused(f"revoked at {signer.revoked_since.isoformat()}: nothing shows it signed before")
     except CertificateRefused as error:
@@ -138,10 +140,10 @@ def _refused(rule: str, subject: str, error: SignatureRefused) -> Finding:
 def check_time(
     signature: SetSignature, submission_time: str, subject: str, received: float | None = None
 ) -> Iterator[Finding]:
-    """R-180. ``received`` is seconds since the epoch, None when it is not known any more."""
+    """R-189. ``received`` is seconds since the epoch, None when it is not known any more."""
     signed = signature.signing_time
     if received is not None and signed > datetime.fromtimestamp(received, UTC) + CLOCKS:
-        yield problem("R-180", CONTENT, subject, "SigningTime", found=signed.isoformat(),
+        yield problem("R-189", CONTENT, subject, "SigningTime", found=signed.isoformat(),
                       expected="a time not in the future")
     if not dt.is_dtm(submission_time):
         return
@@ -150,7 +152,7 @@ def check_time(
         for edge in (dt.dtm_start, dt.dtm_end)
     )
     if not first - PLAUSIBLE <= signed <= last + PLAUSIBLE:
-        yield problem("R-180", CONTENT, subject, "SigningTime", found=signed.isoformat(),
+        yield problem("R-189", CONTENT, subject, "SigningTime", found=signed.isoformat(),
                       expected=f"a time within a day of the submissionTime {submission_time}")
 
 

@@ -65,39 +65,42 @@ class SqlDocumentIndex:
 
     def add_proof(self, key: str, proof: SignerProof, *, at: float) -> None:
         """Raises KeyError when the document has a proof already."""
-        lists = {hashlib.sha256(each).hexdigest(): base64.b64encode(each).decode() for each in proof.lists}
-        for sha256, content in lists.items():
+        lists, answers = (_named(each) for each in (proof.lists, proof.answers))
+        for sha256, content in (lists | answers).items():
             self._sql.change(
                 "add revocation list", lambda: self._flavour.insert_if_free(revocation_list), sha256=sha256,
                 content=content,
             )
         chain = " ".join(base64.b64encode(each).decode() for each in proof.chain)
         self._sql.change(
-            "add proof", signature_proof.insert, key=key, chain=chain, lists=" ".join(lists), accepted_at=at
+            "add proof", signature_proof.insert, key=key, chain=chain, lists=" ".join(lists), accepted_at=at,
+            answers=" ".join(answers),
         )
 
     def proof(self, key: str) -> KeptProof | None:
+        columns = signature_proof.c
         row = self._sql.first(
             "proof",
-            lambda: select(signature_proof.c.chain, signature_proof.c.lists, signature_proof.c.accepted_at).where(
-                signature_proof.c.key == bindparam("wanted")
+            lambda: select(columns.chain, columns.lists, columns.answers, columns.accepted_at).where(
+                columns.key == bindparam("wanted")
             ),
             wanted=key,
         )
         if row is None:
             return None
-        contents = self._sql.rows(
+        lists, answers = row[1].split(), row[2].split()
+        contents = dict(self._sql.rows(
             "revocation lists",
-            lambda: select(revocation_list.c.content).where(
+            lambda: select(revocation_list.c.sha256, revocation_list.c.content).where(
                 self._flavour.is_among(revocation_list.c.sha256, "wanted")
-            ).order_by(revocation_list.c.sha256),
-            wanted=self._flavour.listed(row[1].split()),
-        )
+            ),
+            wanted=self._flavour.listed([*lists, *answers]),
+        ))
         proof = SignerProof(
             tuple(base64.b64decode(each) for each in row[0].split()),
-            tuple(base64.b64decode(each[0]) for each in contents),
+            *(tuple(base64.b64decode(contents[name]) for name in names) for names in (lists, answers)),
         )
-        return KeptProof(proof, row[2])
+        return KeptProof(proof, row[3])
 
     def bury(self, documents: Iterable[HeldDocument], *, at: float, trace_id: str) -> None:
         gone = list(documents)
@@ -143,6 +146,11 @@ class SqlDocumentIndex:
     def keys(self) -> Iterator[str]:
         stream = self._sql.stream("keys", lambda: select(held_document.c.key).order_by(held_document.c.key))
         return (row[0] for row in stream)
+
+
+def _named(statements: Iterable[bytes]) -> dict[str, str]:
+    """Each in base64, by its SHA-256."""
+    return {hashlib.sha256(each).hexdigest(): base64.b64encode(each).decode() for each in statements}
 
 
 def _all_columns() -> Any:

@@ -363,16 +363,17 @@ signature_proof = Table(
     "signature_proof", repository_metadata,
     *_text("key", "chain", "lists"),
     Column("accepted_at", Float(53), nullable=False),
+    *_added("answers"),
     PrimaryKeyConstraint("key", name="pk_signature_proof"),
 )
 """What was known of the signer of the signature document of that key: certificates in base64, and the SHA-256 of each
-revocation list, blanks between."""
+revocation list and OCSP answer, blanks between."""
 revocation_list = Table(
     "revocation_list", repository_metadata,
     *_text("sha256", "content"),
     PrimaryKeyConstraint("sha256", name="pk_revocation_list"),
 )
-"""Each list once, in base64, however many signatures it was consulted for. No patient is in one."""
+"""Each list and each OCSP answer once, in base64, however many signatures it was asked for. No patient is in one."""
 
 Index("ix_held_document_unique_id", held_document.c.unique_id)
 Index("ix_held_document_waiting", held_document.c.settled, held_document.c.received_at)

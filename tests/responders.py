@@ -150,7 +150,7 @@ class Authority:
         self, body: bytes, card: x509.Certificate, *, status: ocsp.OCSPCertStatus = ocsp.OCSPCertStatus.GOOD,
         begins: timedelta = -HOUR / 2, ends: timedelta | None = HOUR, nonce: bytes | bool | None = True,
         signer: tuple[Key, x509.Certificate] | None = None, attached: bool = True,
-        about: x509.Certificate | None = None, issuer: x509.Certificate | None = None,
+        about: x509.Certificate | None = None, issuer: x509.Certificate | None = None, revoked: timedelta = -HOUR,
     ) -> bytes:
         """The answer to a request; ``nonce`` True repeats the one asked with."""
         now = datetime.now(UTC)
@@ -159,7 +159,7 @@ class Authority:
         builder = ocsp.OCSPResponseBuilder().add_response(
             cert=about or card, issuer=issuer or self.certificate, algorithm=hashes.SHA1(), cert_status=status,
             this_update=now + begins, next_update=None if ends is None else now + ends,
-            revocation_time=now - HOUR if is_revoked else None, revocation_reason=None,
+            revocation_time=now + revoked if is_revoked else None, revocation_reason=None,
         ).responder_id(ocsp.OCSPResponderEncoding.NAME, certificate)
         if signer is not None and attached:
             builder = builder.certificates([certificate])

@@ -90,11 +90,11 @@ class World:
 
     @classmethod
     def prepare(
-        cls, folder: Path, toml: str = "", *, registry: str = "", products: Products = Products.TEST
+        cls, folder: Path, toml: str = "", *, registry: str = "", products: Products = Products.TEST, pki_url: str = ""
     ) -> World:
         """Make the installation; nothing is served yet. ``registry`` are more lines of that section."""
         copy_databases(folder)
-        init.create(folder, products=products)
+        init.create(folder, products=products, pki_url=pki_url)
         ports = free_ports(4)
         (folder / settings_module.FILE_NAME).write_text(
             f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n{registry}\n"

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import click
@@ -16,9 +17,10 @@ import click
 from carnet import wiring
 from carnet.acceptance import trust_of
 from carnet.affinity import domain_of
+from carnet.commands import verify_wire
 from carnet.commands.patient import operator
-from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
-from carnet.settings import Settings
+from carnet.console import DATA, JSON, Misuse, Place, Refused, card_options, client_of, emit, settings_of
+from carnet.settings import FILE_NAME, Settings
 from carnet.verification import Bytes, Evidence, Report, verify
 from guard.audit import access_log
 from guard.credentials.certificates import TrustError, TrustStore
@@ -46,42 +48,59 @@ CHUNK = 1 << 18
 )
 @click.option(
     "--trust", type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of authorities and revocation lists, with --signature; default: of --data.",
+    help="Folder of authorities and revocation lists, with --signature or --wire; default: of --data.",
 )
 @click.option(
     "--proof", "proof_file", type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="What was known of the signer at deposit, as --save-proof wrote it; with --signature.",
+    help="What was known of the signer at deposit, as --save-proof wrote it; with --signature or --wire.",
 )
 @click.option("--save-proof", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a new file.")
 @click.option("--partial", "partly", is_flag=True, help="Documents that cannot be read any more do not count.")
+@click.option("--wire", is_flag=True, help="Ask the services, with a card, for what they show it of the set.")
+@card_options
 @DATA
 @JSON
 def command(
     files: tuple[Path, ...], submission: str, document: str, patient: str, signature_file: Path | None,
-    trust: Path | None, proof_file: Path | None, save_proof: Path | None, partly: bool, data: Path, as_json: bool,
+    trust: Path | None, proof_file: Path | None, save_proof: Path | None, partly: bool, wire: bool,
+    card_file: Place | None, pin_file: Path | None, structure_id: str, purpose: str, repository_url: str,
+    registry_url: str, ca: Path | None, data: Path, as_json: bool,
 ) -> None:
     """Verify the signature of a submission set again: signature block, signer, documents.
 
-    Of a set that is stored here, by its operator; the look is written into the access log. Or of files, without an
-    installation. Certificates count as they were when the set was signed: that they have expired since is no matter.
+    Of a set that is stored here, by its operator; the look is written into the access log. Of files, without an
+    installation. Or with --wire of a set that the services show to a card; in dmp they show signature documents to no
+    person. Certificates count as they were when the set was signed: that they have expired since is no matter.
     Exit status 0 when all three are valid.
 
     \b
     Examples:
       carnet verify --submission 2.25.1234 --patient "279059999900134^^^&1.2.250.1.213.1.4.10&ISO^NH"
       carnet verify --document 2.25.5678 --json
+      carnet verify --wire --card anne.p12 --structure 10B0000001 --submission 2.25.1234 --patient "279...^NH"
       carnet verify --signature signature.xml report.xml --trust authorities --proof proof.json
     """
     if (signature_file is None) == (not submission and not document):
         raise Misuse("give --submission or --document, or --signature with the files it signs")
-    if signature_file is not None:
-        evidence = _of_files(signature_file, files, trust, proof_file, data)
-    else:
-        if files or trust or proof_file:
-            raise Misuse("files, --trust and --proof go with --signature")
-        evidence = _of_installation(settings_of(data), submission, document, patient)
-    report = verify(evidence)
-    if signature_file is None:
+    if wire and (signature_file is not None or files or not patient):
+        raise Misuse("--wire goes with --patient, and with --submission or --document")
+    if not wire and signature_file is None and (files or trust or proof_file):
+        raise Misuse("files, --trust and --proof go with --signature, --trust and --proof with --wire too")
+    with TemporaryDirectory(prefix="carnet-verify-") as folder:
+        if signature_file is not None:
+            evidence = _of_files(signature_file, files, trust, proof_file, data)
+        elif wire:
+            client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
+            settings = settings_of(data) if (data / FILE_NAME).is_file() else Settings(data=data)
+            evidence = verify_wire.evidence(
+                client, domain_of(settings), Path(folder), _trusted(trust, data),
+                None if proof_file is None else _load(proof_file),
+                submission_id=submission, document_id=document, patient=patient,
+            )
+        else:
+            evidence = _of_installation(settings_of(data), submission, document, patient)
+        report = verify(evidence)
+    if signature_file is None and not wire:
         _log(settings_of(data), evidence, report)
     if save_proof is not None:
         _save(evidence.kept, save_proof)
@@ -94,15 +113,21 @@ def command(
 def _of_files(
     signature: Path, files: tuple[Path, ...], trust: Path | None, proof: Path | None, data: Path
 ) -> Evidence:
-    try:
-        settings = None if trust else settings_of(data)
-        store = TrustStore.load(trust) if settings is None else trust_of(settings, domain_of(settings))  # type: ignore[arg-type]
-    except TrustError as error:
-        raise Misuse(str(error)) from error
     return Evidence(
-        signature=_bounded(signature), trust=store, kept=None if proof is None else _load(proof),
+        signature=_bounded(signature), trust=_trusted(trust, data), kept=None if proof is None else _load(proof),
         files={str(file): Bytes(file.stat().st_size, partial(_chunks, file)) for file in files},
     )
+
+
+def _trusted(trust: Path | None, data: Path) -> TrustStore:
+    """Of that folder, or of the installation. Raises Misuse."""
+    try:
+        if trust is not None:
+            return TrustStore.load(trust)
+        settings = settings_of(data)
+        return trust_of(settings, domain_of(settings))
+    except TrustError as error:
+        raise Misuse(str(error)) from error
 
 
 def _bounded(file: Path) -> bytes:
@@ -204,6 +229,7 @@ def _save(kept: KeptProof | None, file: Path) -> None:
         "accepted_at": kept.accepted_at,
         "chain": [base64.b64encode(each).decode() for each in kept.signer.chain],
         "lists": [base64.b64encode(each).decode() for each in kept.signer.lists],
+        "answers": [base64.b64encode(each).decode() for each in kept.signer.answers],
     }
     try:
         with file.open("x", encoding="utf-8") as stream:
@@ -215,9 +241,10 @@ def _save(kept: KeptProof | None, file: Path) -> None:
 def _load(file: Path) -> KeptProof:
     try:
         content: dict[str, Any] = json.loads(file.read_text("utf-8"))
-        chain, lists = (tuple(base64.b64decode(each, validate=True) for each in content[name])
-                        for name in ("chain", "lists"))
-        return KeptProof(SignerProof(chain, lists), float(content["accepted_at"]))
+        content.setdefault("answers", [])  # of before there were any
+        parts = (tuple(base64.b64decode(each, validate=True) for each in content[name])
+                 for name in ("chain", "lists", "answers"))
+        return KeptProof(SignerProof(*parts), float(content["accepted_at"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise Misuse(f"{file} is no proof that --save-proof wrote") from error
 

@@ -144,10 +144,8 @@ def _why(lines: Sequence[AccessLine]) -> str:
 
 def _purpose(purpose: tuple[str, ...]) -> str:
     """Clause: ITI TF-2 3.20.7.1.2"""
-    if len(purpose) != 3:
-        return ""
-    code, scheme, name = purpose
-    return _coded("PurposeOfUse", Code(code, scheme, name or code))
+    parts = zip(purpose[::3], purpose[1::3], purpose[2::3], strict=False)
+    return "".join(_coded("PurposeOfUse", Code(code, scheme, name or code)) for code, scheme, name in parts)
 
 
 # -- participants -----------------------------------------------------------------------------------------------------

@@ -29,7 +29,8 @@ class Particulars:
     ``row`` is the row of ``atna_rows`` where it is not the line's event, ``act`` the action code where the row leaves
     a choice (C, R, U, D, E). ``endpoint`` is the path that was called, or a whole URI; ``facility|application`` in
     HL7 v2. ``client`` is how the peer names itself, ``client_address`` its address where the line's peer is another.
-    ``user`` is the person of the token, ``purpose`` the token's purpose of use as (code, scheme, name).
+    ``user`` is the person of the token, ``purpose`` the token's purpose of use as (code, scheme, name), of several one
+    behind the other.
     ``sent_on`` names the transaction this exchange was forwarded as, or that we started; ``reporter`` who of ours did,
     where it is not the actor whose log holds the line.
     """
@@ -102,8 +103,10 @@ def user_of(caller: Caller | None) -> str:
 
 
 def purpose_of(caller: Caller | None) -> tuple[str, ...]:
-    code = caller.purpose_code if caller is not None else None
-    return (code.code, code.scheme, code.display) if code is not None else ()
+    if caller is None or caller.purpose_code is None:
+        return ()
+    codes = (caller.purpose_code, *caller.further_purposes)
+    return tuple(part for code in codes for part in (code.code, code.scheme, code.display))
 
 
 def process_id() -> str:

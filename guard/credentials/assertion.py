@@ -246,7 +246,7 @@ class Verifier:
         if element is None or element.get("Format") != vihf.X509_SUBJECT:
             raise security_fault(INVALID_SECURITY_TOKEN, "Issuer is not in X509SubjectName form", "i")
         if issuer != signer.subject and not distinguished_name.same(issuer, signer.certificate.subject):
-            raise security_fault(FAILED_AUTHENTICATION, "Issuer is not the subject of the signing certificate", "g")
+            raise _disagree(f"Issuer is {issuer[:200]!r}, the certificate that signed is of {signer.subject!r}")
         return issuer
 
     def _check_replay(
@@ -377,6 +377,7 @@ def _caller(name_id: str, said: Attributes, signer: Accepted, issuer: str) -> Ca
         sector=said.sector,
         purpose=purpose,
         purpose_code=said.purposes[0] if said.purposes else None,
+        further_purposes=tuple(code for code in said.purposes[1:] if code.key != said.purposes[0].key),
         purpose_reason=said.purpose_reason,
         patient_id=said.patient_id,
         secret_connection=said.is_secret_connection,

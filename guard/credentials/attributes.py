@@ -1,7 +1,8 @@
 """Step o: the attributes of an assertion.
 
 They are collected over all statements and all values, because several of each are legal. A value outside the
-configured set is refused, however many others are inside it; two good values are two good values.
+configured set is refused, however many others are inside it; two good values are two good values, but for the texts of
+a VIHF and its mode of access (purpose of use), which are one each.
 
 Clause: ITI TF-2 3.40.4.1.2.1 to 3.40.4.1.2.3; DMP VIHF 3.0, 4.0
 """
@@ -162,6 +163,8 @@ def _french(
         raise _refused(f"{vihf.ROLE} is missing")
     if not purposes:
         raise _refused(f"{vihf.PURPOSE} is missing")
+    if len({purpose.key for purpose in purposes}) > 1:
+        raise _refused(f"{vihf.PURPOSE} has several values")
     if purposes[0].code in rule.reasons and not _single(values, vihf.PURPOSE_REASON).strip():
         raise _refused(f"{vihf.PURPOSE_REASON} is missing: an access by emergency says why")
     match = _SECTOR.fullmatch(_single(values, vihf.SECTOR))
@@ -180,6 +183,8 @@ def check_roles(roles: tuple[Code, ...], rule: CredentialRule) -> None:
     """
     if roles[0].scheme in rule.second_roles.values():
         raise claim_fault(INVALID_SECURITY_TOKEN, f"the first role is {roles[0].key!r}, which is no profession", "o")
+    if any(role.scheme == vihf.PROFESSIONS for role in roles[1:]):
+        raise claim_fault(INVALID_SECURITY_TOKEN, "two professions are claimed", "o")
     wanted = rule.second_roles.get(roles[0].key)
     if wanted is not None and not any(role.scheme == wanted for role in roles[1:]):
         problem = f"the second role is missing: {roles[0].key!r} goes with one of the system {wanted}"

@@ -45,6 +45,8 @@ class Caller:
     """``normal``, ``bris_de_glace`` or ``centre_15`` (TRE_R248)."""
     purpose_code: Code | None = None
     """The purpose as the token codes it, None when it names none."""
+    further_purposes: tuple[Code, ...] = ()
+    """More of them, which plain XUA allows; decisions look at the first."""
     purpose_reason: str = ""
     patient_id: str = ""
     """CX of the patient the assertion names, "" when it names none."""

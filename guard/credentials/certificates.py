@@ -31,15 +31,17 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from guard.credentials import distinguished_name, identity
 from guard.credentials.identity import Identity, Kind
+from guard.credentials.ocsp_answers import KeptAnswer
 from guard.credentials.revocation_check import (
     Revocation,
     RevocationRule,
     Revoked,
     Tell,
     Unsaid,
+    answers_about,
+    lists_about,
     read_list,
     signed_by,
-    silence_counts,
 )
 from xds.wire.turns import give_way
 
@@ -115,6 +117,8 @@ class Standing:
     """For each certificate of the chain but the last: the lists of its issuer, and whether their silence means a
     thing about it."""
     lists_required: bool
+    answers: tuple[tuple[tuple[bytes, KeptAnswer], ...], ...] = ()
+    """For each certificate of the chain but the last: believed answers about it, as they came and what they say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,10 +237,14 @@ class TrustStore:
                     self._seen.popitem(last=False)
         return accepted
 
-    def standing(self, der: bytes, use: Use, more: Iterable[bytes] = ()) -> Standing:
+    def standing(
+        self, der: bytes, use: Use, lists: Iterable[bytes] = (), answers: Iterable[bytes] = (), *,
+        now: datetime | None = None,
+    ) -> Standing:
         """Chain, key and usages of a certificate at no particular time. Raises CertificateRefused.
 
-        ``more`` are revocation lists beside those of the folder, in DER form.
+        ``lists`` and ``answers`` are statements about revocation beside the lists of the folder, in DER form. With
+        ``now`` responders and lists elsewhere are asked as well, where the rule names their hosts: what they say then.
         """
         self.refresh()
         with self._lock:
@@ -245,13 +253,18 @@ class TrustStore:
             certificate = x509.load_der_x509_certificate(der)
             kind, chain = _chain(certificate, trusted)
             _check_leaf(certificate, use, lenient=self._lenient)
-            crls = [*trusted.crls, *(x509.load_der_x509_crl(each) for each in more)]
-            lists = tuple(
-                tuple((crl, silence_counts(crl, below)) for crl in crls
-                      if crl.issuer == issuer.subject and signed_by(crl, issuer))
-                for below, issuer in pairwise(chain)
+            crls = [*trusted.crls, *(x509.load_der_x509_crl(each) for each in lists)]
+            told, pairs = list(answers), list(pairwise(chain))
+            if now is not None:
+                for below, issuer in reversed(pairs):
+                    found, fetched = self._revocation.statements(below, issuer, trusted.crls, now)
+                    told, crls = [*told, *found], [*crls, *fetched]
+            return Standing(
+                kind, identity.read(certificate), tuple(chain),
+                tuple(lists_about(below, issuer, crls) for below, issuer in pairs),
+                self._revocation.rule.required,
+                tuple(answers_about(below, issuer, told, crls) for below, issuer in pairs),
             )
-            return Standing(kind, identity.read(certificate), tuple(chain), lists, self._revocation.rule.required)
         except _UNREADABLE as error:
             raise CertificateRefused(f"certificate cannot be read: {type(error).__name__}") from error
 

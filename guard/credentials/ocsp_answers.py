@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from cryptography import x509
@@ -40,6 +40,18 @@ class Answer:
     is_good: bool
     is_revoked: bool
     until: datetime
+    der: bytes = field(default=b"", repr=False)
+    """As it came, to be kept where what it says will be asked for again in years."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """What an answer said when it was made, whenever that was."""
+
+    is_good: bool
+    revoked_since: datetime | None
+    begins: datetime
+    until: datetime
 
 
 def addresses(certificate: x509.Certificate) -> list[str]:
@@ -64,29 +76,63 @@ def question(certificate: x509.Certificate, issuer: x509.Certificate) -> tuple[b
 
 def read(
     data: bytes, certificate: x509.Certificate, issuer: x509.Certificate, nonce: bytes, now: datetime, *,
-    needs_nonce: bool, is_unrevoked: Callable[[x509.Certificate], bool],
+    needs_nonce: bool, is_unrevoked: Callable[[x509.Certificate, datetime], bool],
 ) -> Answer:
     """What an answer says of a certificate. Raises OcspUnusable.
 
-    ``is_unrevoked`` tells of a responder's certificate without ``id-pkix-ocsp-nocheck`` whether a list clears it.
+    ``is_unrevoked`` tells of a responder's certificate without ``id-pkix-ocsp-nocheck`` whether a list clears it at a
+    moment.
     """
+    response, statement = _believed(data, certificate, issuer, is_unrevoked, now)
+    try:
+        _check_nonce(response, nonce, needed=needs_nonce)
+        if response.produced_at_utc > now + TOLERANCE:
+            raise OcspUnusable("made in the future")
+        return _judged(statement, now, data)
+    except _UNREADABLE as error:
+        raise OcspUnusable(f"cannot be read: {type(error).__name__}") from error
+
+
+def read_kept(
+    data: bytes, certificate: x509.Certificate, issuer: x509.Certificate,
+    is_unrevoked: Callable[[x509.Certificate, datetime], bool],
+) -> KeptAnswer:
+    """What an answer of the past says of a certificate: its signer is judged as of the moment it was made.
+
+    Whether it was fresh was judged when it came. Raises OcspUnusable.
+    Clause: ETSI EN 319 102-1 5.2.6; RFC 6960 4.2.2.1
+    """
+    _, statement = _believed(data, certificate, issuer, is_unrevoked, None)
+    try:
+        status = statement.certificate_status
+        since = statement.revocation_time_utc if status is ocsp.OCSPCertStatus.REVOKED else None
+        begins = statement.this_update_utc
+        return KeptAnswer(
+            status is ocsp.OCSPCertStatus.GOOD, since, begins, statement.next_update_utc or begins + TOLERANCE
+        )
+    except _UNREADABLE as error:
+        raise OcspUnusable(f"cannot be read: {type(error).__name__}") from error
+
+
+def _believed(
+    data: bytes, certificate: x509.Certificate, issuer: x509.Certificate,
+    is_unrevoked: Callable[[x509.Certificate, datetime], bool], now: datetime | None,
+) -> tuple[ocsp.OCSPResponse, ocsp.OCSPSingleResponse]:
+    """The one statement about the certificate, by who may make it at that moment; ``now`` None: when it was made."""
     try:
         response = ocsp.load_der_ocsp_response(data)
         if response.response_status is not ocsp.OCSPResponseStatus.SUCCESSFUL:
             raise OcspUnusable(f"the responder says {response.response_status.name}")
-        _check_signer(response, issuer, now, is_unrevoked)
-        _check_nonce(response, nonce, needed=needs_nonce)
-        if response.produced_at_utc > now + TOLERANCE:
-            raise OcspUnusable("made in the future")
+        _check_signer(response, issuer, response.produced_at_utc if now is None else now, is_unrevoked)
         found = [one for one in response.responses if _is_about(one, certificate, issuer)]
     except _UNREADABLE as error:
         raise OcspUnusable(f"cannot be read: {type(error).__name__}") from error
     if len(found) != 1:
         raise OcspUnusable(f"{len(found)} statements about this certificate")
-    return _judged(found[0], now)
+    return response, found[0]
 
 
-def _judged(statement: ocsp.OCSPSingleResponse, now: datetime) -> Answer:
+def _judged(statement: ocsp.OCSPSingleResponse, now: datetime, data: bytes) -> Answer:
     begins = statement.this_update_utc
     until = statement.next_update_utc or begins + TOLERANCE
     if begins > now + TOLERANCE:
@@ -94,7 +140,7 @@ def _judged(statement: ocsp.OCSPSingleResponse, now: datetime) -> Answer:
     if now >= until:
         raise OcspUnusable("out of date")
     status = statement.certificate_status
-    return Answer(status is ocsp.OCSPCertStatus.GOOD, status is ocsp.OCSPCertStatus.REVOKED, until)
+    return Answer(status is ocsp.OCSPCertStatus.GOOD, status is ocsp.OCSPCertStatus.REVOKED, until, data)
 
 
 def _check_nonce(response: ocsp.OCSPResponse, nonce: bytes, *, needed: bool) -> None:
@@ -111,7 +157,7 @@ def _check_nonce(response: ocsp.OCSPResponse, nonce: bytes, *, needed: bool) -> 
 
 def _check_signer(
     response: ocsp.OCSPResponse, issuer: x509.Certificate, now: datetime,
-    is_unrevoked: Callable[[x509.Certificate], bool],
+    is_unrevoked: Callable[[x509.Certificate, datetime], bool],
 ) -> None:
     for signer in (issuer, *response.certificates):
         if _is_named(response, signer):
@@ -134,7 +180,7 @@ def _check_signer(
 
 def _check_delegate(
     signer: x509.Certificate, issuer: x509.Certificate, now: datetime,
-    is_unrevoked: Callable[[x509.Certificate], bool],
+    is_unrevoked: Callable[[x509.Certificate, datetime], bool],
 ) -> None:
     signer.verify_directly_issued_by(issuer)
     extensions = signer.extensions
@@ -146,7 +192,7 @@ def _check_delegate(
         raise OcspUnusable("its signer is no responder")
     if not signer.not_valid_before_utc <= now < signer.not_valid_after_utc:
         raise OcspUnusable("the responder's certificate is not valid now")
-    if not any(isinstance(one.value, x509.OCSPNoCheck) for one in extensions) and not is_unrevoked(signer):
+    if not any(isinstance(one.value, x509.OCSPNoCheck) for one in extensions) and not is_unrevoked(signer, now):
         raise OcspUnusable("nothing says that the responder's certificate is not revoked")
 
 

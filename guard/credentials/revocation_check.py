@@ -17,7 +17,8 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple, TypeVar
@@ -148,15 +149,38 @@ class Revocation:
                 if not answer.is_good:
                     raise Revoked("revoked" if answer.is_revoked else "unknown to the responder of its authority")
                 return answer.until, True
-        lists = [one for url in places if (one := self._list(url, issuer, now)) is not None]
+        lists = self._fetched_lists(certificate, issuer, now)
         if not lists:
             return None, bool(responders or places)
-        deltas = [*_list_addresses(certificate, x509.FreshestCRL)]
-        for crl in lists:
-            deltas += _list_addresses(crl, x509.FreshestCRL)
-        lists += [one for url in self._callable(dict.fromkeys(deltas)) if (one := self._list(url, issuer, now))]
         fresh = listed(certificate, issuer, lists, now).fresh
         return (None if fresh is None else min(fresh, now + timedelta(seconds=self.rule.longest))), True
+
+    def statements(
+        self, certificate: x509.Certificate, issuer: x509.Certificate,
+        folder: Sequence[x509.CertificateRevocationList], now: datetime,
+    ) -> tuple[list[bytes], list[x509.CertificateRevocationList]]:
+        """What can be had elsewhere about a certificate, to be kept: answers in DER form, or else lists.
+
+        Nothing is judged; ([], []) where nobody may be asked.
+        """
+        for url in self._callable(ocsp.addresses(certificate)):
+            answer = self._ocsp(url, certificate, issuer, folder, now)
+            if answer is not None:
+                return [answer.der], []
+        return [], self._fetched_lists(certificate, issuer, now)
+
+    def _fetched_lists(
+        self, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime
+    ) -> list[x509.CertificateRevocationList]:
+        """The full lists a certificate points to, and their deltas."""
+        places = self._callable(_list_addresses(certificate, x509.CRLDistributionPoints))
+        lists = [one for url in places if (one := self._list(url, issuer, now)) is not None]
+        if lists:
+            deltas = [*_list_addresses(certificate, x509.FreshestCRL)]
+            for crl in lists:
+                deltas += _list_addresses(crl, x509.FreshestCRL)
+            lists += [one for url in self._callable(dict.fromkeys(deltas)) if (one := self._list(url, issuer, now))]
+        return lists
 
     def _callable(self, urls: Iterable[str]) -> list[str]:
         return [url for url in urls if is_allowed(url, self.rule.hosts)]
@@ -181,13 +205,13 @@ class Revocation:
             try:
                 answer = ocsp.read(
                     data, certificate, issuer, nonce, now, needs_nonce=self.rule.needs_nonce,
-                    is_unrevoked=lambda responder: listed(responder, issuer, folder, now).fresh is not None,
+                    is_unrevoked=lambda responder, at: listed(responder, issuer, folder, at).fresh is not None,
                 )
             except (ocsp.OcspUnusable, Revoked) as error:
                 self._failed(url, str(error))
                 return None
             end = min(answer.until, now + timedelta(seconds=self.rule.longest))
-            answer = ocsp.Answer(answer.is_good, answer.is_revoked, end)
+            answer = replace(answer, until=end)
             self._say(FETCHED, url)
             if known is not None and known.is_good and not answer.is_good:
                 self.version += 1
@@ -319,6 +343,35 @@ def signed_by(signed: x509.Certificate | x509.CertificateRevocationList, issuer:
 def silence_counts(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
     """Whether a certificate that this list does not name was not revoked when it was made."""
     return _delta_of(crl) is None and _covers(crl, certificate)
+
+
+def lists_about(
+    below: x509.Certificate, issuer: x509.Certificate, crls: Iterable[x509.CertificateRevocationList]
+) -> tuple[tuple[x509.CertificateRevocationList, bool], ...]:
+    """The lists of its authority, and whether their silence means a thing about the certificate."""
+    return tuple(
+        (crl, silence_counts(crl, below)) for crl in crls if crl.issuer == issuer.subject and signed_by(crl, issuer)
+    )
+
+
+def answers_about(
+    below: x509.Certificate, issuer: x509.Certificate, answers: Iterable[bytes],
+    crls: list[x509.CertificateRevocationList],
+) -> tuple[tuple[bytes, ocsp.KeptAnswer], ...]:
+    """Kept answers about a certificate, and what each says. What cannot be believed is passed over: it may be about
+    another certificate of the chain."""
+
+    def is_unrevoked(responder: x509.Certificate, moment: datetime) -> bool:
+        try:
+            return listed(responder, issuer, crls, moment).fresh is not None
+        except Revoked:
+            return False
+
+    found = []
+    for answer in dict.fromkeys(answers):
+        with suppress(ocsp.OcspUnusable):
+            found.append((answer, ocsp.read_kept(answer, below, issuer, is_unrevoked)))
+    return tuple(found)
 
 
 def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags | None:

@@ -26,14 +26,18 @@ import record.td.app
 import registry.app
 import repository.app
 from carnet import gate
+from carnet import settings as settings_module
+from carnet.token_service import signer_of, token_service
 from conformance import frames
 from conformance.client import bytes_part
 from conformance.negative_assertions import CASES
 from conformance.negative_kit import Kit, put
+from conformance.spoiled_assertions import add_code
 from guard.credentials import identity, vihf
 from guard.credentials.caller import Mode
 from guard.credentials.cards import Card, KeyPair
 from guard.credentials.pki import Pki
+from guard.credentials.vouched import BROWSER_LOGIN, listed
 from tests.attack.test_assertions import STEPS
 from tests.world import World, contents
 from xds.ebxml import write
@@ -56,7 +60,10 @@ UNTOLD = {
     "invalidx509certificate", "authenticationkeysigns", "connectionofanother", "noclientcertificate",
     "signed by a production product", "connected by a production product", "signed by a product of no category",
     "signed by a certificate of tomorrow", "connected by a certificate of tomorrow",
-    "connected by a certificate of the past", "the same ID again",
+    "connected by a certificate of the past", "the same ID again", "token service in direct mode",
+    "token service in indirect mode", "token by an unknown proof", "token of another card",
+    "token of a card, by a structure", "token of a login, by a card", "token of a login at another structure",
+    "token that was cancelled",
 }
 """Wrong card, expired, revoked, unknown issuer, wrong product: one answer."""
 NODE_ONLY = ("/internal/registry",)
@@ -157,6 +164,28 @@ def same_id(kit: Kit, _: Pki) -> tuple[bytes, bytes]:
     return kit.sign(root), _der(kit.card)
 
 
+def tokens(step: str, subcode: str, *, who: str = "card", cancel: bool = False, **changes: Any) -> Fault:
+    """The token service, which is listed, says something it may not, or its word is used by somebody else."""
+
+    def make(kit: Kit, pki: Pki) -> tuple[bytes, bytes]:
+        says = {"mode": Mode.REINFORCED_INDIRECT, "context_declaration": vihf.SMARTCARD_PKI} | changes
+        data = pki.folder.parent
+        assertion = vihf.issue(replace(kit.says(), **says), signer_of(settings_module.load(data)))  # type: ignore[arg-type]
+        if cancel:
+            root = etree.fromstring(assertion)
+            key = (root.findtext("{*}Issuer", ""), str(root.get("ID")))
+            (data / "tokens" / "cancelled.json").write_bytes(listed([key]))
+        return assertion, _der(getattr(kit, who))
+
+    return Fault(step, subcode, make)
+
+
+def two_purposes(kit: Kit, _: Pki) -> tuple[bytes, bytes]:
+    root = kit.build(replace(kit.says(), purpose_reason="essai"))
+    add_code(root, vihf.PURPOSE, "PurposeOfUse", vihf.EMERGENCY_CENTRE)
+    return kit.sign(root), _der(kit.card)
+
+
 SHOWN_BEFORE = "_shown-before"
 TEXTS = (
     vihf.VIHF_VERSION, vihf.AUTHENTICATION_MODE, vihf.STRUCTURE, vihf.SECTOR, vihf.ROLE, vihf.RESOURCE, vihf.PURPOSE,
@@ -177,6 +206,9 @@ OWN: dict[str, Fault] = {
     "specialty first": vouched("o", TOKEN, roles=(vihf.Code("SM26", vihf.SPECIALTIES), PHYSICIAN)),
     "physician without specialty": said("o", TOKEN, roles=(PHYSICIAN,)),
     "break glass without reason": said("o", TOKEN, purpose=vihf.BREAK_GLASS),
+    "emergency centre without reason": said("o", TOKEN, purpose=vihf.EMERGENCY_CENTRE, purpose_reason=" "),
+    "two modes of access": Fault("o", TOKEN, two_purposes),
+    "two professions": vouched("o", TOKEN, roles=(vihf.Code("60", vihf.PROFESSIONS), PHYSICIAN)),
     "patient of no form": said("o", TOKEN, patient_id="279035121518989"),
     "another person": said("g", WHO, name_id="899900000022"),
     "person of no form": vouched("l", TOKEN, name_id="nobody"),
@@ -198,6 +230,17 @@ OWN: dict[str, Fault] = {
     "connected by a certificate of tomorrow": reissued("tls", tls=True, days=1),
     "connected by a certificate of the past": reissued("tls", tls=True, days=-4000),
     "the same ID again": Fault("n", WHO, same_id),
+    "token service in direct mode": tokens("g", WHO, mode=Mode.DIRECT),
+    "token service in indirect mode": tokens("g", WHO, mode=Mode.INDIRECT),
+    "token without a proof": tokens("o", TOKEN, context_declaration=""),
+    "token by an unknown proof": tokens("g", WHO, context_declaration="SOMETHING"),
+    "token of another card": tokens("tls", WHO, who="other"),
+    "token of a card, by a structure": tokens("tls", WHO, who="structure"),
+    "token of a login, by a card": tokens("tls", WHO, context_declaration=BROWSER_LOGIN),
+    "token of a login at another structure": tokens(
+        "tls", WHO, who="structure", context_declaration=BROWSER_LOGIN, structure_id="10B0999999"
+    ),
+    "token that was cancelled": tokens("g", WHO, cancel=True),
     "unknown software": said("software", WHO, homologation="NOBODY-1"),
     "software of the past": said("software", WHO, homologation="OLD-1"),
     "software of the future": said("software", WHO, homologation="NEW-1"),
@@ -242,7 +285,13 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> World:
         f'[credentials]\nsoftware_folder = "{folder / "register"}"\n'
         '[replies]\nallowed = ["https://localhost/elsewhere"]'
     )
-    return World.prepare(folder / "data", toml)
+    world = World.prepare(folder / "data", toml)
+    service = signer_of(world.settings).certificate.fingerprint(hashes.SHA256()).hex()
+    file = world.folder / settings_module.FILE_NAME
+    text = file.read_text("utf-8").replace("[credentials]\n", f'[credentials]\ntoken_services = ["{service}"]\n')
+    file.write_text(text + "\n[tokens]\nenabled = true\n", "utf-8")
+    world.settings = settings_module.load(world.folder)
+    return world
 
 
 @pytest.fixture(scope="module")
@@ -269,6 +318,11 @@ def credentials(kit: Kit, pki: Pki) -> dict[str, tuple[bytes, bytes]]:
     return {name: fault.make(kit, pki) for name, fault in OWN.items()}
 
 
+CERTIFICATE_ALONE = [
+    ("registry", path, name) for path, names in registry.app.PATHS.items() for name in sorted(names)
+    if name in WITHOUT_ASSERTION
+]
+"""Every address of every transaction that a certificate alone opens."""
 PLACES = [
     (service, path, name, False)
     for service, paths in (
@@ -284,8 +338,20 @@ ELSEWHERE = [
 ]
 
 
+TOKENS: dict[Path, Any] = {}
+
+
+def application_of(world: World, service: str) -> Any:
+    """Registry, repository, or the token service of that installation."""
+    if service != "tokens":
+        return getattr(world, service)
+    if world.folder not in TOKENS:
+        TOKENS[world.folder] = token_service(world.settings)
+    return TOKENS[world.folder]
+
+
 def endpoint_of(world: World, service: str, path: str, name: str) -> Endpoint:
-    application: Any = getattr(world, service)
+    application = application_of(world, service)
     (transaction,) = (one for one in application.app._by_path[path].values() if one.name == name)
     return Endpoint(service, path, transaction, by_node=path in NODE_ONLY or name in BY_NODES)
 
@@ -316,7 +382,7 @@ def request(
         environ[PEER_KEY] = Peer("127.0.0.1", node(world))
         environ["HTTP_X_ON_BEHALF"] = base64.b64encode(peer).decode()
     told: list[Any] = []
-    application: Any = getattr(world, endpoint.service)
+    application = application_of(world, endpoint.service)
     data = b"".join(application.app(environ, lambda status, headers: told.append((status, dict(headers)))))
     status, headers = told[0]
     is_fault = headers.get("Content-Type", "").startswith("application/soap+xml") and data
@@ -378,6 +444,7 @@ def lines(world: World) -> dict[str, list[tuple[str, str]]]:
     found: dict[str, list[tuple[str, str]]] = {}
     for url, table in (
         (world.settings.registry_database, "access_log"), (world.settings.repository_database, "repository_access_log"),
+        (world.settings.tokens_database, "tokens_access_log"),
     ):
         with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
             query = f"SELECT trace_id, clause, reason FROM {table} WHERE action = 'refused login'"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 import storage
+from carnet import pki_door
 from carnet.cli import main
+from carnet.supervisor import free_ports
 from conformance import signing
 from guard.credentials.pki import Pki
 from tests.repository.test_signed_sets import Signing, errors
 from tests.signatures import spoiled, the
-from tests.world import World
+from tests.world import STRUCTURE, World
 from xds.namespaces import DS
 
 
@@ -38,6 +41,7 @@ def carnet(*arguments: object) -> Result:
 
 def verified(world: World, *arguments: object) -> tuple[int, dict[str, Any]]:
     result = carnet("verify", *arguments, "--data", world.folder, "--json")
+    assert result.stdout, result.output
     return result.exit_code, json.loads(result.stdout)
 
 
@@ -123,6 +127,42 @@ def test_revocation_after_deposit_changes_nothing(tmp_path: Path) -> None:
     assert verified(world, *arguments)[0] == 0
 
 
+def test_what_a_responder_said_at_deposit_is_known_later(tmp_path: Path) -> None:
+    """No list in the folder: an OCSP responder is asked at the door, and its answer tells years later, here and in the
+    saved proof. Without it nothing would. Clause: ETSI EN 319 102-1 5.2.6"""
+    (port,) = free_ports(1)
+    base = f"http://127.0.0.1:{port}"
+    toml = f'[credentials]\nrevocation_hosts = ["127.0.0.1:{port}"]'
+    world = World.prepare(tmp_path / "w", toml, pki_url=base)
+    lists = list((world.folder / "pki" / "trust").glob("*.crl"))
+    assert lists
+    _, stop = pki_door.listen(Pki.open(world.folder / "pki"), "127.0.0.1", port)
+    for file in lists:
+        file.unlink()
+    deposit = Signing(world.serve_here()).sign()
+    outcome = errors(deposit.send())
+    stop()
+    assert outcome == []
+    proof = tmp_path / "proof.json"
+    status, report = verified(
+        world, "--submission", deposit.submission.submission_set.unique_id, "--save-proof", proof
+    )
+    assert (status, verdicts(report)) == (0, ("valid", "valid", "valid")), report
+    saved = json.loads(proof.read_text("utf-8"))
+    assert len(saved["answers"]) == 2 and saved["lists"] == []
+    files = [tmp_path / f"{entry.entry_uuid}.xml" for entry in deposit.submission.entries]
+    for entry, file in zip(deposit.submission.entries, files, strict=True):
+        file.write_bytes(deposit.documents[entry.entry_uuid])
+
+    def by_files() -> int:
+        trust = world.folder / "pki" / "trust"
+        return carnet("verify", "--signature", files[-1], *files[:-1], "--trust", trust, "--proof", proof).exit_code
+
+    assert by_files() == 0
+    proof.write_text(json.dumps({name: value for name, value in saved.items() if name != "answers"}), "utf-8")
+    assert by_files() == 1
+
+
 def test_files_are_verified_without_an_installation(world: World, deposit: Signing, tmp_path: Path) -> None:
     """With authorities and the kept proof alone; a wrong, a missing and a foreign file are told apart."""
     entries = deposit.submission.entries
@@ -150,6 +190,64 @@ def test_files_are_verified_without_an_installation(world: World, deposit: Signi
     other = tmp_path / "other.xml"
     other.write_bytes(b"<other/>")
     assert result("--proof", proof, *documents, other) == (1, ("valid", "valid", "invalid"))
+
+
+def options(world: World, who: str, folder: Path) -> tuple[str, ...]:
+    """Of a person who asks the services."""
+    file, pin = folder / f"{who}.p12", folder / "pin"
+    world.cards[who].save(file, "1234")
+    pin.write_text("1234", "utf-8")
+    return ("--wire", "--card", str(file), "--pin-file", str(pin), "--structure", STRUCTURE)
+
+
+@pytest.fixture(scope="module")
+def event(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """A test event, where signature documents are shown like any other."""
+    toml = '[domain]\nname = "connectathon"\nsignatures = "optional"\n'
+    world = World.prepare(tmp_path_factory.mktemp("event"), toml).serve_processes()
+    yield world
+    world.stop()
+
+
+def test_a_set_is_verified_over_the_wire(event: World, tmp_path: Path) -> None:
+    """By the set, by a document of it, by the signature; by whoever is shown it, with authorities of a folder of his
+    own. A document that is gone leaves the rest. Clause: ITI TF-3 5.5.6"""
+    deposit = Signing(event, domain="connectathon").sign()
+    assert errors(deposit.send()) == []
+    one, entries = deposit.submission.submission_set, deposit.submission.entries
+    asked = (*options(event, "colleague", tmp_path), "--patient", one.patient_id)
+    for option, value in (("--submission", one.unique_id), ("--document", entries[0].unique_id),
+                          ("--document", entries[-1].unique_id)):
+        status, report = verified(event, *asked, option, value)
+        assert (status, verdicts(report)) == (0, ("valid", "valid", "valid")), report
+        assert report["signed_by"] == "899700000018 ESSAI Anne" and len(report["signed"]) == 2
+    bare = tmp_path / "trust"
+    bare.mkdir()
+    for file in (event.folder / "pki" / "trust").glob("*.pem"):
+        (bare / file.name).write_bytes(file.read_bytes())
+    arguments = (*asked, "--submission", one.unique_id, "--trust", bare)
+    status, report = verified(event, *arguments)
+    assert (status, verdicts(report)) == (1, ("valid", "invalid", "valid")), report
+    proof = tmp_path / "proof.json"
+    assert carnet("verify", "--data", event.folder, "--submission", one.unique_id, "--save-proof", proof).exit_code == 0
+    assert verified(event, *arguments, "--proof", proof)[0] == 0
+    path_of(event, entries[0].unique_id).unlink()
+    status, report = verified(event, *asked, "--submission", one.unique_id)
+    assert (status, verdicts(report)) == (1, ("valid", "valid", "partial")), report
+
+
+def test_in_dmp_no_person_is_shown_a_signature(live: World, tmp_path: Path) -> None:
+    """Not even who deposited it: he is told whom to ask. What is not here, and misuse, end as they do elsewhere."""
+    deposit = Signing(live).sign()
+    assert errors(deposit.send()) == []
+    one = deposit.submission.submission_set
+    his = (*options(live, "physician", tmp_path), "--patient", one.patient_id, "--data", live.folder)
+    result = carnet("verify", *his, "--submission", one.unique_id)
+    assert result.exit_code == 1 and "0 signature documents" in result.output and "operator" in result.output
+    assert carnet("verify", *his, "--submission", "1.2.3").exit_code == 1
+    assert carnet("verify", *his, "--document", "1.2.3").exit_code == 1
+    for wrong in (his[:6], (*his[:6], "--patient", one.patient_id, "--signature", tmp_path / "pin")):
+        assert carnet("verify", *wrong, "--submission", one.unique_id, "--data", live.folder).exit_code == 2
 
 
 def test_misuse_and_what_is_not_here(world: World, tmp_path: Path) -> None:

@@ -68,20 +68,22 @@ def test_removed_rows_are_gone(repository: SqlRepositoryDatabase) -> None:
 
 def test_what_was_known_of_a_signer_is_kept_with_his_document(repository: SqlRepositoryDatabase) -> None:
     """Chain in order, lists whatever their order, each list once; it goes with its document, and with no other."""
-    proof = SignerProof((b"leaf", b"issuer", b"root"), (b"\0list of persons", b"list of roots"))
+    proof = SignerProof((b"leaf", b"issuer", b"root"), (b"\0list of persons", b"list of roots"),
+                        (b"\0answer", b"another"))
     two = replace(ONE, key="b" * 32, unique_id="1.2.5")
     filled(repository, ONE, two)
     with repository.write() as unit:
         unit.documents.add_proof(ONE.key, proof, at=1_700_000_000.25)
-        unit.documents.add_proof(two.key, replace(proof, lists=proof.lists[:1]), at=1.5)
+        unit.documents.add_proof(two.key, replace(proof, lists=proof.lists[:1], answers=()), at=1.5)
     with pytest.raises(KeyError), repository.write() as unit:
         unit.documents.add_proof(ONE.key, proof, at=2.0)
     with repository.write() as unit:
         kept = unit.documents.proof(ONE.key)
         assert kept is not None and kept.accepted_at == 1_700_000_000.25
         assert (kept.signer.chain, set(kept.signer.lists)) == (proof.chain, set(proof.lists))
+        assert set(kept.signer.answers) == set(proof.answers)
         assert unit.documents.proof("c" * 32) is None
         unit.documents.remove([ONE.key])
         assert unit.documents.proof(ONE.key) is None
         left = unit.documents.proof(two.key)
-        assert left is not None and left.signer.lists == proof.lists[:1]
+        assert left is not None and left.signer == replace(proof, lists=proof.lists[:1], answers=())

@@ -210,6 +210,9 @@ def test_the_event_says_when_how_it_ended_and_for_what() -> None:
     assert (event.get("EventDateTime"), event.get("EventOutcomeIndicator")) == (LINE.at, "8")
     assert event.findtext("EventOutcomeDescription") == "masked <x> (DMP)"
     assert code(event.find("PurposeOfUse")) == TOLD.purpose
+    second = ("TREATMENT", "2.16.840.1.113883.3.18.7.1", "Treatment")
+    (message,) = made(replace(LINE, particulars=replace(TOLD, purpose=(*TOLD.purpose, *second))))
+    assert [code(one) for one in message.iter("PurposeOfUse")] == [TOLD.purpose, second]
     source = message.find("AuditSourceIdentification")
     assert dict(source.attrib) == {"AuditEnterpriseSiteID": "chu", "AuditSourceID": "carnet-repository"}
     assert source[0].get("csd-code") == "4"

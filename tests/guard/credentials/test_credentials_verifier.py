@@ -18,6 +18,7 @@ from lxml import etree
 
 from conformance.negative_assertions import kit_rule
 from conformance.negative_kit import AUDIENCE, MESSAGE, PATIENT, STRUCTURE, Kit, parse, put, saml
+from guard.audit.particulars import purpose_of
 from guard.credentials import assertion as verification
 from guard.credentials import attributes, token, vihf
 from guard.credentials.assertion import Verifier
@@ -28,6 +29,7 @@ from guard.credentials.identity import Kind
 from guard.credentials.pki import KeyKind, Pki
 from guard.credentials.replay import ReplayMemory
 from guard.credentials.rule import CredentialRule, Replay, Required
+from guard.credentials.structures import Structures
 from xds.model.codes import Code
 from xds.wire.faults import FAILED_AUTHENTICATION, INVALID_SECURITY, INVALID_SECURITY_TOKEN, MESSAGE_EXPIRED, SoapFault
 
@@ -83,6 +85,62 @@ def test_structure_vouches_for_its_own_people(kit: Kit, pki: Pki, mode: Mode) ->
         caller = ask(verifier(pki), kit.sign(kit.build(says, kit.structure), kit.structure.signature), kit.structure)
         assert (caller.identifier, caller.mode, caller.name) == (name_id, mode, "DUPONT Ida")
         assert (caller.structure_id, caller.structure_name) == (STRUCTURE, "CLINIQUE FICTIVE")
+
+
+@pytest.mark.parametrize("version", ["3.0", "4.0"])
+@pytest.mark.parametrize("mode", [Mode.DIRECT, Mode.INDIRECT, Mode.REINFORCED_INDIRECT])
+def test_both_versions_in_every_mode(kit: Kit, pki: Pki, mode: Mode, version: str) -> None:
+    """Read alike and kept; no other version is. Clause: DMP VIHF 3.0, 4.0. Step: o"""
+    card, says = kit.card, kit.says()
+    if mode is not Mode.DIRECT:
+        card = kit.structure
+        says = vihf.for_card(card, name_id="899900000055", subject_name="FICTIF Ida",
+                             roles=(Code("60", vihf.PROFESSIONS),))
+    says = replace(says, mode=mode, version=version, context_declaration=vihf.SMARTCARD_PKI)
+    caller = ask(verifier(pki), kit.sign(kit.build(says, card), card.signature), card)
+    assert (caller.mode, caller.vihf_version) == (mode, version)
+    for other in ("2.0", "3.1", "5.0", "3"):
+        wrong = kit.sign(kit.build(replace(says, version=other), card), card.signature)
+        assert refused(verifier(pki), wrong, card).step == "o"
+
+
+def test_a_legal_entity_vouches_at_its_sites(own_pki: Pki) -> None:
+    """The certificate of a SIREN speaks for its SIRETs and for sites listed, also with identifiers internal to a site;
+    for no other, and no site speaks for its entity. Step: g. Clause: DMP Struct_IdNat"""
+    entity, site, listed, other = "2339172288", "333917228810005", "10B0000777", "333917228910005"
+    cards = {
+        number: own_pki.issue_structure(number, "FICTIF", "Cachet", key=KeyKind.EC) for number in (entity, site)
+    }
+    rule = replace(kit_rule(), structures=Structures({entity: frozenset({listed})}, siren_covers_siret=True))
+
+    def says(who: str, claimed: str, name_id: str = "899900000055") -> tuple[bytes, Card]:
+        card = cards[who]
+        made = vihf.for_card(card, name_id=name_id, subject_name="FICTIF Ida", roles=(Code("60", vihf.PROFESSIONS),))
+        return vihf.issue(replace(made, structure_id=claimed), card.signature), card
+
+    for claimed, name_id in (
+        (entity, f"{entity}/7"), (site, f"{site}/7"), (site, f"{entity}/7"), (listed, f"{listed}/7"),
+        (site, "5" + site[1:] + "/7"),
+    ):
+        assert ask(verifier(own_pki, rule), *says(entity, claimed, name_id)).structure_id == claimed
+    for who, claimed, name_id in ((entity, other, "899900000055"), (site, entity, "899900000055"),
+                                  (entity, site, f"{other}/7"), (site, listed, "899900000055")):
+        fault = refused(verifier(own_pki, rule), *says(who, claimed, name_id))
+        assert fault.step == "g" and claimed in fault.detail
+    plain = replace(rule, structures=Structures({}, siren_covers_siret=False))
+    for claimed in (site, listed):
+        assert refused(verifier(own_pki, plain), *says(entity, claimed)).step == "g"
+
+
+def test_an_issuer_that_is_not_the_certificate_is_told_both(kit: Kit, pki: Pki) -> None:
+    """Both stand in what the signer has signed. Step: g"""
+    root = kit.build()
+    issuer = root.find(saml("Issuer"))
+    assert issuer is not None
+    issuer.text, genuine = "CN=somebody else", str(issuer.text)
+    fault = refused(verifier(pki), kit.sign(root), kit.card)
+    assert (fault.step, fault.subcode) == ("g", FAILED_AUTHENTICATION)
+    assert "'CN=somebody else'" in fault.reason and genuine in fault.reason
 
 
 def test_forwarded_bytes_are_accepted_again_from_a_node(kit: Kit, pki: Pki) -> None:
@@ -337,13 +395,45 @@ def test_never_ending_assertion_is_refused_not_a_crash(kit: Kit, pki: Pki) -> No
         assert refused(verifier(pki), kit.sign(root), kit.card).step == "j"
 
 
-def test_two_good_roles_and_purposes_are_accepted(kit: Kit, pki: Pki) -> None:
-    """Repeated values are legal; only a value outside the set is refused. Step: o"""
-    root = kit.build()
+def with_purposes(root: etree._Element, *purposes: Code) -> etree._Element:
     statement = root.find(saml("AttributeStatement"))
     assert statement is not None
-    vihf.coded_attribute(statement, vihf.PURPOSE, "PurposeForUse", [vihf.EMERGENCY_CENTRE])
-    assert ask(verifier(pki), kit.sign(root), kit.card).purpose == "normal"
+    vihf.coded_attribute(statement, vihf.PURPOSE, "PurposeForUse", purposes)
+    return root
+
+
+def test_a_mode_of_access_is_one(kit: Kit, pki: Pki) -> None:
+    """Two good purposes of use in a VIHF would leave open which one is meant; the same one twice does not. Step: o"""
+    both = with_purposes(kit.build(replace(kit.says(), purpose_reason="essai")), vihf.EMERGENCY_CENTRE)
+    fault = refused(verifier(pki), kit.sign(both), kit.card)
+    assert (fault.step, fault.detail) == ("o", f"{vihf.PURPOSE} has several values")
+    again = with_purposes(kit.build(), vihf.Code(vihf.NORMAL.code, vihf.NORMAL.scheme, "otherwise shown"))
+    caller = ask(verifier(pki), kit.sign(again), kit.card)
+    assert (caller.purpose, caller.further_purposes) == ("normal", ())
+
+
+def test_repeated_purposes_of_plain_xua_are_all_kept(kit: Kit, pki: Pki) -> None:
+    """Repeated values are legal; one outside the set refuses all of them. Step: o"""
+    first, second = (Code(code, "2.16.840.1.113883.3.18.7.1") for code in ("TREATMENT", "PUBLICHEALTH"))
+    root = with_purposes(etree.fromstring(plain_assertion(kit)), second)
+    root.remove(root.find("{*}Signature"))  # type: ignore[arg-type]
+    signed = kit.sign(root, kit.structure.signature)
+    inside = plain_rule(purposes=frozenset({first.key, second.key}))
+    for rule in (plain_rule(), inside):
+        caller = ask(verifier(pki, rule), signed, kit.card)
+        assert (caller.purpose_code, caller.further_purposes) == (first, (second,))
+        assert purpose_of(caller) == (*("TREATMENT", first.scheme, ""), *("PUBLICHEALTH", second.scheme, ""))
+    assert refused(verifier(pki, plain_rule(purposes=frozenset({first.key}))), signed, kit.card).step == "o"
+
+
+@pytest.mark.parametrize("mode", [Mode.INDIRECT, Mode.REINFORCED_INDIRECT])
+def test_a_structure_vouches_for_one_profession(kit: Kit, pki: Pki, mode: Mode) -> None:
+    """A second one would be believed by nobody and seen by nobody. Step: o"""
+    nurse, physician = (Code(code, vihf.PROFESSIONS) for code in ("60", "10"))
+    says = vihf.for_card(kit.structure, name_id="899900000055", subject_name="FICTIF Ida", roles=(nurse, physician))
+    says = replace(says, mode=mode, context_declaration=vihf.SMARTCARD_PKI)
+    fault = refused(verifier(pki), kit.sign(kit.build(says, kit.structure), kit.structure.signature), kit.structure)
+    assert (fault.step, fault.detail) == ("o", "two professions are claimed")
 
 
 def test_attribute_name_in_other_letter_case(kit: Kit, pki: Pki) -> None:

@@ -1,0 +1,53 @@
+"""Whether what is submitted says it comes from whom the credential names.
+
+A person who signs for himself is an author of it; staff, whose submissions count as their structure's, and a structure
+that vouches for its people, are so by the institution. That author and signer agree is our reading of the national
+profile, which states neither the contrary nor how it is checked; so the domain says what a disagreement comes to.
+
+Clause: DMP R526 (documents imputed to the structure); SubmissionSet author, cardinality 1
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Set
+from dataclasses import replace
+
+from guard.credentials.caller import Caller, Mode
+from xds.errors import Finding
+
+log = logging.getLogger(__name__)
+
+OFF, REFUSE = "off", "refuse"
+"""Between the two stands ``warn``."""
+_SHOWN = 200
+"""Characters of the authors found that are repeated."""
+_PERSONAL, _VOUCHED = (Mode.DIRECT,), (Mode.INDIRECT, Mode.REINFORCED_INDIRECT)
+
+
+def is_asked(caller: Caller, rule: str) -> bool:
+    """Whether ``rule`` compares authors at all, and the caller is one to compare them with."""
+    return rule != OFF and bool(caller.assertion_sha256) and caller.mode in (*_PERSONAL, *_VOUCHED)
+
+
+def disagreement(
+    caller: Caller, told: Finding, persons: Set[str], structures: Set[str], *, rule: str, instead: str = "nobody"
+) -> list[Finding]:
+    """``told`` when none of the authors is who signs and ``rule`` refuses that; when it warns, a line of the log.
+
+    ``persons`` and ``structures`` are the identifiers the authors are named by. What was found and what was expected
+    are both told: both are the caller's words. ``instead`` is shown when no author has an identifier of the kind.
+    """
+    if not is_asked(caller, rule):
+        return []
+    by_person = caller.mode in _PERSONAL and caller.identifier in persons
+    has_profession = caller.mode in _PERSONAL and caller.profession is not None and caller.profession.code.isdigit()
+    if by_person or (not has_profession and caller.structure_id in structures):
+        return []
+    found = ", ".join(sorted((persons if has_profession else structures) - {""})) or instead
+    expected = f"{caller.identifier if has_profession else caller.structure_id}, whom the assertion names"
+    told = replace(told, found=found if len(found) <= _SHOWN else found[:_SHOWN] + "…", expected=expected)
+    if rule == REFUSE:
+        return [told]
+    log.warning("%s: author %s, expected %s", told.subject, told.found, told.expected)
+    return []
