@@ -253,6 +253,16 @@ def log(
     )
 
 
+def log_system(unit: RecordUnit, actor: Actor, action: str, detail: str = "") -> None:
+    """The line of an act that is about no single record."""
+    unit.audit.append(
+        access_log.system_act(
+            actor.caller, trace_id=actor.trace_id, event=actor.event, action=action, detail=detail, peer=actor.peer,
+            at=actor.now, particulars=actor.told,
+        )
+    )
+
+
 def log_refusal(
     unit: RecordUnit, actor: Actor, action: str, patient_id: str, refusal: RecordRefused,
     documents: tuple[str, ...] = (),

@@ -154,6 +154,19 @@ class SqlAuditStore:
         )
         return (line_of(row) for row in reversed(rows))
 
+    def read_of_caller(self, caller_id: str, *, since: str, until: str, skip: int, limit: int) -> Iterator[AccessLine]:
+        self._write_waiting()
+        columns = self._table.c
+        rows = self._sql.stream(
+            "lines of caller",
+            lambda: select(*(columns[name] for name in FIELDS)).where(
+                columns.caller_id == bindparam("caller"), columns.at >= bindparam("since"),
+                columns.at < bindparam("until"),
+            ).order_by(columns.at, columns.number).limit(bindparam("most")).offset(bindparam("skip")),
+            caller=caller_id, since=since, until=until or "~", most=limit or 2**62, skip=skip,
+        )
+        return (line_of(row) for row in rows)
+
 
 class Key(NamedTuple):
     """Names one row of an outbox, and its line. ``number`` grows with time, nanoseconds since the epoch."""

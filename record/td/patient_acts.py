@@ -1,8 +1,9 @@
-"""The patient's acts, relayed by a professional at his request, where the functional rights give him that.
+"""The patient's acts: by himself or his representative through a portal the operator has listed, or relayed by a
+professional at his request, where the functional rights give him that.
 
 The DMP has no transaction for them: a patient acts on his own pages, the attending physician blocks at his request.
-Who may relay what is the policy's: the attending physician blocks, a professional notes an objection, masks a document,
-asks for the destruction, both read the log.
+Who may what is the policy's: the attending physician blocks, a professional notes an objection, masks a document,
+asks for the destruction, both read the log; the rest is the patient's alone.
 
 Clause: CSP L1111-17 I, L1111-18; arrêté du 26/10/2023
 """
@@ -14,7 +15,7 @@ from typing import Any
 
 from guard.audit.access_log import in_words
 from guard.audit.atna_td import ACCESS_SET, DOCUMENT_MARKED, LOG_READ
-from record import acts, destruction, documents
+from record import acts, destruction, documents, lifecycle
 from record.actor import carried_out
 from record.documents import Act
 from record.store import Kind
@@ -103,6 +104,39 @@ def set_document(services: RecordServices, exchange: Exchange, action: str, uniq
         documents=(unique_id,),
     )
     return ""
+
+
+def set_emergency_view(services: RecordServices, exchange: Exchange, is_shown: bool) -> str:
+    """Let accesses by emergency read what is masked, or not. Clause: R526, value ``pat``. Rule: D-43"""
+    patient_id = patient_of(exchange, "setEmergencyView")
+    actor = services.by(exchange, NAME)
+    name = acts.SHOWN_IN_EMERGENCY if is_shown else acts.NOT_SHOWN_IN_EMERGENCY
+    carried_out(
+        services.database, actor, name, patient_id,
+        lambda unit: acts.show_masked_in_emergency(unit, patient_id, by=actor, is_shown=is_shown),
+    )
+    return ""
+
+
+def decline_record(services: RecordServices, exchange: Exchange) -> str:
+    """No record is wanted: the one that is announced is not opened. Clause: loi OTSS. Rule: D-43"""
+    patient_id = patient_of(exchange, "declineRecord")
+    actor = services.by(exchange, NAME)
+    carried_out(
+        services.database, actor, lifecycle.DECLINED, patient_id,
+        lambda unit: lifecycle.decline(unit, patient_id, by=actor),
+    )
+    return ""
+
+
+def confirm_destruction(services: RecordServices, exchange: Exchange, token: str) -> str:
+    """Second step of a destruction: the answer is the receipt. Clause: R527 2.3. Rule: D-43"""
+    patient_id = patient_of(exchange, "confirmDestruction")
+    actor = services.by(exchange, NAME)
+    return carried_out(
+        services.database, actor, destruction.DESTROYED, patient_id,
+        lambda unit: destruction.confirm_destruction(unit, patient_id, token, by=actor),
+    ).receipt
 
 
 def ask_destruction(services: RecordServices, exchange: Exchange) -> str:
