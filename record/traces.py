@@ -56,7 +56,7 @@ def reader_of(caller: Caller, facts: RecordFacts, hidden: frozenset[str] = froze
         case Mode.PATIENT:
             return Reader(ReaderKind.PATIENT, hidden=hidden)
         case Mode.REPRESENTATIVE:
-            return Reader(ReaderKind.REPRESENTATIVE, hidden=hidden)
+            return Reader(ReaderKind.REPRESENTATIVE, caller.identifier, hidden)
         case Mode.NODE:
             return Reader(ReaderKind.OPERATOR)
     return _as_professional(caller, facts)
