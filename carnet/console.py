@@ -49,6 +49,15 @@ REASON = click.option(
     help="Why, in words: must be given with --purpose bris_de_glace and centre_15. The patient reads it.",
 )
 """For every command that signs: they find it with ``reason_given``."""
+SECRET_KEY = "carnet.secret"
+SECRET = click.option(
+    "--secret",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.__setitem__(SECRET_KEY, value),
+    help="Secret connection with a young patient (VIHF): legal representatives see neither it nor what it deposits.",
+)
+"""Likewise, with ``is_secret``."""
 ASSERTION_KEY = "carnet.assertion"
 ASSERTION = click.option(
     "--assertion",
@@ -113,6 +122,12 @@ def reason_given() -> str:
     """What was said with ``--reason`` in the command that runs."""
     context = click.get_current_context(silent=True)
     return str(context.meta.get(REASON_KEY, "")) if context is not None else ""
+
+
+def is_secret() -> bool:
+    """Whether ``--secret`` was given to the command that runs."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(SECRET_KEY, False))
 
 
 def assertion_given() -> bytes:
@@ -202,6 +217,7 @@ def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help=PURPOSE,
             ),
             REASON,
+            SECRET,
             ASSERTION,
             click.option("--repository-url", default="", help="Base address of the repository; default: of --data."),
             click.option("--registry-url", default="", help="Base address of the registry; default: of --data."),
@@ -287,7 +303,7 @@ def client_of(
     ready = assertion_given()
     try:
         sign = (lambda _: ready) if ready else desk.signing(
-            card, structure_id=structure_id, purpose=purpose, reason=reason_given()
+            card, structure_id=structure_id, purpose=purpose, reason=reason_given(), is_secret=is_secret()
         )
         context = tls.calling(ca) if card is None else card.tls_context(ca)
     except ValueError as error:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from carnet import holders
 from carnet.assertions import Desk
@@ -20,6 +21,7 @@ from carnet.console import (
     PIN_FILE,
     PURPOSE,
     REASON,
+    SECRET,
     Misuse,
     Place,
     Refused,
@@ -27,6 +29,7 @@ from carnet.console import (
     open_card,
     pin_of,
     pki_of,
+    is_secret,
     reason_given,
     secret,
     settings_of,
@@ -118,7 +121,14 @@ def _facts(card: Card) -> dict[str, Any]:
         "products": _products(who.product_category),
         "valid_until": card.authentication.certificate.not_valid_after_utc.isoformat(),
         "can_sign": card.signature_pair is not None,
+        "signature_sha256": _signs_as(card),
     }
+
+
+def _signs_as(card: Card) -> str:
+    """SHA-256 of the certificate of signature, as the settings ``portals`` and ``managers`` name it; "" without one."""
+    pair = card.signature_pair
+    return "" if pair is None else pair.certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def _products(category: int | None) -> str:
@@ -302,6 +312,7 @@ def show(card_file: Place, pin_file: Path | None, as_json: bool) -> None:
 @click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE", help="Struct_IdNat (VIHF).")
 @click.option("--purpose", default="", help=PURPOSE)
 @REASON
+@SECRET
 @click.option("--role", default="", help="Role, code^^system; default: that of the card, or the domain's first.")
 @click.option("--spoil", type=click.Choice(list(SPOILS)), help="Make a bad one: every service must refuse it.")
 @click.option("--with-authz-consent", "consent", is_flag=True, help="Add the attributes of a patient's consent.")
@@ -328,7 +339,8 @@ def make_assertion(
     card = open_card(card_file, pin_file)
     try:
         root = Desk.of(settings).build(
-            card, patient_id=patient, structure_id=structure_id, purpose=purpose, role=role, reason=reason_given()
+            card, patient_id=patient, structure_id=structure_id, purpose=purpose, role=role, reason=reason_given(),
+            is_secret=is_secret(),
         )
         click.echo(issue_assertion(root, card.signature, spoil=spoil or "", consent=consent))
     except CardError as error:

@@ -13,7 +13,7 @@ from carnet.commands.call import typed
 from carnet.console import DATA, JSON, Misuse, Place, a_cx, card_options, client_of, emit, table
 from conformance.client import Client
 from record.circle import Listed
-from record.td.services import HABILITATIONS, PATIENTS
+from record.td.services import HABILITATIONS, PATIENTS, SYSTEM
 from record.td.td03_set_authorization import ATTENDING
 from record.td.td04_patient_list import DATE_TYPES
 
@@ -26,7 +26,7 @@ Options = dict[str, Any]
 @click.group("circle")
 def command() -> None:
     """Who may open a record, as a professional with his card: TD0.3, TD0.4 and TD1.6. What the patient himself does to
-    his circle is in `carnet patient`.
+    his circle is in `carnet patient`. And what his software has to know of the server.
 
     \b
     Examples:
@@ -118,6 +118,19 @@ def records(client: Client, since: str, by: str, as_json: bool) -> None:
     """
     answer = typed(client, PATIENTS, "patientList", "", startDate=since, dateType=by)
     _list(as_json, answer, "patientlistData", RECORD)
+
+
+@command.command("parameters")
+@by_card
+def parameters(client: Client, as_json: bool) -> None:
+    """What software has to know of the server: are minors managed, the ages, which marks exclude each other.
+
+    \b
+    Example:
+      carnet circle parameters --json
+    """
+    answer = typed(client, SYSTEM, "getParameters", "")
+    _list(as_json, answer, "parameter", ("name", "value"))
 
 
 def _list(as_json: bool, answer: etree._Element, each: str, columns: tuple[str, ...]) -> None:
