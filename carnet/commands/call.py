@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -24,15 +25,17 @@ ADDRESSES = {
 """Namespace of a message to its address and the form of its action."""
 
 
-def typed(client: Client, namespace: str, operation: str, patient: str, **arguments: str) -> etree._Element:
-    """One call of a typed record service; arguments in the order of its description, empty ones left out.
+def typed(client: Client, namespace: str, operation: str, patient: str, **arguments: str | Sequence[str]) -> etree._Element:
+    """One call of a typed record service; arguments in the order of its description, empty ones left out, several
+    values one after the other.
 
     Returns the answer. Raises Refused unless it says DMPOk.
     """
     body = etree.Element(f"{{{namespace}}}{operation}")
     for name, value in arguments.items():
-        if value:
-            etree.SubElement(body, f"{{{namespace}}}{name}").text = value
+        for one in [value] if isinstance(value, str) else value:
+            if one:
+                etree.SubElement(body, f"{{{namespace}}}{name}").text = one
     path, action = ADDRESSES[namespace]
     answer = call(lambda: client.ask(path, action.format(operation), etree.tostring(body), patient_id=patient))
     status, context = (

@@ -13,7 +13,7 @@ from carnet.commands.call import typed
 from carnet.console import DATA, JSON, Misuse, Place, a_cx, card_options, client_of, emit, table
 from conformance.client import Client
 from record.circle import Listed
-from record.td.services import HABILITATIONS, PATIENTS, SYSTEM
+from record.td.services import ACTS, HABILITATIONS, PATIENTS, SYSTEM
 from record.td.td03_set_authorization import ATTENDING
 from record.td.td04_patient_list import DATE_TYPES
 
@@ -118,6 +118,22 @@ def records(client: Client, since: str, by: str, as_json: bool) -> None:
     """
     answer = typed(client, PATIENTS, "patientList", "", startDate=since, dateType=by)
     _list(as_json, answer, "patientlistData", RECORD)
+
+
+@command.command("alert")
+@click.argument("patient", callback=a_cx)
+@click.option("--type", "types", multiple=True, metavar="CODE^^SYSTEM", help="Only of this type; may be repeated.")
+@click.option("--on/--off", "wanted", default=True, show_default=True)
+@by_card
+def alert(client: Client, patient: str, types: tuple[str, ...], wanted: bool, as_json: bool) -> None:
+    """Be told of new documents of a record, or no more. Again: the types given replace those of before.
+
+    \b
+    Example:
+      carnet circle alert "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --type "11502-2^^2.16.840.1.113883.6.1"
+    """
+    typed(client, ACTS, "setNotices", patient, value="true" if wanted else "false", typeCode=types)
+    emit(as_json, {"alert": wanted, "types": list(types)}, "done")
 
 
 @command.command("parameters")

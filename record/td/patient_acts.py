@@ -10,12 +10,13 @@ Clause: CSP L1111-17 I, L1111-18; arrêté du 26/10/2023
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from guard.audit.access_log import in_words
 from guard.audit.atna_td import ACCESS_SET, DOCUMENT_MARKED, LOG_READ
-from record import acts, destruction, documents, lifecycle
+from record import acts, destruction, documents, lifecycle, notices
 from record.actor import carried_out
 from record.documents import Act
 from record.store import Kind
@@ -114,6 +115,23 @@ def set_emergency_view(services: RecordServices, exchange: Exchange, is_shown: b
     carried_out(
         services.database, actor, name, patient_id,
         lambda unit: acts.show_masked_in_emergency(unit, patient_id, by=actor, is_shown=is_shown),
+    )
+    return ""
+
+
+def set_notices(services: RecordServices, exchange: Exchange, is_wanted: bool, types: Collection[str]) -> str:
+    """Be told of new documents from now on, or no more: the patient, who represents him, a professional by type.
+
+    Clause: R527 2.3, 2.7. Rule: D-43, D-62
+    """
+    patient_id = patient_of(exchange, "setNotices")
+    actor = services.by(exchange, NAME)
+    known = services.domain.codes["type_code"]
+    carried_out(
+        services.database, actor, notices.CHOSEN if is_wanted else notices.UNCHOSEN, patient_id,
+        lambda unit: notices.choose(
+            unit, patient_id, by=actor, is_wanted=is_wanted, types=types, known_types=known
+        ),
     )
     return ""
 

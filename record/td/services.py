@@ -156,6 +156,16 @@ class PatientActs(Service):
         services, exchange = ctx.udc
         return SimpleNamespace(status=OK, context=patient_acts.set_emergency_view(services, exchange, shown))
 
+    @rpc(
+        Boolean(min_occurs=1), Unicode(max_len=100, max_occurs=MANY), _args=["value", "typeCode"], _returns=ActDone,
+        _out_variable_name="output",
+    )
+    def setNotices(ctx: Any, wanted: bool, types: list[str] | None) -> Any:
+        services, exchange = ctx.udc
+        return SimpleNamespace(
+            status=OK, context=patient_acts.set_notices(services, exchange, wanted, types or [])
+        )
+
     @rpc(_returns=ActDone, _out_variable_name="output")
     def declineRecord(ctx: Any) -> Any:
         services, exchange = ctx.udc

@@ -39,7 +39,7 @@ ACTION = {
     "TD0.5": Action.SEARCH_PATIENTS, "TD0.9": Action.BROWSE, "TD1.1": Action.OPEN, "TD1.2": Action.REOPEN,
     "TD1.3a": Action.READ_DATA, "TD1.3b": Action.CHANGE_DATA, "TD1.4": Action.CLOSE, "TD1.5": Action.ACCOUNT,
     "TD1.6": Action.LIST_CIRCLE, "authorise": Action.AUTHORISE, "block": Action.BLOCK, "unblock": Action.UNBLOCK,
-    "object": Action.OBJECT, "log": Action.READ_LOG, "ask destruction": Action.ASK_DESTRUCTION,
+    "object": Action.OBJECT, "log": Action.READ_LOG, "be told": Action.BE_TOLD, "ask destruction": Action.ASK_DESTRUCTION,
     "destroy": Action.DESTROY, "TD2": Action.FEED, "TD3.1": Action.SEARCH, "TD3.1 id": Action.SEARCH_ID,
     "TD3.2": Action.READ, "TD3.3a mask": Action.MASK, "TD3.3a unmask": Action.UNMASK, "TD3.3b": Action.REVEAL,
     "TD3.3b show": Action.SHOW, "TD3.3b hide": Action.HIDE,
