@@ -53,7 +53,7 @@ class Desk:
 
     def signing(
         self, card: Card | None, *, structure_id: str = "", purpose: str = "", reason: str = "",
-        is_secret: bool = False,
+        is_secret: bool = False, account: str = "",
     ) -> Callable[[str], bytes]:
         """From the CX of a patient to the bytes to send: b"" where no assertion is asked for.
 
@@ -70,16 +70,16 @@ class Desk:
         return lambda patient: vihf.sign(
             self.build(
                 card, patient_id=patient, structure_id=structure_id, purpose=purpose, reason=reason,
-                is_secret=is_secret,
+                is_secret=is_secret, account=account,
             ), pair,
         )
 
     def build(
         self, card: Card, *, patient_id: str = "", structure_id: str = "", purpose: str = "", role: str = "",
-        reason: str = "", is_secret: bool = False,
+        reason: str = "", is_secret: bool = False, account: str = "",
     ) -> etree._Element:
         """The assertion without its signature. ``reason`` is why, for an access by emergency; ``is_secret`` a secret
-        connection with a young patient (both VIHF).
+        connection with a young patient; ``account`` who is at the portal whose certificate this is (all VIHF).
 
         Raises ValueError for an unknown purpose, NoSignatureKey."""
         issuer = distinguished_name.write(card.signature.certificate.subject)
@@ -89,6 +89,7 @@ class Desk:
                 vihf.for_card(
                     card, structure_id=structure_id, patient_id=patient_id, purpose=self.purpose(purpose),
                     purpose_reason=reason, roles=given, is_secret_connection=is_secret,
+                    name_id=f"{card.identity.unit}/{account}" if account else "",
                 ),
                 issuer,
             )

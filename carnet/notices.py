@@ -91,7 +91,7 @@ def deliver_news(database: Any, notify: Notifier, rights: Rights, shelf: Shelf) 
                 continue
             delivered += 1
         with database.write() as unit:
-            unit.notices.told(news.keys, time.time_ns())
+            unit.notices.told(news.keys)
     return delivered, failed
 
 

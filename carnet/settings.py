@@ -114,8 +114,8 @@ class RecordRules(Section):
     secret_from: int = Field(0, description="youngest patient for whom a secret connection is taken, years", ge=0)
     managers: list[str] = Field(
         default_factory=list,
-        description="SHA-256 of the certificates (of signature) of those who manage the system by SOAP: announce records, "
-        "note a death, run the retention job, take out traces; empty: nobody",
+        description="SHA-256 of the certificates (of signature) of those who manage the system by SOAP: announce "
+        "records, note a death, run the retention job, take out traces; empty: nobody",
     )
     most_found: int = Field(10, description="answers of a search by traits", ge=1, le=10)
     retention_every: float = Field(3600.0, description="pause between two runs of the retention job, seconds", gt=0)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from guard.audit.store import AccessLine
 from guard.credentials.caller import Caller, Mode
 from guard.policy.facts import Action, EntryFilter, RecordStatus
-from record.actor import Actor, Rights, RecordProblem, RecordRefused, RecordUnit, active, as_actor, log, require
+from record.actor import Actor, RecordProblem, RecordRefused, RecordUnit, Rights, active, as_actor, log, require
 from record.facts import facts_for
 from xds.model import Code, DocumentEntry
 
@@ -47,14 +47,16 @@ class NoticeStore(Protocol):
         """In place of the one this recipient had."""
         ...
 
-    def drop_wish(self, patient_key: int, kind: str, recipient: str) -> None: ...
+    def drop_wish(self, patient_key: int, kind: str, recipient: str) -> None:
+        """And what he was not told yet."""
+        ...
 
     def waiting(self, limit: int) -> list[tuple[Any, AccessLine, Wish]]:
         """Notices nobody was told of yet, oldest first: a key, the line of the deposit, whom it is for."""
         ...
 
-    def told(self, keys: Collection[Any], at: int) -> None:
-        """These are done with. ``at`` in nanoseconds since the epoch."""
+    def told(self, keys: Collection[Any]) -> None:
+        """These are done with, and forgotten."""
         ...
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, and_, bindparam, delete, func, literal, select, update
+from sqlalchemy import BigInteger, Table, and_, bindparam, delete, func, select
 
 from guard.audit.access_log import DEPOSIT, REVEAL, SUCCESS
 from guard.audit.store import AccessLine
@@ -36,15 +36,19 @@ class SqlNotices:
         self._sql = transaction
 
     def set_wish(self, wish: Wish) -> None:
-        self.drop_wish(wish.patient_key, wish.kind, wish.recipient)
+        self._drop(notice_wish, wish.patient_key, wish.kind, wish.recipient)
         values = {name: getattr(wish, name) for name in _WISH} | {"types": json.dumps(sorted(wish.types))}
         self._sql.change("want notices", notice_wish.insert, **values)
 
     def drop_wish(self, patient_key: int, kind: str, recipient: str) -> None:
-        columns = notice_wish.c
+        for table in (notice_wish, notice):
+            self._drop(table, patient_key, kind, recipient)
+
+    def _drop(self, table: Table, patient_key: int, kind: str, recipient: str) -> None:
+        columns = table.c
         self._sql.change(
-            "want no notices",
-            lambda: delete(notice_wish).where(
+            ("want no notices", table.name),
+            lambda: delete(table).where(
                 columns.patient_key == bindparam("patient"), columns.kind == bindparam("old_kind"),
                 columns.recipient == bindparam("old_recipient"),
             ),
@@ -52,7 +56,6 @@ class SqlNotices:
         )
 
     def waiting(self, limit: int) -> list[tuple[Key, AccessLine, Wish]]:
-        """One whose wish was taken back meanwhile is passed over; ``forget`` removes it."""
         columns, line = notice.c, access_log.c
         of_line = and_(
             line.patient_key == columns.patient_key, line.number == columns.number, line.trace_id == columns.trace_id
@@ -67,23 +70,22 @@ class SqlNotices:
                 *(columns[name] for name in _KEY), wish.types, wish.caller, wish.since,
                 *(line[name] for name in FIELDS),
             ).select_from(notice.join(access_log, of_line).join(notice_wish, of_wish))
-            .where(columns.told_at == 0).order_by(columns.number).limit(bindparam("most")),
+            .order_by(columns.number).limit(bindparam("most")),
             most=limit,
         )
         return [_read(row) for row in rows]
 
-    def told(self, keys: Collection[Key], at: int) -> None:
+    def told(self, keys: Collection[Key]) -> None:
         columns = notice.c
         self._sql.change_many(
             "notices told",
-            lambda: update(notice).where(*(columns[name] == bindparam(f"of_{name}") for name in _KEY))
-            .values(told_at=bindparam("new_time")),
-            [{f"of_{name}": value for name, value in key._asdict().items()} | {"new_time": at} for key in keys],
+            lambda: delete(notice).where(*(columns[name] == bindparam(f"of_{name}") for name in _KEY)),
+            [{f"of_{name}": value for name, value in key._asdict().items()} for key in keys],
         )
 
     def count(self) -> int:
         """Of those nobody was told of yet."""
-        row = self._sql.first("count notices", lambda: select(func.count()).where(notice.c.told_at == 0))
+        row = self._sql.first("count notices", lambda: select(func.count()).select_from(notice))
         return int(row[0]) if row else 0
 
 
@@ -99,9 +101,9 @@ def leave(sql: Transaction, line: AccessLine, number: int) -> None:
         where = [wish.patient_key == bindparam("patient")]
         if is_revealed:
             where.append(wish.kind != PROFESSIONAL)
-        return notice.insert().from_select([*_KEY, "told_at"], select(
+        return notice.insert().from_select(list(_KEY), select(
             wish.patient_key, bindparam("line", type_=BigInteger), bindparam("trace", type_=TEXT), wish.kind,
-            wish.recipient, literal(0, BigInteger),
+            wish.recipient,
         ).where(*where))
 
     sql.change(("leave notices", is_revealed), build, patient=line.patient_key, line=number, trace=line.trace_id)

@@ -354,12 +354,10 @@ notice = Table(
     _patient_key(),
     Column("number", BigInteger, nullable=False),
     *_text("trace_id", "kind", "recipient"),
-    Column("told_at", BigInteger, nullable=False),
     PrimaryKeyConstraint("patient_key", "number", "trace_id", "kind", "recipient", name="pk_notice"),
 )
-"""One row a line of the access log that is a deposit, and one recipient who wants to be told. ``told_at`` is in
-nanoseconds since the epoch, 0 while he was not."""
-Index("ix_notice_told", notice.c.told_at, notice.c.number)
+"""One row a line of the access log that is a deposit, and one recipient who was not told yet."""
+Index("ix_notice_number", notice.c.number)
 
 held_document = Table(
     "held_document", repository_metadata,

@@ -9,7 +9,7 @@ import click
 from lxml import etree
 
 from carnet.commands.query import call
-from carnet.console import DATA, Misuse, Place, Refused, card_options, client_of
+from carnet.console import ACCOUNT, DATA, Misuse, Place, Refused, card_options, client_of
 from conformance.client import Client
 from record.td.app import RECORD
 from record.td.services import OK, SERVICES
@@ -25,7 +25,9 @@ ADDRESSES = {
 """Namespace of a message to its address and the form of its action."""
 
 
-def typed(client: Client, namespace: str, operation: str, patient: str, **arguments: str | Sequence[str]) -> etree._Element:
+def typed(
+    client: Client, namespace: str, operation: str, patient: str, **arguments: str | Sequence[str]
+) -> etree._Element:
     """One call of a typed record service; arguments in the order of its description, empty ones left out, several
     values one after the other.
 
@@ -50,6 +52,7 @@ def typed(client: Client, namespace: str, operation: str, patient: str, **argume
 @click.command("call")
 @click.argument("message", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--patient", default="", metavar="CX", help="Whom the assertion names; empty: nobody.")
+@ACCOUNT
 @card_options
 @DATA
 def command(

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives import hashes
 from carnet import holders
 from carnet.assertions import Desk
 from carnet.console import (
+    ACCOUNT,
     CARD_HELP,
     CARD_PLACE,
     CARD_PLACE_TO_BE,
@@ -25,11 +26,12 @@ from carnet.console import (
     Misuse,
     Place,
     Refused,
+    account_given,
     emit,
+    is_secret,
     open_card,
     pin_of,
     pki_of,
-    is_secret,
     reason_given,
     secret,
     settings_of,
@@ -313,6 +315,7 @@ def show(card_file: Place, pin_file: Path | None, as_json: bool) -> None:
 @click.option("--purpose", default="", help=PURPOSE)
 @REASON
 @SECRET
+@ACCOUNT
 @click.option("--role", default="", help="Role, code^^system; default: that of the card, or the domain's first.")
 @click.option("--spoil", type=click.Choice(list(SPOILS)), help="Make a bad one: every service must refuse it.")
 @click.option("--with-authz-consent", "consent", is_flag=True, help="Add the attributes of a patient's consent.")
@@ -340,7 +343,7 @@ def make_assertion(
     try:
         root = Desk.of(settings).build(
             card, patient_id=patient, structure_id=structure_id, purpose=purpose, role=role, reason=reason_given(),
-            is_secret=is_secret(),
+            is_secret=is_secret(), account=account_given(),
         )
         click.echo(issue_assertion(root, card.signature, spoil=spoil or "", consent=consent))
     except CardError as error:

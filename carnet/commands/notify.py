@@ -35,7 +35,8 @@ def command(pending: bool, deliver: bool, notifier: str, data: Path, as_json: bo
     if pending == deliver:
         raise Misuse("give --pending or --deliver")
     settings = settings_of(data)
-    rights, shelf = policy_of(settings, domain_of(settings)), Shelf(domain_source(settings), settings.registry.device_id)
+    rights = policy_of(settings, domain_of(settings))
+    shelf = Shelf(domain_source(settings), settings.registry.device_id)
     database = storage.open_registry(settings.registry_database)
     try:
         if pending:

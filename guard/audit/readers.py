@@ -36,8 +36,8 @@ class ReaderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """``identifier`` is the national identifier of a professional, or the account of a representative. ``hidden`` are uniqueIds of documents that a patient
-    or a representative may not know of."""
+    """``identifier`` is the national identifier of a professional, or the account of a representative. ``hidden`` are
+    uniqueIds of documents that a patient or a representative may not know of."""
 
     kind: ReaderKind
     identifier: str = ""

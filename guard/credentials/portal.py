@@ -17,6 +17,7 @@ from guard.credentials.attributes import Attributes
 from guard.credentials.caller import Caller, Mode
 from xds.wire.faults import FAILED_AUTHENTICATION, SoapFault, security_fault
 
+
 def patient_at(caller: Caller, said: Attributes) -> Caller:
     """Who is at the portal, from what its assertion says. Raises SoapFault of step g. Rule: K-09"""
     if said.mode is not Mode.INDIRECT:

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 __all__ = [
-    "Application", "Boolean", "ComplexModel", "Fault", "MethodContext", "NullServer", "Service",
+    "Application", "Boolean", "ComplexModel", "Fault", "Integer32", "MethodContext", "NullServer", "Service",
     "Soap12", "Unicode", "Wsdl11", "rpc",
 ]
 

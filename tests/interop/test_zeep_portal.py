@@ -5,16 +5,21 @@ Clause: DMP VIHF resource-id; loi OTSS; CSP L1111-18; DMP EX_AIR-120
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from carnet import settings as settings_module
+from carnet.cli import main
 from guard.credentials.pki import KeyKind, Pki
-from tests.interop.test_record_services import Service
+from record.td.services import ACTS, SYSTEM
+from tests.interop.test_record_services import CX, PIN, Service
 from tests.portal import PORTAL, fingerprint, signing
-from tests.record_messages import stranger
+from tests.record_messages import PAGE, PASTED, PATIENT, stranger
 from tests.world import NURSE, World
 
 
@@ -30,6 +35,22 @@ def listed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     world = replace(made, settings=settings_module.load(made.folder)).serve_processes()
     yield world
     world.stop()
+
+
+def test_the_messages_of_the_page_work_by_paste(listed: World, tmp_path: Path) -> None:
+    """The patient's and the managers', in their order, by `carnet call`. Rule: D-58, K-09"""
+    for name in ("portal", "laboratory", "physician"):
+        listed.cards[name].save(tmp_path / f"{name}.p12", PIN)
+    blocks = re.findall(r"```xml\n(.*?)\n```", PAGE.read_text("utf-8"), re.DOTALL)
+    ours = [text for text in blocks if f'"{ACTS}"' in text or f'"{SYSTEM}"' in text]
+    assert len(ours) == 11
+    for text in [PASTED["TD1.1"], *ours]:
+        (tmp_path / "message.xml").write_text(text, "utf-8")
+        who = "portal" if SYSTEM not in text else "laboratory"
+        patient = ["--account", PATIENT, "--patient", CX] if who == "portal" else []
+        environment = {"CARNET_CARD": str(tmp_path / f"{who}.p12"), "CARNET_PIN": PIN, "CARNET_DATA": str(listed.folder)}
+        done = CliRunner().invoke(main, ["call", str(tmp_path / "message.xml"), *patient], env=environment)
+        assert done.exit_code == 0 and ("DMPOk" in done.stdout or 'typeCode code="AA"' in done.stdout), done.output
 
 
 def test_records_announced_by_a_manager_are_declined_by_the_patient(listed: World) -> None:

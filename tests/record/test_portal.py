@@ -94,6 +94,17 @@ def test_every_act_of_the_patient_is_a_call(portal: World) -> None:
     assert not [line for line in lines if patient_id.split("^")[0] in line.caller_id + line.caller_name]
 
 
+@pytest.mark.parametrize(("who", "channel"), [
+    ("portal", "patient"), ("staff", "desk"), ("laboratory", "desk"), ("physician", "professional"),
+])
+def test_the_channel_is_that_of_the_caller(portal: World, who: str, channel: str) -> None:
+    """Patient, desk or professional: the record remembers by whom it was opened."""
+    patient_id = stranger(portal)
+    client = {"sign": signing(portal)} if who == "portal" else {}
+    assert ask(portal, "TD1.1", patient_id, who, **client).ack == "AA"
+    assert record_of(portal, patient_id).channel == channel
+
+
 def test_an_announced_record_is_declined(portal: World) -> None:
     """Once, and it is not announced again."""
     patient_id = stranger(portal)

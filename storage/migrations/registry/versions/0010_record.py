@@ -22,7 +22,6 @@ def upgrade() -> None:
         sa.Column("patient_key", KEY, nullable=False),
         sa.Column("number", sa.BigInteger, nullable=False),
         *(sa.Column(name, TEXT, nullable=False) for name in ("trace_id", "kind", "recipient")),
-        sa.Column("told_at", sa.BigInteger, nullable=False),
         sa.PrimaryKeyConstraint("patient_key", "number", "trace_id", "kind", "recipient", name="pk_notice"),
     )
-    op.create_index("ix_notice_told", "notice", ["told_at", "number"])
+    op.create_index("ix_notice_number", "notice", ["number"])
