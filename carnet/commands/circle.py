@@ -14,7 +14,7 @@ from carnet.console import DATA, JSON, Misuse, Place, a_cx, card_options, client
 from conformance.client import Client
 from record.circle import Listed
 from record.td.services import ACTS, HABILITATIONS, PATIENTS, SYSTEM
-from record.td.td03_set_authorization import ATTENDING
+from record.td.td03_set_authorization import ATTENDING, IN_CARE_TEAM
 from record.td.td04_patient_list import DATE_TYPES
 
 PLACE = ("nationalId", "lastName", "codeSpeciality", "startOfAuthorization", "lastActionDate", "mode", "specificRight")
@@ -63,17 +63,23 @@ def _set(client: Client, patient: str, action: str, role: str, as_json: bool) ->
 @click.argument("patient", callback=a_cx)
 @click.option("--agreed", is_flag=True, help="The patient agrees (required: it is never assumed).")
 @click.option("--attending", is_flag=True, help="Become the attending physician, too.")
+@click.option(
+    "--care-team", is_flag=True, help="As a member of the care team: the patient is informed and does not object."
+)
 @by_card
-def join(client: Client, patient: str, agreed: bool, attending: bool, as_json: bool) -> None:
+def join(client: Client, patient: str, agreed: bool, attending: bool, care_team: bool, as_json: bool) -> None:
     """Declare oneself authorised, with the patient's agreement (TD0.3). Again: its end moves.
 
     \b
-    Example:
+    Examples:
       carnet circle join "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --agreed --attending
+      carnet circle join "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --care-team
     """
-    if not agreed:
-        raise Misuse("ask the patient, and say with --agreed that he agrees")
-    _set(client, patient, "AJOUT", ATTENDING if attending else "", as_json)
+    if attending and care_team:
+        raise Misuse("give --attending or --care-team")
+    if not (agreed or care_team):
+        raise Misuse("ask the patient, and say with --agreed that he agrees, or with --care-team that he was informed")
+    _set(client, patient, "AJOUT", ATTENDING if attending else IN_CARE_TEAM if care_team else "", as_json)
 
 
 @command.command("leave")

@@ -48,7 +48,7 @@ def _enum(namespace: str, name: str, *values: str) -> Any:
 
 _STATUS = (("status", Unicode), ("context", Unicode))
 Action = _enum(HABILITATIONS, "actionType", *td03_set_authorization.ACTIONS)
-Role = _enum(HABILITATIONS, "roleType", td03_set_authorization.ATTENDING)
+Role = _enum(HABILITATIONS, "roleType", *td03_set_authorization.ROLES)
 Mode = _enum(HABILITATIONS, "modeType", *td16_list_authorizations.MODES)
 DateType = _enum(PATIENTS, "dateTypeEnum", *td04_patient_list.DATE_TYPES)
 Done = _type(HABILITATIONS, "WebServiceResponse", *_STATUS)

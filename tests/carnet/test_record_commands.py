@@ -102,6 +102,8 @@ def test_the_circle_by_card(at: Terminal) -> None:
     """TD0.3, TD1.6 and TD0.4 by their commands, over TLS; nothing without the patient's agreement. Rule: D-48, D-49"""
     patient = at.world.patient()
     at.run("circle", "join", patient, who="physician", expect=2)
+    at.run("circle", "join", patient, "--care-team", "--attending", who="physician", expect=2)
+    assert at.run("circle", "join", patient, "--care-team", who="colleague").strip() == "done"
     assert at.run("circle", "join", patient, "--agreed", "--attending", who="physician").strip() == "done"
     assert "already present" in at.run("circle", "join", patient, "--agreed", who="physician")
     (mine,) = (one for one in at.json("circle", "show", patient, who="physician") if one["nationalId"] == PHYSICIAN)
