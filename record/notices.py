@@ -19,6 +19,7 @@ from guard.policy.facts import Action, EntryFilter, RecordStatus
 from record.actor import Actor, RecordProblem, RecordRefused, RecordUnit, Rights, active, as_actor, log, require
 from record.facts import facts_for
 from xds.model import Code, DocumentEntry
+from xds.namespaces import PROVIDER_SLOT
 
 CHOSEN, UNCHOSEN = "notices wanted", "notices not wanted"
 HOLDER, REPRESENTATIVE, PROFESSIONAL = "patient", "representative", "professional"
@@ -101,14 +102,19 @@ def choose(
 def documents_for(
     unit: NoticeUnit, wish: Wish, line: AccessLine, *, rights: Rights, shelf: Shelf
 ) -> list[DocumentEntry]:
-    """What of a deposit this recipient is told: of the types he wants, what he would find now. Rule: D-62"""
+    """What of a deposit this recipient is told: of the types he wants, what he would find now, and no summary that was
+    made of the record for somebody who reads. Rule: D-62"""
     record = unit.record.get(wish.patient_key)
     if record is None or record.status is not RecordStatus.ACTIVE:
         return []
     caller = _caller(wish.caller)
     visible = rights.visible(caller, Action.SEARCH, facts_for(unit.record, record, caller))
     found = shelf.shown(unit, wish.patient_key, frozenset(line.documents), visible)
-    return [one for one in found if not wish.types or (one.type_code and one.type_code.key in wish.types)]
+    return [
+        one for one in found
+        if PROVIDER_SLOT not in one.extra_slots
+        and (not wish.types or (one.type_code and one.type_code.key in wish.types))
+    ]
 
 
 def _kept(caller: Caller, patient_id: str) -> str:

@@ -48,7 +48,8 @@ def test_the_messages_of_the_page_work_by_paste(listed: World, tmp_path: Path) -
         (tmp_path / "message.xml").write_text(text, "utf-8")
         who = "portal" if SYSTEM not in text else "laboratory"
         patient = ["--account", PATIENT, "--patient", CX] if who == "portal" else []
-        environment = {"CARNET_CARD": str(tmp_path / f"{who}.p12"), "CARNET_PIN": PIN, "CARNET_DATA": str(listed.folder)}
+        card = str(tmp_path / f"{who}.p12")
+        environment = {"CARNET_CARD": card, "CARNET_PIN": PIN, "CARNET_DATA": str(listed.folder)}
         done = CliRunner().invoke(main, ["call", str(tmp_path / "message.xml"), *patient], env=environment)
         assert done.exit_code == 0 and ("DMPOk" in done.stdout or 'typeCode code="AA"' in done.stdout), done.output
 

@@ -16,6 +16,7 @@ from carnet.wiring import domain_of, domain_source, policy_of
 from record import acts
 from record.td.services import ACTS
 from registry.shelf import Shelf
+from tests.on_demand_kit import offer_of, register
 from tests.portal import signing, with_portal
 from tests.record.test_portal import ANNOUNCED_LATER, act
 from tests.record_messages import send
@@ -23,6 +24,7 @@ from tests.registry.test_policy_on_the_wire import FROM_PARENTS, LOINC, deposit,
 from tests.registry.test_wrong_persons import MOTHER, named_a_mother
 from tests.world import COLLEAGUE, NURSE, OPERATOR, World
 from xds.model import Code
+from xds.namespaces import PROVIDER_SLOT
 
 REPORT = {
     "type_code": Code("11502-2", LOINC, "CR d'examens biologiques"),
@@ -117,6 +119,16 @@ def test_professionals_are_told_by_type_of_what_they_would_find(portal: World) -
         acts.block(unit, patient_id, COLLEAGUE, by=OPERATOR)
     deposit(portal, submission(patient_id, **REPORT))
     assert recipients(delivered(portal)) == [("professional", NURSE)]
+
+
+def test_a_summary_made_for_a_reader_is_no_news(portal: World) -> None:
+    """The one that is offered and the copy each reader gets are made of what was told before. Rule: D-62"""
+    patient_id = portal.patient()
+    assert act(portal, patient_id, "setNotices", value="true").status == "DMPOk"
+    offered = offer_of(portal, patient_id, extra_slots={PROVIDER_SLOT: ["summary"]})
+    assert register(portal, offered).is_success
+    assert portal.read(patient_id, [offered.entries[0].unique_id])[0].is_success
+    assert len(portal.find(patient_id).objects) == 1 and delivered(portal) == []
 
 
 def test_a_stranger_cannot_ask_to_be_told(portal: World) -> None:
