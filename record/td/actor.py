@@ -11,6 +11,7 @@ from guard.credentials.caller import Caller, Mode
 from guard.policy.decision import Policy
 from record.actor import Actor, ActorKind, RecordDatabase, RecordProblem, RecordRefused, Rules, as_open, log_refusal
 from record.documents import Shelf
+from record.facts import represents
 from xds.domain import AffinityDomain
 from xds.domain_source import DomainSource
 from xds.errors import ErrorCode, Refused
@@ -41,15 +42,29 @@ class RecordServices:
 
     def by(self, exchange: Exchange, event: str, row: str = "") -> Actor:
         """The caller of an exchange, as one who acts once. ``event`` is the transaction, as in the access log, ``row``
-        that of the audit message where the event does not tell it."""
+        that of the audit message where the event does not tell it. Raises RecordRefused for a representative of
+        nobody."""
         caller = exchange.caller
         is_holder = caller.mode in HOLDING
         told = particulars(exchange, row=row, query_id=exchange.addressing.message_id)
-        return Actor(
+        actor = Actor(
             caller=caller, kind=ActorKind.PATIENT if is_holder else ActorKind.PROFESSIONAL, rights=self.policy,
             rules=self.rules, patient_id=caller.patient_id if is_holder else "", event=event,
             trace_id=exchange.trace_id, peer=exchange.peer.address, told=told, at=self.clock(),
         )
+        if caller.mode is Mode.REPRESENTATIVE:
+            self._require_named(actor)
+        return actor
+
+    def _require_named(self, actor: Actor) -> None:
+        """Whom no record names as representative gets one answer to everything, also where there is no record."""
+        with self.database.read() as unit:
+            if represents(unit.record, unit.record.find(actor.patient_id), actor.caller):
+                return
+        refusal = RecordRefused(RecordProblem.NO_RIGHT, "the caller represents nobody here", "representative")
+        with self.database.write() as unit:
+            log_refusal(unit, actor, actor.event, actor.patient_id, refusal)
+        raise refusal
 
     def manager(self, exchange: Exchange, event: str, action: str) -> Actor:
         """The caller as the system itself, where the operator has named the certificate that signed. Raises

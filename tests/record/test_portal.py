@@ -5,6 +5,7 @@ Clause: DMP VIHF resource-id, EX_GEN-1550; CSP L1111-17, L1111-18
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,7 @@ from record import lifecycle
 from record.store import Record
 from record.td.services import ACTS, HABILITATIONS
 from tests.portal import at_portal, signing, with_portal
+from tests.record.test_record_documents import OWN_TYPE
 from tests.record_messages import Said, ask, message, send, stranger
 from tests.registry.test_policy_on_the_wire import deposit, submission
 from tests.registry.test_wrong_persons import MOTHER, named_a_mother
@@ -138,6 +140,38 @@ def test_a_representative_acts_while_the_record_names_him(portal: World) -> None
     token = act(portal, patient_id, "askDestruction", MOTHER).text
     assert act(portal, patient_id, "confirmDestruction", MOTHER, token=token).status == DENIED
     assert {line.mode for line in portal.log_of(patient_id) if line.caller_id == MOTHER} == {"REPRESENTANT"}
+
+
+def test_who_represents_nobody_learns_and_opens_nothing(portal: World) -> None:
+    """An account that no record names: the same refusal whether there is a record or not, and none is opened in which
+    he could name himself."""
+    there, closed, absent = (stranger(portal) for _ in range(3))
+    for one in (there, closed):
+        assert ask(portal, "TD1.1", one).ack == "AA"
+    assert ask(portal, "TD1.4", closed).ack == "AA"
+
+    def plain(said: Said) -> str:
+        return re.sub("[0-9a-f]{32}", "", said.text)
+
+    for name in ("TD0.2", "TD1.1", "TD1.2", "TD1.3a", "TD1.3b", "TD1.4"):
+        said = [ask(portal, name, one, "portal", sign=signing(portal, MOTHER)) for one in (there, closed, absent)]
+        assert {(one.ack, one.error) for one in said} == {("AE", DENIED)}, name
+        assert len({plain(one) for one in said}) == 1, name
+    for operation, more in (("declineRecord", {}), ("readLog", {}), ("askDestruction", {}),
+                            ("setNotices", {"value": "true"})):
+        acted = [act(portal, one, operation, MOTHER, **more) for one in (there, closed, absent)]
+        assert {one.status for one in acted} == {DENIED} and len({plain(one) for one in acted}) == 1, operation
+    with portal._registry_database() as database, database.read() as unit:
+        assert unit.record.find(absent) is None
+
+
+def test_he_deposits_what_is_his(portal: World) -> None:
+    """Documents of the patient's own types, imputed to nobody else."""
+    patient_id = portal.patient()
+    me = replace(portal, _clients={"portal": at_portal(portal)})
+    made = frames.valid_submission("dmp", patient_id=patient_id, **OWN_TYPE)
+    assert me.deposit(made, who="portal").is_success
+    assert unique_ids(me.find(patient_id, "portal")) == [made.entries[0].unique_id]
 
 
 def test_he_has_his_own_record_only(portal: World) -> None:
