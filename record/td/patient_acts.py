@@ -170,8 +170,9 @@ def ask_destruction(services: RecordServices, exchange: Exchange) -> str:
     )
 
 
-def read_log(services: RecordServices, exchange: Exchange) -> list[Line]:
-    """The newest lines, newest first: the attending physician's everything, another professional's his own.
+def read_log(services: RecordServices, exchange: Exchange, skip: int) -> list[Line]:
+    """LINES lines, newest first, without the ``skip`` newest: the holder and the attending physician read everything,
+    another professional his own.
 
     Clause: R527 2.6. Rule: D-43, D-56
     """
@@ -180,6 +181,7 @@ def read_log(services: RecordServices, exchange: Exchange) -> list[Line]:
 
     def read(unit: Any) -> list[Line]:
         lines = acts.read_log(unit, patient_id, by=actor, shelf=services.shelf)
-        return [Line(date=one.at, outcome=one.outcome, sentence=in_words(one)) for one in lines[: -LINES - 1 : -1]]
+        shown = lines[::-1][max(skip, 0) :][:LINES]
+        return [Line(date=one.at, outcome=one.outcome, sentence=in_words(one)) for one in shown]
 
     return carried_out(services.database, actor, acts.LOG_READ, patient_id, read)

@@ -181,10 +181,10 @@ class PatientActs(Service):
         services, exchange = ctx.udc
         return SimpleNamespace(status=OK, context=patient_acts.ask_destruction(services, exchange))
 
-    @rpc(_returns=Log, _out_variable_name="output")
-    def readLog(ctx: Any) -> Any:
+    @rpc(Integer32, _args=["skip"], _returns=Log, _out_variable_name="output")
+    def readLog(ctx: Any, skip: int | None) -> Any:
         services, exchange = ctx.udc
-        found = patient_acts.read_log(services, exchange)
+        found = patient_acts.read_log(services, exchange, skip or 0)
         return SimpleNamespace(status=OK, context=f"{len(found)}", line=found)
 
 

@@ -130,6 +130,18 @@ def test_he_reads_what_is_his(portal: World) -> None:
     assert [item.unique_id for item in items] == [masked] and not outcome.is_success
 
 
+def test_he_reads_all_of_his_log(portal: World) -> None:
+    """A hundred lines at once, then those before. Rule: D-56"""
+    patient_id = portal.patient()
+    for number in range(102):
+        act(portal, patient_id, "setEmergencyView", value=("true", "false")[number % 2])
+    line = "*[local-name()='output']/*[local-name()='line']/*[local-name()='date']/text()"
+    newest = act(portal, patient_id, "readLog").all(line)
+    before = act(portal, patient_id, "readLog", skip="101").all(line)
+    assert len(newest) == 100 and len(before) == 3
+    assert newest + before == sorted(newest + before, reverse=True)
+
+
 def test_a_representative_acts_while_the_record_names_him(portal: World) -> None:
     """Under his own account, and no destruction is his."""
     patient_id = portal.patient()
