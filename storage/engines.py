@@ -37,6 +37,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.sqlite_writer import SqliteWriter
 from storage.transaction import Build, Statement, Transaction
+from xds.wire.turns import give_way
 
 BUSY_SECONDS = 15
 """Longest wait for another process (SQLite) or for another transaction's lock (PostgreSQL)."""
@@ -164,6 +165,7 @@ class SqliteEngine(Engine):
 
     @contextmanager
     def writing(self) -> Iterator[Transaction]:
+        give_way()
         self._follow_fork()
         try:
             with self._writer.unit() as connection:
@@ -295,6 +297,7 @@ class PostgresqlEngine(Engine):
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[Transaction]:
+        give_way()
         self._follow_fork()
         try:
             pooled = self.sqlalchemy.raw_connection()

@@ -18,6 +18,7 @@ from weakref import WeakValueDictionary
 
 from repository.store import Staged
 from storage.upload import FileUpload
+from xds.wire.turns import give_way
 
 _DIGITS = "0123456789abcdef"
 _KEY = re.compile(r"[0-9a-f]{32}")
@@ -45,6 +46,7 @@ class FileDocumentStore:
 
         Their age counts from here: a document that waited long for the rest of its message is no orphan yet.
         """
+        give_way()
         folders = set()
         for one in staged:
             target = self._path(one.key)
@@ -60,6 +62,7 @@ class FileDocumentStore:
 
     def discard(self, keys: Iterable[str]) -> None:
         """What was kept is gone for good when this returns: its folder is synced, also after a power cut."""
+        give_way()
         folders = set()
         for key in keys:
             if _KEY.fullmatch(key):

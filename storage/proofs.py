@@ -67,7 +67,7 @@ class SqlProofs:
             return
         self._sql.change(
             ("keep proof", self._table.name), lambda: self._sql.flavour.insert_if_free(self._table),
-            sha256=sha256, number=number, assertion=zlib.compress(assertion, 6),
+            sha256=sha256, number=number, assertion=zlib.compress(assertion, 1),
         )
         self._sql.after_commit(lambda: self._kept.add(sha256))
 

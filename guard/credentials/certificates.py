@@ -41,6 +41,7 @@ from guard.credentials.revocation_check import (
     signed_by,
     silence_counts,
 )
+from xds.wire.turns import give_way
 
 _log = logging.getLogger(__name__)
 
@@ -322,6 +323,7 @@ class TrustStore:
 
 def _shared(other: Future[Accepted]) -> Accepted:
     """What another thread finds of the same certificate at this moment. Raises CertificateRefused."""
+    give_way()
     try:
         return other.result()
     except CertificateRefused as error:

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from guard.credentials import ocsp_answers as ocsp
 from guard.credentials.fetch import Fetch, fetch, is_allowed
+from xds.wire.turns import give_way
 
 _log = logging.getLogger(__name__)
 _UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.DuplicateExtension)
@@ -167,6 +168,7 @@ class Revocation:
         known = self._answers.get(key)
         if known is not None and now < known.until:
             return known
+        give_way()
         with self._one_at_a_time(f"{url} {certificate.serial_number}"):
             known = self._answers.get(key)
             if known is not None and now < known.until:
@@ -195,6 +197,7 @@ class Revocation:
         known = self._lists.get(url)
         if known is not None and now < known.again:
             return known.crl
+        give_way()
         with self._one_at_a_time(url):
             known = self._lists.get(url)
             if known is not None and now < known.again:

@@ -33,6 +33,7 @@ from xds.wire.mime import multipart_response
 from xds.wire.receive import abort_unclaimed, receive
 from xds.wire.soap12 import open_envelope, read_fault, write_envelope
 from xds.wire.tls import Tls, calling, current
+from xds.wire.turns import give_way
 from xds.wire.xml import parse
 
 _IDLE = 30.0
@@ -218,6 +219,7 @@ class SoapClient:
         a part; a service believes them from its own nodes only. A request is sent again only when a kept connection
         turns out closed before the envelope was sent.
         """
+        give_way()
         kept = self._reusable()
         while True:
             connection = kept or self._connect()

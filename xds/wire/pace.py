@@ -12,6 +12,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from xds.wire.turns import give_way
+
 STEP = 0.025
 """Seconds."""
 Observe = Callable[[str, str, float], None]
@@ -20,6 +22,7 @@ Observe = Callable[[str, str, float], None]
 
 def even_out(spent: float) -> None:
     """Wait until ``spent`` seconds have become a whole number of steps."""
+    give_way()
     time.sleep(STEP - spent % STEP)
 
 

@@ -46,6 +46,7 @@ from xds.wire.pages import Describe, describe_service
 from xds.wire.receive import Message, Packaging, abort_unclaimed, receive
 from xds.wire.soap12 import fault_action, open_envelope, write_envelope, write_fault
 from xds.wire.source import source_of
+from xds.wire.turns import in_turn
 from xds.wire.xml import parse
 from xds.wire.xop import INCLUDE
 
@@ -225,6 +226,11 @@ class _Post:
         body = BodyReader(source_of(environ, limits.body_idle), _content_length(environ), limits)
         message = receive(body, environ.get("CONTENT_TYPE", ""), limits, service._begin_part, service._foresee)
         self._message = message
+        with in_turn():
+            return self._consider(message)
+
+    def _consider(self, message: Message) -> Reply:
+        """From the message to the reply of the transaction."""
         if not message.envelope:
             raise SoapFault(SENDER, "The request holds no message")
         exchange = self._understand(message)
