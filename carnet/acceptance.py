@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from carnet.settings import Settings
@@ -53,7 +54,8 @@ def credential_rule(settings: Settings, domain: AffinityDomain) -> CredentialRul
         max_authn_age=int(asked.max_authn_age),
         audiences=frozenset(chosen.audiences) or asked.audiences,
         issuers=frozenset(chosen.issuers) or asked.issuers,
-        token_services=frozenset(one.replace(":", "").lower() for one in chosen.token_services),
+        token_services=fingerprints(chosen.token_services),
+        portals=fingerprints(chosen.portals),
         authn_classes=asked.authn_classes,
         purposes=frozenset(chosen.purposes or asked.purposes),
         reasons=frozenset(chosen.reasons),
@@ -69,6 +71,11 @@ def credential_rule(settings: Settings, domain: AffinityDomain) -> CredentialRul
         replay=Replay(chosen.replay),
         remember=CredentialRule().remember if chosen.cache else 0,
     )
+
+
+def fingerprints(given: Sequence[str]) -> frozenset[str]:
+    """SHA-256 of certificates as an operator writes them, in the form they are compared in."""
+    return frozenset(one.replace(":", "").lower() for one in given)
 
 
 def takes_direct_registration(settings: Settings, domain: AffinityDomain) -> bool:

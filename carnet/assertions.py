@@ -52,27 +52,34 @@ class Desk:
         )
 
     def signing(
-        self, card: Card | None, *, structure_id: str = "", purpose: str = "", reason: str = ""
+        self, card: Card | None, *, structure_id: str = "", purpose: str = "", reason: str = "",
+        is_secret: bool = False, account: str = "",
     ) -> Callable[[str], bytes]:
         """From the CX of a patient to the bytes to send: b"" where no assertion is asked for.
 
-        Raises ValueError for a purpose that is none of the domain's.
+        Raises ValueError for a purpose that is none of the domain's, and for a secret connection where none is.
         """
         if self.mode is not Required.ASSERTION:
             return lambda _: b""
         if card is None:
             raise ValueError("an assertion needs a card that signs it")
         self.purpose(purpose)
+        if is_secret and not self.is_vihf:
+            raise ValueError("plain XUA has no secret connection")
         pair = card.signature
         return lambda patient: vihf.sign(
-            self.build(card, patient_id=patient, structure_id=structure_id, purpose=purpose, reason=reason), pair
+            self.build(
+                card, patient_id=patient, structure_id=structure_id, purpose=purpose, reason=reason,
+                is_secret=is_secret, account=account,
+            ), pair,
         )
 
     def build(
         self, card: Card, *, patient_id: str = "", structure_id: str = "", purpose: str = "", role: str = "",
-        reason: str = "",
+        reason: str = "", is_secret: bool = False, account: str = "",
     ) -> etree._Element:
-        """The assertion without its signature. ``reason`` is why, for an access by emergency (VIHF).
+        """The assertion without its signature. ``reason`` is why, for an access by emergency; ``is_secret`` a secret
+        connection with a young patient; ``account`` who is at the portal whose certificate this is (all VIHF).
 
         Raises ValueError for an unknown purpose, NoSignatureKey."""
         issuer = distinguished_name.write(card.signature.certificate.subject)
@@ -81,7 +88,8 @@ class Desk:
             return vihf.build(
                 vihf.for_card(
                     card, structure_id=structure_id, patient_id=patient_id, purpose=self.purpose(purpose),
-                    purpose_reason=reason, roles=given,
+                    purpose_reason=reason, roles=given, is_secret_connection=is_secret,
+                    name_id=f"{card.identity.unit}/{account}" if account else "",
                 ),
                 issuer,
             )

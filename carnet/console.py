@@ -49,6 +49,24 @@ REASON = click.option(
     help="Why, in words: must be given with --purpose bris_de_glace and centre_15. The patient reads it.",
 )
 """For every command that signs: they find it with ``reason_given``."""
+CONNECTION_KEY = "carnet.connection"
+SECRET = click.option(
+    "--secret",
+    is_flag=True,
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.__setitem__(CONNECTION_KEY, value),
+    help="Secret connection with a young patient (VIHF): legal representatives see neither it nor what it deposits.",
+)
+"""Likewise, with ``is_secret``."""
+ACCOUNT_KEY = "carnet.account"
+ACCOUNT = click.option(
+    "--account",
+    default="",
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.__setitem__(ACCOUNT_KEY, value),
+    help="Who is at the portal whose certificate --card is: the number of the patient, or a representative's account.",
+)
+"""Likewise, with ``account_given``."""
 ASSERTION_KEY = "carnet.assertion"
 ASSERTION = click.option(
     "--assertion",
@@ -113,6 +131,18 @@ def reason_given() -> str:
     """What was said with ``--reason`` in the command that runs."""
     context = click.get_current_context(silent=True)
     return str(context.meta.get(REASON_KEY, "")) if context is not None else ""
+
+
+def account_given() -> str:
+    """What was said with ``--account`` in the command that runs."""
+    context = click.get_current_context(silent=True)
+    return str(context.meta.get(ACCOUNT_KEY, "")) if context is not None else ""
+
+
+def is_secret() -> bool:
+    """Whether ``--secret`` was given to the command that runs."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(CONNECTION_KEY, False))
 
 
 def assertion_given() -> bytes:
@@ -202,6 +232,7 @@ def card_options(command: Callable[..., Any]) -> Callable[..., Any]:
                 help=PURPOSE,
             ),
             REASON,
+            SECRET,
             ASSERTION,
             click.option("--repository-url", default="", help="Base address of the repository; default: of --data."),
             click.option("--registry-url", default="", help="Base address of the registry; default: of --data."),
@@ -287,7 +318,8 @@ def client_of(
     ready = assertion_given()
     try:
         sign = (lambda _: ready) if ready else desk.signing(
-            card, structure_id=structure_id, purpose=purpose, reason=reason_given()
+            card, structure_id=structure_id, purpose=purpose, reason=reason_given(), is_secret=is_secret(),
+            account=account_given(),
         )
         context = tls.calling(ca) if card is None else card.tls_context(ca)
     except ValueError as error:

@@ -1,6 +1,7 @@
-"""Notices to patients of accesses by emergency: once by hand, or for ever beside a serving registry.
+"""Notices: to patients of accesses by emergency, to whoever wants them of new documents. Once by hand, or for ever
+beside a serving registry.
 
-Clause: CSP L1111-17 I; DMP R526 (after-control)
+Clause: CSP L1111-17 I; DMP R526 (after-control), R527 2.3, 2.7
 """
 
 from __future__ import annotations
@@ -13,12 +14,16 @@ import shlex
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from carnet.settings import Settings
 from carnet.supervisor import clean_environment
 from guard.audit.access_log import in_words
 from guard.audit.store import AccessLine
+from record.actor import Rights
+from record.notices import HOLDER, Shelf, documents_for
+from xds.model import DocumentEntry
 
 log = logging.getLogger("carnet.notices")
 
@@ -46,6 +51,69 @@ def deliver_all(database: Any, notify: Notifier) -> tuple[int, int]:
             unit.emergencies.notified([key for key, _ in group], time.time_ns())
         delivered += 1
     return delivered, failed
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """New documents of one record for one recipient; ``told`` None where nothing of them is for him."""
+
+    keys: list[Any]
+    told: dict[str, Any] | None
+
+
+def news_of(database: Any, rights: Rights, shelf: Shelf) -> list[News]:
+    """What waits to be told of new documents, one message for each record and recipient. Rule: D-62"""
+    groups: dict[tuple[Any, ...], tuple[list[Any], list[AccessLine], list[DocumentEntry]]] = {}
+    with database.read() as unit:
+        for key, line, wish in unit.notices.waiting(AT_ONCE):
+            keys, lines, documents = groups.setdefault(
+                (wish.patient_key, wish.kind, wish.recipient, line.is_secret), ([], [], [])
+            )
+            keys.append(key)
+            lines.append(line)
+            documents += documents_for(unit, wish, line, rights=rights, shelf=shelf)
+    return [
+        News(keys, document_message(of[1], of[2], lines, documents) if documents else None)
+        for of, (keys, lines, documents) in groups.items()
+    ]
+
+
+def deliver_news(database: Any, notify: Notifier, rights: Rights, shelf: Shelf) -> tuple[int, int]:
+    """As ``deliver_all``, of new documents. What is for nobody is done with, and counts for nothing."""
+    delivered = failed = 0
+    for news in news_of(database, rights, shelf):
+        if news.told is not None:
+            try:
+                notify(news.told)
+            except Exception as error:
+                log.warning("somebody was not told of a new document: %s", type(error).__name__)
+                failed += 1
+                continue
+            delivered += 1
+        with database.write() as unit:
+            unit.notices.told(news.keys)
+    return delivered, failed
+
+
+def document_message(
+    kind: str, recipient: str, lines: Sequence[AccessLine], documents: Sequence[DocumentEntry]
+) -> dict[str, Any]:
+    """What a notifier is given of new documents: whom to tell, of which record, and their names and types. No title
+    and no trait."""
+    count = len({one.unique_id for one in documents})
+    return {
+        "kind": "new document",
+        "recipient": {"kind": kind, "identifier": "" if kind == HOLDER else recipient},
+        "patient_id": lines[0].patient_id,
+        "documents": [
+            {"unique_id": one.unique_id, "type": one.type_code.key if one.type_code else ""} for one in documents
+        ],
+        "from": lines[0].at,
+        "to": lines[-1].at,
+        "is_secret": lines[0].is_secret,
+        "text_fr": f"{count} nouveau{'x' if count > 1 else ''} document{'s' if count > 1 else ''} dans le dossier.",
+        "text_en": f"{count} new document{'s' if count > 1 else ''} in the record.",
+    }
 
 
 def grouped(waiting: Waiting) -> list[Waiting]:
@@ -98,12 +166,14 @@ def notifier_of(chosen: str) -> Notifier:
     return run
 
 
-def notify_for_ever(settings: Settings, database: Any) -> None:
+def notify_for_ever(settings: Settings, database: Any, rights: Rights, shelf: Shelf) -> None:
     """As long as the worker lives, through the setting emergencies.notifier. What fails stays in the queue."""
     chosen = settings.emergencies
     while True:
         try:
-            deliver_all(database, notifier_of(chosen.notifier))
+            notify = notifier_of(chosen.notifier)
+            deliver_all(database, notify)
+            deliver_news(database, notify, rights, shelf)
         except Exception as error:
-            log.error("patients are not told of accesses by emergency: %s", type(error).__name__)
+            log.error("nobody is told of accesses by emergency and new documents: %s", type(error).__name__)
         time.sleep(chosen.notify_every)

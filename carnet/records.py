@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from lxml import etree
 
+from carnet.acceptance import fingerprints
 from carnet.retention import rules_of
 from carnet.settings import Settings
 from record.td.actor import RecordServices
@@ -27,7 +28,7 @@ def record_services(settings: Settings, actor: RegistryActor) -> RecordServices 
     return RecordServices(
         database=actor.database, domains=actor.domains, policy=actor.policy, shelf=Shelf.of(actor),
         device_id=actor.feed.device_id,
-        clock=actor.clock, rules=rules_of(settings),
+        clock=actor.clock, rules=rules_of(settings), managers=fingerprints(settings.record.managers),
     )
 
 

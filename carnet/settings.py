@@ -112,6 +112,11 @@ class RecordRules(Section):
     minors: bool = Field(True, description="minors are managed: secret connections are taken")
     majority: int = Field(18, description="age of majority, years", ge=1, le=30)
     secret_from: int = Field(0, description="youngest patient for whom a secret connection is taken, years", ge=0)
+    managers: list[str] = Field(
+        default_factory=list,
+        description="SHA-256 of the certificates (of signature) of those who manage the system by SOAP: announce "
+        "records, note a death, run the retention job, take out traces; empty: nobody",
+    )
     most_found: int = Field(10, description="answers of a search by traits", ge=1, le=10)
     retention_every: float = Field(3600.0, description="pause between two runs of the retention job, seconds", gt=0)
     scrub_every: float = Field(
@@ -166,6 +171,11 @@ class Credentials(Section):
         default_factory=list,
         description="SHA-256 of certificates of token services: of these alone a VIHF is taken that neither the person "
         "nor the structure has signed; of these cancelled assertions are refused",
+    )
+    portals: list[str] = Field(
+        default_factory=list,
+        description="SHA-256 of certificates portals of patients sign with: their assertions speak for patients and "
+        "their legal representatives, and for nobody else; empty: nothing on the wire makes a caller the patient",
     )
     cancelled_tokens: str = Field("", description="list of cancelled assertions, written by the token service and read "
                                   "by the others; empty: tokens/cancelled.json under the data folder")  # fmt: skip

@@ -45,6 +45,7 @@ from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
 from registry import iti44_patient_feed_v3
 from registry.actor import RegistryActor
+from registry.shelf import Shelf
 from repository.actor import RepositoryActor
 from repository.digests import sinks
 from repository.erase import erase
@@ -165,7 +166,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         threading.Thread(target=Calendar(settings, REGISTRY_NODE).run, name="calendar", daemon=True).start()
         if settings.emergencies.notifier:
-            told = partial(notify_for_ever, settings, actor.database)
+            told = partial(notify_for_ever, settings, actor.database, actor.policy, Shelf.of(actor))
             threading.Thread(target=told, name="notices", daemon=True).start()
         retain_for_ever(settings, actor.database, other_logs(settings))
 

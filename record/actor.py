@@ -212,9 +212,10 @@ def require_system(actor: Actor) -> None:
         raise RecordRefused(RecordProblem.NO_RIGHT, "only the operator does this", "functional-right")
 
 
-def as_open(patient_id: str) -> RecordFacts:
-    """What is asked of the policy when the state of the record is weighed elsewhere."""
-    return RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id, is_representative=True)
+def as_open(patient_id: str, *, is_representative: bool = False) -> RecordFacts:
+    """What is asked of the policy when the state of the record is weighed elsewhere. Where there is no record nothing
+    says that the caller represents the patient."""
+    return RecordFacts(RecordStatus.ACTIVE, patient_id=patient_id, is_representative=is_representative)
 
 
 def locked(unit: RecordUnit, patient_id: str) -> Record:
@@ -249,6 +250,16 @@ def log(
             actor.caller, trace_id=actor.trace_id, event=actor.event, action=action, patient_key=record.patient_key,
             patient_id=record.patient_id, detail=detail, documents=documents, peer=actor.peer, at=actor.now,
             particulars=actor.told,
+        )
+    )
+
+
+def log_system(unit: RecordUnit, actor: Actor, action: str, detail: str = "") -> None:
+    """The line of an act that is about no single record."""
+    unit.audit.append(
+        access_log.system_act(
+            actor.caller, trace_id=actor.trace_id, event=actor.event, action=action, detail=detail, peer=actor.peer,
+            at=actor.now, particulars=actor.told,
         )
     )
 

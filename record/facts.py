@@ -34,7 +34,7 @@ def facts_for(
         is_blocked=any(one.blocked_since for one in places),
         is_authorised=any(counts(one, record, at) for one in places),
         is_attending=any(one.attending_since for one in places),
-        is_representative=_represents(records, record, caller),
+        is_representative=represents(records, record, caller),
         is_attached=record.is_attached,
         age=_age(records, record, now) if caller.secret_connection else None,
         objected_purposes=record.objected_purposes,
@@ -70,8 +70,9 @@ def places_of(records: RecordStore, record: Record, caller: Caller) -> list[Plac
     return records.places_of(record.patient_key, caller.identifier, caller.structure_id)
 
 
-def _represents(records: RecordStore, record: Record, caller: Caller) -> bool:
-    if caller.mode is not Mode.REPRESENTATIVE:
+def represents(records: RecordStore, record: Record | None, caller: Caller) -> bool:
+    """Whether the record names the caller as legal representative."""
+    if record is None or caller.mode is not Mode.REPRESENTATIVE:
         return False
     known = {one.identifier for one in records.traits(record.patient_key).representatives}
     return bool(caller.identifier) and caller.identifier in known

@@ -28,7 +28,7 @@ from record.actor import (
     require_system,
 )
 from record.administrative import AdministrativeData
-from record.facts import access_status, facts_for, places_of
+from record.facts import access_status, facts_for, places_of, represents
 from record.personal import checked_traits
 from record.store import Record
 from xds import ins
@@ -65,8 +65,9 @@ def find_existence(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> 
     A blocked professional is told that he is. Raises RecordRefused. Clause: DMP TD0.2
     """
     actor = as_actor(by)
-    require(actor, Action.EXISTS, as_open(patient_id))
     record = unit.record.find(patient_id)
+    named = represents(unit.record, record, actor.caller)
+    require(actor, Action.EXISTS, as_open(patient_id, is_representative=named))
     if record is None or record.status not in (RecordStatus.ACTIVE, RecordStatus.CLOSED):
         return None
     places = places_of(unit.record, record, actor.caller)
@@ -92,7 +93,9 @@ def open_record(
     """
     actor = as_actor(by)
     patient_id = checked_identifier(patient_id, authorities, check_key=check_key)
-    require(actor, Action.OPEN, as_open(patient_id))
+    found = unit.record.find(patient_id)
+    named = represents(unit.record, found, actor.caller)
+    require(actor, Action.OPEN, as_open(patient_id, is_representative=named))
     _require_consent(consent)
     if channel not in CHANNELS:
         raise RecordRefused(RecordProblem.UNKNOWN_CHANNEL, f"give one of {', '.join(CHANNELS)}")
@@ -101,7 +104,6 @@ def open_record(
         opened_by=actor.caller.identifier, consent=consent.strip(), channel=channel,
         objected_purposes=objected_purposes, shows_masked=shows_masked,
     )
-    found = unit.record.find(patient_id)
     if found is None:
         record = _added(unit, record)
     elif found.status in (RecordStatus.ANNOUNCED, RecordStatus.DECLINED):
@@ -148,9 +150,10 @@ def decline(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> Record:
     """
     actor = as_actor(by)
     found = unit.record.find(patient_id)
+    named = represents(unit.record, found, actor.caller)
+    require(actor, Action.CLOSE, as_open(patient_id, is_representative=named))
     if found is None or found.status is not RecordStatus.ANNOUNCED:
         raise RecordRefused(RecordProblem.UNKNOWN, "no record is announced for this patient")
-    require(actor, Action.CLOSE, as_open(found.patient_id))
     unit.record.lock(found.patient_key)
     record = replace(found, status=RecordStatus.DECLINED)
     unit.record.update(record)

@@ -19,9 +19,11 @@ from guard.audit.store import AccessLine, AuditStore
 from guard.credentials.caller import Caller, Mode
 from guard.policy.facts import RecordFacts, RecordStatus
 from record import lifecycle
-from record.actor import RecordUnit, Rules
+from record.actor import Actor, RecordUnit, Rules, log_system, require_system
 from record.facts import facts_for
 from record.store import Record, RecordStore
+
+EXTRACTED = "traces handed out"
 
 
 class TraceRefused(Exception):
@@ -54,7 +56,7 @@ def reader_of(caller: Caller, facts: RecordFacts, hidden: frozenset[str] = froze
         case Mode.PATIENT:
             return Reader(ReaderKind.PATIENT, hidden=hidden)
         case Mode.REPRESENTATIVE:
-            return Reader(ReaderKind.REPRESENTATIVE, hidden=hidden)
+            return Reader(ReaderKind.REPRESENTATIVE, caller.identifier, hidden)
         case Mode.NODE:
             return Reader(ReaderKind.OPERATOR)
     return _as_professional(caller, facts)
@@ -86,6 +88,21 @@ def read(
         at=access_log.stamp(moment), particulars=particulars,
     ))
     return shown
+
+
+def of_professional(
+    unit: RecordUnit, identifier: str, *, by: Actor, since: str = "", until: str = "", skip: int = 0, most: int = 0
+) -> list[AccessLine]:
+    """Everything one professional did, in all records, oldest first: for the operator, on a lawful request.
+
+    Times as in the log; ``until`` is not among them, "" is no bound. ``skip`` lines are left out at the beginning,
+    ``most`` are given at most (0: all). That they were handed out is a line. Raises RecordRefused.
+    Clause: DMP EX_AIR-120
+    """
+    require_system(by)
+    found = list(unit.audit.read_of_caller(identifier, since=since, until=until, skip=skip, limit=most))
+    log_system(unit, by, EXTRACTED, f"of {identifier}, {len(found)} lines")
+    return found
 
 
 def retention_ended(record: Record, moment: datetime, rules: Rules) -> bool:

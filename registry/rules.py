@@ -318,7 +318,8 @@ def apply(submission: Submission, store: RegistryStore, patient_key: int, last_u
 
 
 def align_versions(store: RegistryStore, logical_ids: Iterable[str]) -> None:
-    """The newest version of a document says for all of them what it is hidden by: a mask leaves no older one to read.
+    """The newest version of a document says for all of them what it is hidden by: a mask leaves no older one to read,
+    and what is unmasked is found again with the set that brought it.
 
     Rule: L-08
     """

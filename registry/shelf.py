@@ -67,6 +67,16 @@ class Shelf:
         )
         return frozenset(everything - free)
 
+    def shown(
+        self, unit: RecordUnit, patient_key: int, names: frozenset[str], visible: EntryFilter
+    ) -> list[DocumentEntry]:
+        found = _store(unit).entries(patient_key, EntryCriteria(unique_ids=names), visible)
+        newest: dict[str, DocumentEntry] = {}
+        for entry in found:
+            if entry.unique_id not in newest or entry.version > newest[entry.unique_id].version:
+                newest[entry.unique_id] = entry
+        return list(newest.values())
+
     def change(
         self, unit: RecordUnit, record: Record, before: DocumentEntry, by: Actor, *, marks: list[Code] | None = None,
         status: str = "",

@@ -17,10 +17,6 @@ from typing import Protocol
 from guard.credentials.caller import Caller
 from xds.model import Author, DocumentEntry
 
-PROVIDER_SLOT = "urn:carnet:2026:on-demand-provider"
-"""Slot of an on-demand entry: the name of its provider, the first of the settings where there is none. Its snapshots
-carry it."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Enrolment:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from uuid import uuid4
 
 from guard.credentials.caller import Caller
-from repository.on_demand import PROVIDER_SLOT, OnDemandProvider
+from repository.on_demand import OnDemandProvider
 from xds.domain import DEFAULT, AffinityDomain
 from xds.model import Association, Author, Code, DocumentEntry, Submission, SubmissionSet
 from xds.model.hl7 import escape
-from xds.namespaces import HAS_MEMBER, IS_SNAPSHOT_OF, ON_DEMAND, RPLC, STABLE
+from xds.namespaces import HAS_MEMBER, IS_SNAPSHOT_OF, ON_DEMAND, PROVIDER_SLOT, RPLC, STABLE
 
 PERSONS, STRUCTURES = "1.2.250.1.71.4.2.1", "1.2.250.1.71.4.2.2"
 """Authorities of PS_IdNat and Struct_IdNat."""

@@ -18,13 +18,14 @@ from guard.audit import access_log
 from guard.audit.particulars import particulars, request_of
 from repository import deposit
 from repository.actor import RepositoryActor
-from repository.on_demand import PROVIDER_SLOT, Assembled, OnDemandProvider, OnDemandRequest
+from repository.on_demand import Assembled, OnDemandProvider, OnDemandRequest
 from repository.on_demand_entries import may_be_kept, new_oid, snapshot
 from repository.registry_link import Asked, Asker, Permit, RegistryUnavailable
 from repository.store import Staged, readings
 from xds.errors import ErrorCode, Finding, Refused, Severity
 from xds.model import DocumentEntry, Submission
 from xds.model.datatypes import dtm_text
+from xds.namespaces import PROVIDER_SLOT
 from xds.wire.exchange import Exchange
 from xds.wire.outcome import place_of
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from repository.on_demand import PROVIDER_SLOT, Assembled, Enrolment, OnDemandRequest
+from repository.on_demand import Assembled, Enrolment, OnDemandRequest
 from repository.on_demand_cda import summary, words_of
 from xds.domain import DEFAULT, AffinityDomain
 from xds.model import Author, Code, DocumentEntry, LocalizedString
 from xds.model.hl7 import escape
-from xds.namespaces import ON_DEMAND
+from xds.namespaces import ON_DEMAND, PROVIDER_SLOT
 
 MOST = 100
 """Documents in one summary."""

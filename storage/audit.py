@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -49,14 +49,16 @@ class SqlAuditStore:
 
     def __init__(
         self, transaction: Transaction, table: Table, outbox: Table, heads: Table, proofs: SqlProofs,
-        emergencies: Table | None = None,
+        emergencies: Table | None = None, beside: Callable[[Transaction, AccessLine, int], None] | None = None,
     ) -> None:
+        """``beside`` writes what else a line with its number leaves, in the same transaction."""
         self._sql = transaction
         self._table = table
         self._outbox = outbox
         self._heads = heads
         self._proofs = proofs
         self._emergencies = emergencies
+        self._beside = beside
         self._waiting: list[tuple[int, AccessLine, int]] = []
 
     def append(self, line: AccessLine, *, replaces: int = 0) -> int:
@@ -121,6 +123,8 @@ class SqlAuditStore:
                 trace_id=line.trace_id, caller_id=line.caller_id, structure_id=line.structure_id, notified_at=0,
                 watched=0,
             )
+        if self._beside is not None:
+            self._beside(self._sql, line, number)
         if replaces:
             self._sql.change(
                 "pass message", lambda: _marking(self._outbox), patient=patient_key, line=replaces,
@@ -153,6 +157,19 @@ class SqlAuditStore:
             most=max(limit, 0),
         )
         return (line_of(row) for row in reversed(rows))
+
+    def read_of_caller(self, caller_id: str, *, since: str, until: str, skip: int, limit: int) -> Iterator[AccessLine]:
+        self._write_waiting()
+        columns = self._table.c
+        rows = self._sql.stream(
+            "lines of caller",
+            lambda: select(*(columns[name] for name in FIELDS)).where(
+                columns.caller_id == bindparam("caller"), columns.at >= bindparam("since"),
+                columns.at < bindparam("until"),
+            ).order_by(columns.at, columns.number).limit(bindparam("most")).offset(bindparam("skip")),
+            caller=caller_id, since=since, until=until or "~", most=limit or 2**62, skip=skip,
+        )
+        return (line_of(row) for row in rows)
 
 
 class Key(NamedTuple):

@@ -7,6 +7,7 @@ share one SQL text, so a condition is built by SQLAlchemy once and only its valu
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -178,11 +179,11 @@ class Conditions:
 
     def _one_of(self, values: Iterable[str]) -> tuple[str, Callable[[Any], ColumnElement[bool]]]:
         """A condition on whichever column it is given."""
-        wanted = {compared(value) for value in values}
-        if len(wanted) == 1:
-            single = self.bind(wanted.pop())
+        given = values if isinstance(values, frozenset) else frozenset(values)
+        if len(given) == 1:
+            single = self.bind(compared(next(iter(given))))
             return f"={single}", lambda column: column == bindparam(single)
-        several = self.bind(self._flavour.listed(wanted))
+        several = self.bind(_listed(self._flavour, given))
         return f" in {several}", lambda column: self._flavour.is_among(column, several)
 
     def _owns(self, owner: Any, kind: str, condition: ColumnElement[bool]) -> ColumnElement[bool]:
@@ -195,6 +196,12 @@ class Conditions:
                                                   condition)
         matched: ColumnElement[bool] = owner.in_(owners)
         return matched
+
+
+@lru_cache(maxsize=256)
+def _listed(flavour: Flavour, values: frozenset[str]) -> Any:
+    """The value to bind of a set of codes. A policy hands the same few sets over with every query."""
+    return flavour.listed({compared(value) for value in values})
 
 
 def entry_conditions(

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
 
+from storage import notices
 from storage.audit import SqlAuditStore, SqlOutbox
 from storage.audit_chain import SqlChain
 from storage.emergencies import SqlEmergencies
 from storage.engines import connect
+from storage.notices import SqlNotices
 from storage.proofs import KeptProofs, SqlProofs
 from storage.record import SqlRecordStore
 from storage.registry import SqlRegistryStore
@@ -21,6 +23,7 @@ from storage.tables import (
     assertion_proof,
     audit_outbox,
     emergency_access,
+    notice,
     repository_access_log,
     repository_access_log_chain,
     repository_assertion_proof,
@@ -37,7 +40,7 @@ from storage.transaction import Transaction
 
 
 class SqlRegistryUnit:
-    """Each store is made when it is first asked for: most units need two of the seven."""
+    """Each store is made when it is first asked for: most units need two of the eight."""
 
     def __init__(self, transaction: Transaction, kept: KeptProofs) -> None:
         self._sql = transaction
@@ -54,7 +57,7 @@ class SqlRegistryUnit:
     @cached_property
     def audit(self) -> SqlAuditStore:
         return SqlAuditStore(
-            self._sql, access_log, audit_outbox, access_log_chain[0], self.proofs, emergency_access
+            self._sql, access_log, audit_outbox, access_log_chain[0], self.proofs, emergency_access, notices.leave
         )
 
     @cached_property
@@ -63,7 +66,11 @@ class SqlRegistryUnit:
 
     @cached_property
     def chain(self) -> SqlChain:
-        return SqlChain(self._sql, access_log, access_log_chain, (audit_outbox, emergency_access), self.proofs)
+        return SqlChain(self._sql, access_log, access_log_chain, (audit_outbox, emergency_access, notice), self.proofs)
+
+    @cached_property
+    def notices(self) -> SqlNotices:
+        return SqlNotices(self._sql)
 
     @cached_property
     def emergencies(self) -> SqlEmergencies:

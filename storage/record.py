@@ -24,6 +24,8 @@ from storage.tables import (
     destruction,
     erasure,
     locator,
+    notice,
+    notice_wish,
     record,
     record_identifier,
     record_traits,
@@ -255,7 +257,7 @@ class SqlRecordStore(SqlCircle):
         traits = self.traits(old)
         if traits != AdministrativeData() and self.traits(new) == AdministrativeData():
             self.set_traits(new, traits)
-        for table in (circle, record_traits):
+        for table in (circle, record_traits, notice_wish):
             self._sql.change(("delete all rows", table.name), partial(_delete_of, table), old_patient=old)
 
     # -- destruction --------------------------------------------------------------------------------------
@@ -273,7 +275,7 @@ class SqlRecordStore(SqlCircle):
         }
         objects = self._identifiers(key)
         self._flavour.hold(self._sql, objects)
-        for table in (*_OWNED, record_traits, circle):
+        for table in (*_OWNED, record_traits, circle, notice_wish, notice):
             self._sql.change(("delete all rows", table.name), partial(_delete_of, table), old_patient=key)
         self._delete_located(key, objects)
         for one in (old, *self.merged_into(key)):

@@ -341,6 +341,24 @@ Index("ix_emergency_access_number", emergency_access.c.number)
 Index("ix_emergency_access_notified", emergency_access.c.notified_at, emergency_access.c.number)
 Index("ix_emergency_access_watched", emergency_access.c.watched, emergency_access.c.number)
 
+notice_wish = Table(
+    "notice_wish", registry_metadata,
+    _patient_key(),
+    *_text("kind", "recipient", "types", "caller", "since"),
+    PrimaryKeyConstraint("patient_key", "kind", "recipient", name="pk_notice_wish"),
+)
+"""Who wants to be told of new documents of a record. Hardly any record has a row."""
+
+notice = Table(
+    "notice", registry_metadata,
+    _patient_key(),
+    Column("number", BigInteger, nullable=False),
+    *_text("trace_id", "kind", "recipient"),
+    PrimaryKeyConstraint("patient_key", "number", "trace_id", "kind", "recipient", name="pk_notice"),
+)
+"""One row a line of the access log that is a deposit, and one recipient who was not told yet."""
+Index("ix_notice_number", notice.c.number)
+
 held_document = Table(
     "held_document", repository_metadata,
     *_text("key", "unique_id", "sha1"),

@@ -29,6 +29,10 @@ class Flavour(Protocol):
     log_lanes: int
     """Chains of one access log: as many writers of it may end at once."""
 
+    def __hash__(self) -> int:
+        """There is one of each engine: values made for it may be remembered."""
+        ...
+
     def hold(self, transaction: Transaction, identifiers: Collection[str]) -> None:
         """In a write unit, let no other writer decide about these identifiers before this one ends."""
         ...

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 from lxml import etree
 
 from carnet.commands.query import call
-from carnet.console import DATA, Misuse, Place, Refused, card_options, client_of
+from carnet.console import ACCOUNT, DATA, Misuse, Place, Refused, card_options, client_of
 from conformance.client import Client
 from record.td.app import RECORD
 from record.td.services import OK, SERVICES
@@ -24,15 +25,19 @@ ADDRESSES = {
 """Namespace of a message to its address and the form of its action."""
 
 
-def typed(client: Client, namespace: str, operation: str, patient: str, **arguments: str) -> etree._Element:
-    """One call of a typed record service; arguments in the order of its description, empty ones left out.
+def typed(
+    client: Client, namespace: str, operation: str, patient: str, **arguments: str | Sequence[str]
+) -> etree._Element:
+    """One call of a typed record service; arguments in the order of its description, empty ones left out, several
+    values one after the other.
 
     Returns the answer. Raises Refused unless it says DMPOk.
     """
     body = etree.Element(f"{{{namespace}}}{operation}")
     for name, value in arguments.items():
-        if value:
-            etree.SubElement(body, f"{{{namespace}}}{name}").text = value
+        for one in [value] if isinstance(value, str) else value:
+            if one:
+                etree.SubElement(body, f"{{{namespace}}}{name}").text = one
     path, action = ADDRESSES[namespace]
     answer = call(lambda: client.ask(path, action.format(operation), etree.tostring(body), patient_id=patient))
     status, context = (
@@ -47,6 +52,7 @@ def typed(client: Client, namespace: str, operation: str, patient: str, **argume
 @click.command("call")
 @click.argument("message", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--patient", default="", metavar="CX", help="Whom the assertion names; empty: nobody.")
+@ACCOUNT
 @card_options
 @DATA
 def command(

@@ -8,10 +8,12 @@ from typing import Any
 
 import click
 from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from carnet import holders
 from carnet.assertions import Desk
 from carnet.console import (
+    ACCOUNT,
     CARD_HELP,
     CARD_PLACE,
     CARD_PLACE_TO_BE,
@@ -20,10 +22,13 @@ from carnet.console import (
     PIN_FILE,
     PURPOSE,
     REASON,
+    SECRET,
     Misuse,
     Place,
     Refused,
+    account_given,
     emit,
+    is_secret,
     open_card,
     pin_of,
     pki_of,
@@ -118,7 +123,14 @@ def _facts(card: Card) -> dict[str, Any]:
         "products": _products(who.product_category),
         "valid_until": card.authentication.certificate.not_valid_after_utc.isoformat(),
         "can_sign": card.signature_pair is not None,
+        "signature_sha256": _signs_as(card),
     }
+
+
+def _signs_as(card: Card) -> str:
+    """SHA-256 of the certificate of signature, as the settings ``portals`` and ``managers`` name it; "" without one."""
+    pair = card.signature_pair
+    return "" if pair is None else pair.certificate.fingerprint(hashes.SHA256()).hex()
 
 
 def _products(category: int | None) -> str:
@@ -309,6 +321,8 @@ def show(card_file: Place, pin_file: Path | None, as_json: bool) -> None:
 @click.option("--structure", "structure_id", default="", envvar="CARNET_STRUCTURE", help="Struct_IdNat (VIHF).")
 @click.option("--purpose", default="", help=PURPOSE)
 @REASON
+@SECRET
+@ACCOUNT
 @click.option("--role", default="", help="Role, code^^system; default: that of the card, or the domain's first.")
 @click.option("--spoil", type=click.Choice(list(SPOILS)), help="Make a bad one: every service must refuse it.")
 @click.option("--with-authz-consent", "consent", is_flag=True, help="Add the attributes of a patient's consent.")
@@ -335,7 +349,8 @@ def make_assertion(
     card = open_card(card_file, pin_file)
     try:
         root = Desk.of(settings).build(
-            card, patient_id=patient, structure_id=structure_id, purpose=purpose, role=role, reason=reason_given()
+            card, patient_id=patient, structure_id=structure_id, purpose=purpose, role=role, reason=reason_given(),
+            is_secret=is_secret(), account=account_given(),
         )
         click.echo(issue_assertion(root, card.signature, spoil=spoil or "", consent=consent))
     except CardError as error:

@@ -13,8 +13,8 @@ from carnet.commands.call import typed
 from carnet.console import DATA, JSON, Misuse, Place, a_cx, card_options, client_of, emit, table
 from conformance.client import Client
 from record.circle import Listed
-from record.td.services import HABILITATIONS, PATIENTS
-from record.td.td03_set_authorization import ATTENDING
+from record.td.services import ACTS, HABILITATIONS, PATIENTS, SYSTEM
+from record.td.td03_set_authorization import ATTENDING, IN_CARE_TEAM
 from record.td.td04_patient_list import DATE_TYPES
 
 PLACE = ("nationalId", "lastName", "codeSpeciality", "startOfAuthorization", "lastActionDate", "mode", "specificRight")
@@ -26,7 +26,7 @@ Options = dict[str, Any]
 @click.group("circle")
 def command() -> None:
     """Who may open a record, as a professional with his card: TD0.3, TD0.4 and TD1.6. What the patient himself does to
-    his circle is in `carnet patient`.
+    his circle is in `carnet patient`. And what his software has to know of the server.
 
     \b
     Examples:
@@ -63,17 +63,23 @@ def _set(client: Client, patient: str, action: str, role: str, as_json: bool) ->
 @click.argument("patient", callback=a_cx)
 @click.option("--agreed", is_flag=True, help="The patient agrees (required: it is never assumed).")
 @click.option("--attending", is_flag=True, help="Become the attending physician, too.")
+@click.option(
+    "--care-team", is_flag=True, help="As a member of the care team: the patient is informed and does not object."
+)
 @by_card
-def join(client: Client, patient: str, agreed: bool, attending: bool, as_json: bool) -> None:
+def join(client: Client, patient: str, agreed: bool, attending: bool, care_team: bool, as_json: bool) -> None:
     """Declare oneself authorised, with the patient's agreement (TD0.3). Again: its end moves.
 
     \b
-    Example:
+    Examples:
       carnet circle join "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --agreed --attending
+      carnet circle join "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --care-team
     """
-    if not agreed:
-        raise Misuse("ask the patient, and say with --agreed that he agrees")
-    _set(client, patient, "AJOUT", ATTENDING if attending else "", as_json)
+    if attending and care_team:
+        raise Misuse("give --attending or --care-team")
+    if not (agreed or care_team):
+        raise Misuse("ask the patient, and say with --agreed that he agrees, or with --care-team that he was informed")
+    _set(client, patient, "AJOUT", ATTENDING if attending else IN_CARE_TEAM if care_team else "", as_json)
 
 
 @command.command("leave")
@@ -118,6 +124,35 @@ def records(client: Client, since: str, by: str, as_json: bool) -> None:
     """
     answer = typed(client, PATIENTS, "patientList", "", startDate=since, dateType=by)
     _list(as_json, answer, "patientlistData", RECORD)
+
+
+@command.command("alert")
+@click.argument("patient", callback=a_cx)
+@click.option("--type", "types", multiple=True, metavar="CODE^^SYSTEM", help="Only of this type; may be repeated.")
+@click.option("--on/--off", "wanted", default=True, show_default=True)
+@by_card
+def alert(client: Client, patient: str, types: tuple[str, ...], wanted: bool, as_json: bool) -> None:
+    """Be told of new documents of a record, or no more. Again: the types given replace those of before.
+
+    \b
+    Example:
+      carnet circle alert "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --type "11502-2^^2.16.840.1.113883.6.1"
+    """
+    typed(client, ACTS, "setNotices", patient, value="true" if wanted else "false", typeCode=types)
+    emit(as_json, {"alert": wanted, "types": list(types)}, "done")
+
+
+@command.command("parameters")
+@by_card
+def parameters(client: Client, as_json: bool) -> None:
+    """What software has to know of the server: are minors managed, the ages, which marks exclude each other.
+
+    \b
+    Example:
+      carnet circle parameters --json
+    """
+    answer = typed(client, SYSTEM, "getParameters", "")
+    _list(as_json, answer, "parameter", ("name", "value"))
 
 
 def _list(as_json: bool, answer: etree._Element, each: str, columns: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ import storage
 from carnet import log_keeper, proofs
 from carnet.affinity import domain_source
 from carnet.commands.patient import operator
+from carnet.commands.patient_acts import operator_of
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
 from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE
 from carnet.retention import expire as expire_traces
@@ -266,6 +267,40 @@ def list_emergencies(since: datetime | None, language: str, data: Path, as_json:
                 f"{line.patient_id}: {in_words(line, language)}"
                 + "".join(f" [! {one}]" for one in unusual) + (f" [told {told}]" if told else " [patient not told yet]")
             )
+
+
+@command.command("extract")
+@click.argument("identifier")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), default=None, help="First day, UTC; default: no bound.")
+@click.option("--until", type=click.DateTime(["%Y-%m-%d"]), default=None, help="Last day, UTC; default: no bound.")
+@click.option("--lang", "language", type=click.Choice(["fr", "en"]), default="en", show_default=True)
+@DATA
+@JSON
+def extract(
+    identifier: str, since: datetime | None, until: datetime | None, language: str, data: Path, as_json: bool
+) -> None:
+    """Everything one professional did, in all records, on a lawful request. IDENTIFIER is PS_IdNat. That it was taken
+    out is a line of the log.
+
+    The lines are those of the registry, which knows every access once.
+
+    \b
+    Examples:
+      carnet log extract 899700000018 --since 2026-01-01 --until 2026-03-31
+      carnet log extract 899700000018 --json > traces.jsonl
+    """
+    begin, end = (stamp(one.replace(tzinfo=UTC) + timedelta(days=later)) if one else ""
+                  for one, later in ((since, 0), (until, 1)))
+    settings = settings_of(data)
+    actor = operator_of(settings)
+    database = storage.open_registry(settings.registry_database)
+    try:
+        with database.write() as unit:
+            lines = traces.of_professional(unit, identifier.strip(), by=actor, since=begin, until=end)
+    finally:
+        database.close()
+    for line in lines:
+        click.echo(line_as_json(line) if as_json else f"{line.patient_id or '-'}: {in_words(line, language)}")
 
 
 @command.command("expire")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
 import storage
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
-from carnet.notices import AT_ONCE, deliver_all, grouped, message, notifier_of
+from carnet.notices import AT_ONCE, deliver_all, deliver_news, grouped, message, news_of, notifier_of
+from carnet.wiring import domain_of, domain_source, policy_of
+from registry.shelf import Shelf
 
 
 @click.command("notify")
@@ -19,8 +22,9 @@ from carnet.notices import AT_ONCE, deliver_all, grouped, message, notifier_of
 @DATA
 @JSON
 def command(pending: bool, deliver: bool, notifier: str, data: Path, as_json: bool) -> None:
-    """Tell patients of accesses by emergency. One message for each record and professional; kept until delivered.
-    A running registry does it by itself when emergencies.notifier is set.
+    """Tell patients of accesses by emergency, and whoever wants it of new documents. One message for each record and
+    professional, or recipient; kept until delivered. A running registry does it by itself when emergencies.notifier is
+    set.
 
     \b
     Examples:
@@ -31,14 +35,17 @@ def command(pending: bool, deliver: bool, notifier: str, data: Path, as_json: bo
     if pending == deliver:
         raise Misuse("give --pending or --deliver")
     settings = settings_of(data)
+    rights = policy_of(settings, domain_of(settings))
+    shelf = Shelf(domain_source(settings), settings.registry.device_id)
     database = storage.open_registry(settings.registry_database)
     try:
         if pending:
             with database.read() as unit:
                 waiting = unit.emergencies.to_notify(AT_ONCE)
-            for group in grouped(waiting):
-                told = message([line for _, line in group])
-                click.echo(json.dumps(told, ensure_ascii=False) if as_json else told["text_en"])
+            every = [message([line for _, line in group]) for group in grouped(waiting)]
+            every += [news.told for news in news_of(database, rights, shelf) if news.told is not None]
+            for told in every:
+                click.echo(json.dumps(told, ensure_ascii=False) if as_json else _in_words(told))
             return
         chosen = notifier or settings.emergencies.notifier
         if not chosen:
@@ -47,9 +54,18 @@ def command(pending: bool, deliver: bool, notifier: str, data: Path, as_json: bo
             notify = notifier_of(chosen)
         except ValueError as error:
             raise Misuse(str(error)) from error
-        delivered, failed = deliver_all(database, notify)
+        delivered, failed = (
+            sum(counts) for counts in zip(
+                deliver_all(database, notify), deliver_news(database, notify, rights, shelf), strict=True
+            )
+        )
     finally:
         database.close()
     emit(as_json, {"delivered": delivered, "failed": failed}, f"{delivered} delivered, {failed} failed")
     if failed:
-        raise Refused("some patients were not told; they stay in the queue")
+        raise Refused("some were not told; they stay in the queue")
+
+
+def _in_words(told: dict[str, Any]) -> str:
+    whom = told.get("recipient")
+    return f"{whom['kind']} {whom['identifier']}".strip() + f": {told['text_en']}" if whom else str(told["text_en"])

@@ -25,13 +25,13 @@ from carnet.console import (
 )
 from carnet.providers import providers_of
 from conformance.client import Client, Exchanged
-from repository.on_demand import PROVIDER_SLOT, Enrolment
+from repository.on_demand import Enrolment
 from repository.on_demand_entries import author, registration
 from repository.registry_link import Asked, Asker, Registered, RegistryLink, RegistryUnavailable
 from xds.check.query_params import quote, quote_list
 from xds.model import Author, DocumentEntry, Submission
 from xds.model.datatypes import dtm_text
-from xds.namespaces import APPROVED, ON_DEMAND
+from xds.namespaces import APPROVED, ON_DEMAND, PROVIDER_SLOT
 from xds.wire.client import BadAnswer, FaultReceived, PeerUnreachable
 
 UNKNOWN_PERSON = ("PID-8|U",)

@@ -21,7 +21,7 @@ from carnet.retention import rules_of, scrub
 from carnet.settings import Settings
 from guard.credentials.caller import Caller, Mode
 from record import actor as actors
-from record import acts, circle, destruction
+from record import acts, circle, destruction, notices
 from record.actor import Actor, RecordRefused, as_actor, carried_out
 from record.circle import Listed
 from record.store import Kind, Place
@@ -188,6 +188,23 @@ def unobject(patient: str, purpose: str, data: Path, as_json: bool) -> None:
     emit(as_json, sorted(record.objected_purposes), f"objections: {', '.join(sorted(record.objected_purposes))}")
 
 
+@click.command("notices")
+@click.argument("patient")
+@click.option("--on/--off", "wanted", default=True, show_default=True)
+@DATA
+@JSON
+def choose_notices(patient: str, wanted: bool, data: Path, as_json: bool) -> None:
+    """As the patient: be told of each new document, or no more. `carnet notify` tells, and a running registry.
+
+    \b
+    Example:
+      carnet patient notices "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH" --on
+    """
+    _as_patient(data, patient, notices.CHOSEN if wanted else notices.UNCHOSEN, lambda unit, by: notices.choose(
+        unit, patient, by=by, is_wanted=wanted))
+    emit(as_json, {"notices": wanted}, "told of new documents" if wanted else "not told of new documents")
+
+
 @click.command("circle")
 @click.argument("patient")
 @click.option("--which", type=click.Choice([one.value for one in Listed]), default=Listed.ALL.value, show_default=True)
@@ -241,4 +258,4 @@ def destroy(patient: str, token: str | None, yes: bool, data: Path, as_json: boo
          f"destroyed; receipt {made.receipt}; {made.documents} documents are being erased")
 
 
-ACTS = (allow, disallow, block, unblock, object_, unobject, list_circle, destroy)
+ACTS = (allow, disallow, block, unblock, object_, unobject, choose_notices, list_circle, destroy)

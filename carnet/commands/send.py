@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from carnet.affinity import domain_of
-from carnet.console import DATA, JSON, Misuse, Place, card_options, client_of, settings_of
+from carnet.console import DATA, JSON, Misuse, Place, card_options, client_of, is_secret, settings_of
 from conformance.cda import CdaError, OverrideError, Overrides, read_overrides
 from conformance.source import Deposit, Source, Status, files_of
 from xds import domain as domains
@@ -59,6 +59,7 @@ def command(
     Examples:
       carnet send report.xml --card card.p12 --structure 10B0000001
       carnet send report.xml --card card.p12 --structure 10B0000001 --sign
+      carnet send report.xml --card card.p12 --structure 10B0000001 --secret
       carnet send outbox/ --card lab.p12 --pin-file pin.txt --json
       carnet send report.xml --card card.p12 --dry-run
     """
@@ -70,6 +71,8 @@ def command(
         raise Misuse(str(error)) from error
     if patient:
         overrides = replace(overrides, patient_id=patient)
+    if is_secret():
+        overrides = replace(overrides, invisible_to_representatives=True)
     client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
     source = Source(client=client, domain=domain, source_id=source_id, overrides=overrides, signs=sign)
     if dry_run:

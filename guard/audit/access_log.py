@@ -187,6 +187,17 @@ def token_act(
     return replace(line, assertion_id=clean(assertion_id)) if assertion_id else line
 
 
+def system_act(
+    caller: Caller, *, trace_id: str, event: str, action: str, detail: str, peer: str, at: str,
+    particulars: Particulars,
+) -> AccessLine:
+    """An act that is about no single record: the retention job run by hand, traces handed out, parameters read."""
+    return _line(
+        caller, at=at, trace_id=trace_id, event=event, action=action, patient_key=None, patient_id="", peer=peer,
+        detail=detail, particulars=particulars,
+    )
+
+
 def retention_act(by: Caller, *, trace_id: str, lines: int, at: datetime | None = None) -> AccessLine:
     """So many lines were destroyed because they are kept no longer. It names no record: the count must fit what is
     left of them in the chain."""

@@ -50,5 +50,10 @@ RECORDS: dict[str, Row] = {
         ALERT, "E", OBJECT_CHANGED, _td("setDocument", "Document Marked"), what=(What.PATIENT, What.DOCUMENTS)
     ),
     "patient act": _row(ALERT, "E", OBJECT_CHANGED, _td("patientAct", "Act for the Patient")),
+    "announceRecords": _row(PATIENT_RECORD, "C", _td("announceRecords", "Announce Records")),
+    "recordDeath": _row(PATIENT_RECORD, "U", _td("recordDeath", "Death of the Holder")),
+    "runRetention": _row(PATIENT_RECORD, "U", _td("runRetention", "Retention Run")),
+    "extractTraces": _row(LOG_USED, "R", _td("extractTraces", "Traces of a Professional"), what=(What.LOG,)),
+    "getParameters": _row(QUERY, "E", _td("getParameters", "Parameters of the Service"), what=()),
     LOG_READ: _row(LOG_USED, "R", _td("readLog", "Access Log Read"), what=(What.PATIENT, What.LOG)),
 }

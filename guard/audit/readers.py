@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from guard.audit.access_log import DEPOSIT, HIDE, READ, REFUSED, SEARCH, stamp
 from guard.audit.store import AccessLine
+from guard.credentials.caller import Mode
 
 DEPTH = timedelta(days=365)
 DEPTH_LINES = 100
@@ -35,8 +36,8 @@ class ReaderKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reader:
-    """``identifier`` is the national identifier of a professional. ``hidden`` are uniqueIds of documents that a patient
-    or a representative may not know of."""
+    """``identifier`` is the national identifier of a professional, or the account of a representative. ``hidden`` are
+    uniqueIds of documents that a patient or a representative may not know of."""
 
     kind: ReaderKind
     identifier: str = ""
@@ -49,16 +50,20 @@ def visible(lines: Iterable[AccessLine], reader: Reader, now: datetime) -> list[
     The patient and the operator see all, the patient without the names of documents not announced to him. Legal
     representatives see neither the accesses of a secret connection nor, in other lines, the documents deposited under
     one or hidden from them: their names would tell of it. A professional sees what he did himself, the attending
-    physician everything, both within the depth; of what a professional asked for, only what he found, because a line
-    about a document hidden from him would tell that it exists.
+    physician everything, both within the depth. Of what a professional, the patient or a representative asked for
+    himself, only what he found, and in his own words: a line about a document hidden from him, or a name withheld in
+    it, would tell that it exists.
     """
     match reader.kind:
         case ReaderKind.OPERATOR:
             return list(lines)
         case ReaderKind.PATIENT:
-            return [_unnamed(line, reader.hidden) for line in lines]
+            return [
+                line if _is_own(line, reader) else _unnamed(line, reader.hidden)
+                for line in lines if not (_is_own(line, reader) and _found_nothing(line))
+            ]
         case ReaderKind.REPRESENTATIVE:
-            return _without_secrets(list(lines), reader.hidden)
+            return _without_secrets(list(lines), reader)
     since = stamp(now - DEPTH)
     return list(deque(
         (
@@ -82,6 +87,13 @@ def _found_nothing(line: AccessLine) -> bool:
     return line.action == SEARCH and by_name and line.detail.endswith(", 0 results")
 
 
+def _is_own(line: AccessLine, reader: Reader) -> bool:
+    """A line of the holder, or of this representative himself: it says what he asked for, in his own words."""
+    if reader.kind is ReaderKind.PATIENT:
+        return line.mode == Mode.PATIENT
+    return line.mode == Mode.REPRESENTATIVE and bool(reader.identifier) and line.caller_id == reader.identifier
+
+
 def _unnamed(line: AccessLine, hidden: frozenset[str]) -> AccessLine:
     """Every access stays in the patient's view; which document it was about waits for its announcement."""
     if hidden.isdisjoint(line.documents):
@@ -89,13 +101,17 @@ def _unnamed(line: AccessLine, hidden: frozenset[str]) -> AccessLine:
     return replace(line, documents=tuple(WITHHELD if name in hidden else name for name in line.documents))
 
 
-def _without_secrets(lines: list[AccessLine], known: frozenset[str]) -> list[AccessLine]:
-    hidden = known | frozenset(
+def _without_secrets(lines: list[AccessLine], reader: Reader) -> list[AccessLine]:
+    hidden = reader.hidden | frozenset(
         name for line in lines if line.is_secret and line.action in (DEPOSIT, HIDE) for name in line.documents
     )
     shown = []
     for line in lines:
-        if line.is_secret:
+        is_own = _is_own(line, reader)
+        if line.is_secret or (is_own and _found_nothing(line)):
+            continue
+        if is_own and line.outcome == REFUSED:
+            shown.append(line)
             continue
         left = tuple(name for name in line.documents if name not in hidden)
         if left or not line.documents:

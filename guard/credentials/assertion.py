@@ -34,7 +34,7 @@ from datetime import datetime, timedelta
 
 from lxml import etree
 
-from guard.credentials import attributes, distinguished_name, signature, statements, token, vihf, vouched
+from guard.credentials import attributes, distinguished_name, portal, signature, statements, token, vihf, vouched
 from guard.credentials.attributes import Attributes
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.certificates import Accepted, CertificateRefused, Clock, TrustStore, Use, utc_now
@@ -233,6 +233,8 @@ class Verifier:
             caller, assertion_id=assertion_id, assertion=data, assertion_sha256=signed.sha256,
             authn_class=statements.authn_class(root), authn_declaration=statements.authn_declaration(root),
         )
+        if rule.vihf and signer.sha256 in rule.portals:
+            caller = portal.patient_at(caller, said)
         return _Verified(caller, until, validity.one_time, generation, signed.sha256, is_token_service)
 
     def _check_issuer(self, root: etree._Element, signer: Accepted) -> str:

@@ -61,6 +61,8 @@ class CredentialRule:
     token_services: frozenset[str] = frozenset()
     """SHA-256 of certificates (64 hexadecimal digits) that may speak for others in the French profile; whose cancelled
     assertions are refused, in every profile"""
+    portals: frozenset[str] = frozenset()
+    """SHA-256 of certificates (64 hexadecimal digits) whose assertions speak for patients, in the French profile"""
     authn_classes: frozenset[str] = frozenset()
     purposes: frozenset[str] = frozenset()
     """``code^^system``"""

@@ -292,7 +292,7 @@ MATRIX_CLAUSES = (
     Clause("patient-block", "DMP TD0.2 note 1", patient_bars_the_caller, _ALL - {Action.EXISTS}),
     Clause("emergency-objection", "CSP L1111-17 I", patient_objects_to_emergency),
     Clause("authorisation", "CSP R1111-46; DMP TD0.3", caller_is_authorised,
-           _ON_TYPES | {Action.LIST_CIRCLE} | _CHANGES - {Action.DELETE}),
+           _ON_TYPES | {Action.LIST_CIRCLE, Action.BE_TOLD} | _CHANGES - {Action.DELETE}),
     Clause("attached-record", "R526, note 10", data_are_kept_here, frozenset({Action.CHANGE_DATA})),
     Clause("unlisted-type", "DMP J57, class of signatures", type_is_for_persons, _ON_DOCUMENTS,
            "a document of this type is never shown to a person"),

@@ -33,6 +33,7 @@ class Action(StrEnum):
     UNBLOCK = "unblock a professional"
     OBJECT = "object to emergency access or allow it"
     READ_LOG = "read the access log"
+    BE_TOLD = "be told of new documents"
     ASK_DESTRUCTION = "ask that a record be destroyed"
     DESTROY = "destroy a record"
     FEED = "TD2.1 feed"

@@ -56,6 +56,7 @@ RIGHTS_OF_ACTION: Mapping[Action, tuple[str, ...]] = {
     Action.UNBLOCK: ("unblock",),
     Action.OBJECT: ("object",),
     Action.READ_LOG: ("log",),
+    Action.BE_TOLD: ("notices",),
     Action.ASK_DESTRUCTION: ("destruction",),
     Action.DESTROY: ("destroy",),
     Action.FEED: ("TD2.1", "TD2.2"),

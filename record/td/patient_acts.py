@@ -1,20 +1,22 @@
-"""The patient's acts, relayed by a professional at his request, where the functional rights give him that.
+"""The patient's acts: by himself or his representative through a portal the operator has listed, or relayed by a
+professional at his request, where the functional rights give him that.
 
 The DMP has no transaction for them: a patient acts on his own pages, the attending physician blocks at his request.
-Who may relay what is the policy's: the attending physician blocks, a professional notes an objection, masks a document,
-asks for the destruction, both read the log.
+Who may what is the policy's: the attending physician blocks, a professional notes an objection, masks a document,
+asks for the destruction, both read the log; the rest is the patient's alone.
 
 Clause: CSP L1111-17 I, L1111-18; arrêté du 26/10/2023
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from guard.audit.access_log import in_words
 from guard.audit.atna_td import ACCESS_SET, DOCUMENT_MARKED, LOG_READ
-from record import acts, destruction, documents
+from record import acts, destruction, documents, lifecycle, notices
 from record.actor import carried_out
 from record.documents import Act
 from record.store import Kind
@@ -105,6 +107,56 @@ def set_document(services: RecordServices, exchange: Exchange, action: str, uniq
     return ""
 
 
+def set_emergency_view(services: RecordServices, exchange: Exchange, is_shown: bool) -> str:
+    """Let accesses by emergency read what is masked, or not. Clause: R526, value ``pat``. Rule: D-43"""
+    patient_id = patient_of(exchange, "setEmergencyView")
+    actor = services.by(exchange, NAME)
+    name = acts.SHOWN_IN_EMERGENCY if is_shown else acts.NOT_SHOWN_IN_EMERGENCY
+    carried_out(
+        services.database, actor, name, patient_id,
+        lambda unit: acts.show_masked_in_emergency(unit, patient_id, by=actor, is_shown=is_shown),
+    )
+    return ""
+
+
+def set_notices(services: RecordServices, exchange: Exchange, is_wanted: bool, types: Collection[str]) -> str:
+    """Be told of new documents from now on, or no more: the patient, who represents him, a professional by type.
+
+    Clause: R527 2.3, 2.7. Rule: D-43, D-62
+    """
+    patient_id = patient_of(exchange, "setNotices")
+    actor = services.by(exchange, NAME)
+    known = services.domain.codes["type_code"]
+    carried_out(
+        services.database, actor, notices.CHOSEN if is_wanted else notices.UNCHOSEN, patient_id,
+        lambda unit: notices.choose(
+            unit, patient_id, by=actor, is_wanted=is_wanted, types=types, known_types=known
+        ),
+    )
+    return ""
+
+
+def decline_record(services: RecordServices, exchange: Exchange) -> str:
+    """No record is wanted: the one that is announced is not opened. Clause: loi OTSS. Rule: D-43"""
+    patient_id = patient_of(exchange, "declineRecord")
+    actor = services.by(exchange, NAME)
+    carried_out(
+        services.database, actor, lifecycle.DECLINED, patient_id,
+        lambda unit: lifecycle.decline(unit, patient_id, by=actor),
+    )
+    return ""
+
+
+def confirm_destruction(services: RecordServices, exchange: Exchange, token: str) -> str:
+    """Second step of a destruction: the answer is the receipt. Clause: R527 2.3. Rule: D-43"""
+    patient_id = patient_of(exchange, "confirmDestruction")
+    actor = services.by(exchange, NAME)
+    return carried_out(
+        services.database, actor, destruction.DESTROYED, patient_id,
+        lambda unit: destruction.confirm_destruction(unit, patient_id, token, by=actor),
+    ).receipt
+
+
 def ask_destruction(services: RecordServices, exchange: Exchange) -> str:
     """First step of a destruction, relayed: the answer is the token, for the patient alone, who confirms.
 
@@ -118,8 +170,9 @@ def ask_destruction(services: RecordServices, exchange: Exchange) -> str:
     )
 
 
-def read_log(services: RecordServices, exchange: Exchange) -> list[Line]:
-    """The newest lines, newest first: the attending physician's everything, another professional's his own.
+def read_log(services: RecordServices, exchange: Exchange, skip: int) -> list[Line]:
+    """LINES lines, newest first, without the ``skip`` newest: the holder and the attending physician read everything,
+    another professional his own.
 
     Clause: R527 2.6. Rule: D-43, D-56
     """
@@ -128,6 +181,7 @@ def read_log(services: RecordServices, exchange: Exchange) -> list[Line]:
 
     def read(unit: Any) -> list[Line]:
         lines = acts.read_log(unit, patient_id, by=actor, shelf=services.shelf)
-        return [Line(date=one.at, outcome=one.outcome, sentence=in_words(one)) for one in lines[: -LINES - 1 : -1]]
+        shown = lines[::-1][max(skip, 0) :][:LINES]
+        return [Line(date=one.at, outcome=one.outcome, sentence=in_words(one)) for one in shown]
 
     return carried_out(services.database, actor, acts.LOG_READ, patient_id, read)

@@ -16,10 +16,10 @@ from typing import Any
 from guard.audit import access_log
 from guard.audit.particulars import particulars
 from record.actor import RecordRefused
-from record.td import patient_acts, td03_set_authorization, td04_patient_list, td16_list_authorizations
+from record.td import management, patient_acts, td03_set_authorization, td04_patient_list, td16_list_authorizations
 from record.td.actor import RecordServices
 from record.td.hl7 import error_name
-from record.td.spyne_import import Boolean, ComplexModel, Service, Unicode, rpc
+from record.td.spyne_import import Boolean, ComplexModel, Integer32, Service, Unicode, rpc
 from record.td.typed import Operation, TypedService
 from xds.errors import ErrorCode, Finding, Refused
 from xds.wire.exchange import Exchange, Reply, Transaction
@@ -28,7 +28,8 @@ from xds.wire.xml import escape_text
 OK = "DMPOk"
 """Status of a call that was carried out."""
 HABILITATIONS, PATIENTS, ACTS = "urn:si-dmp-habilitations", "urn:si-dmp-patients", "urn:carnet:patient-acts:2026"
-"""The first two are the DMP's, the third is ours: the DMP gives the patient's acts no message."""
+SYSTEM = "urn:carnet:system:2026"
+"""The first two are the DMP's, the others ours: the DMP gives the patient's acts and the operator's no message."""
 MANY = "unbounded"
 
 
@@ -47,7 +48,7 @@ def _enum(namespace: str, name: str, *values: str) -> Any:
 
 _STATUS = (("status", Unicode), ("context", Unicode))
 Action = _enum(HABILITATIONS, "actionType", *td03_set_authorization.ACTIONS)
-Role = _enum(HABILITATIONS, "roleType", td03_set_authorization.ATTENDING)
+Role = _enum(HABILITATIONS, "roleType", *td03_set_authorization.ROLES)
 Mode = _enum(HABILITATIONS, "modeType", *td16_list_authorizations.MODES)
 DateType = _enum(PATIENTS, "dateTypeEnum", *td04_patient_list.DATE_TYPES)
 Done = _type(HABILITATIONS, "WebServiceResponse", *_STATUS)
@@ -79,6 +80,18 @@ DocumentVerb = _enum(ACTS, "documentActionType", *patient_acts.DOCUMENT_VERBS)
 ActDone = _type(ACTS, "WebServiceResponse", *_STATUS)
 LogLine = _type(ACTS, "LogLine", ("date", Unicode), ("outcome", Unicode), ("sentence", Unicode))
 Log = _type(ACTS, "LogResponse", ("line", LogLine.customize(max_occurs=MANY)), *_STATUS)
+
+AnnouncedRecord = _type(SYSTEM, "AnnouncedRecord", ("patientId", Unicode), ("opensAt", Unicode), ("status", Unicode))
+Announced = _type(SYSTEM, "AnnounceResponse", ("record", AnnouncedRecord.customize(max_occurs=MANY)), *_STATUS)
+SystemDone = _type(SYSTEM, "WebServiceResponse", *_STATUS)
+TraceLine = _type(
+    SYSTEM, "TraceLine", ("date", Unicode), ("patientId", Unicode), ("event", Unicode), ("action", Unicode),
+    ("outcome", Unicode), ("purpose", Unicode), ("structureId", Unicode), ("documents", Unicode(max_occurs=MANY)),
+    ("traceId", Unicode),
+)
+Traces = _type(SYSTEM, "TracesResponse", ("line", TraceLine.customize(max_occurs=MANY)), *_STATUS)
+NamedValue = _type(SYSTEM, "Parameter", ("name", Unicode), ("value", Unicode))
+Parameters = _type(SYSTEM, "ParametersResponse", ("parameter", NamedValue.customize(max_occurs=MANY)), *_STATUS)
 
 
 class Habilitations(Service):
@@ -138,22 +151,87 @@ class PatientActs(Service):
         context = patient_acts.set_document(services, exchange, action or "", document or "")
         return SimpleNamespace(status=OK, context=context)
 
+    @rpc(Boolean(min_occurs=1), _args=["value"], _returns=ActDone, _out_variable_name="output")
+    def setEmergencyView(ctx: Any, shown: bool) -> Any:
+        services, exchange = ctx.udc
+        return SimpleNamespace(status=OK, context=patient_acts.set_emergency_view(services, exchange, shown))
+
+    @rpc(
+        Boolean(min_occurs=1), Unicode(max_len=100, max_occurs=MANY), _args=["value", "typeCode"], _returns=ActDone,
+        _out_variable_name="output",
+    )
+    def setNotices(ctx: Any, wanted: bool, types: list[str] | None) -> Any:
+        services, exchange = ctx.udc
+        return SimpleNamespace(
+            status=OK, context=patient_acts.set_notices(services, exchange, wanted, types or [])
+        )
+
+    @rpc(_returns=ActDone, _out_variable_name="output")
+    def declineRecord(ctx: Any) -> Any:
+        services, exchange = ctx.udc
+        return SimpleNamespace(status=OK, context=patient_acts.decline_record(services, exchange))
+
+    @rpc(Unicode(max_len=64), _args=["token"], _returns=ActDone, _out_variable_name="output")
+    def confirmDestruction(ctx: Any, token: str | None) -> Any:
+        services, exchange = ctx.udc
+        return SimpleNamespace(status=OK, context=patient_acts.confirm_destruction(services, exchange, token or ""))
+
     @rpc(_returns=ActDone, _out_variable_name="output")
     def askDestruction(ctx: Any) -> Any:
         services, exchange = ctx.udc
         return SimpleNamespace(status=OK, context=patient_acts.ask_destruction(services, exchange))
 
-    @rpc(_returns=Log, _out_variable_name="output")
-    def readLog(ctx: Any) -> Any:
+    @rpc(Integer32, _args=["skip"], _returns=Log, _out_variable_name="output")
+    def readLog(ctx: Any, skip: int | None) -> Any:
         services, exchange = ctx.udc
-        found = patient_acts.read_log(services, exchange)
+        found = patient_acts.read_log(services, exchange, skip or 0)
         return SimpleNamespace(status=OK, context=f"{len(found)}", line=found)
+
+
+class System(Service):
+    """What the operator's people do, and what everybody may ask: ``ctx.udc`` is (services, exchange)."""
+
+    @rpc(Unicode(max_len=256, max_occurs=MANY), _args=["patientId"], _returns=Announced, _out_variable_name="output")
+    def announceRecords(ctx: Any, patients: list[str] | None) -> Any:
+        services, exchange = ctx.udc
+        told = management.announce(services, exchange, patients or [], OK)
+        return SimpleNamespace(status=OK, context=f"{len(told)}", record=told)
+
+    @rpc(
+        Unicode(max_len=256), Unicode(max_len=10), _args=["patientId", "dateOfDeath"], _returns=SystemDone,
+        _out_variable_name="output",
+    )
+    def recordDeath(ctx: Any, patient: str | None, day: str | None) -> Any:
+        services, exchange = ctx.udc
+        return SimpleNamespace(status=OK, context=management.note_death(services, exchange, patient or "", day or ""))
+
+    @rpc(_returns=SystemDone, _out_variable_name="output")
+    def runRetention(ctx: Any) -> Any:
+        services, exchange = ctx.udc
+        return SimpleNamespace(status=OK, context=management.run_retention(services, exchange))
+
+    @rpc(
+        Unicode(max_len=100), Unicode(max_len=10), Unicode(max_len=10), Integer32,
+        _args=["nationalId", "since", "until", "skip"], _returns=Traces, _out_variable_name="output",
+    )
+    def extractTraces(ctx: Any, identifier: str | None, since: str | None, until: str | None, skip: int | None) -> Any:
+        services, exchange = ctx.udc
+        days = (since or "", until or "")
+        found = management.extract(services, exchange, identifier or "", days, skip or 0)
+        return SimpleNamespace(status=OK, context=f"{len(found)}", line=found)
+
+    @rpc(_returns=Parameters, _out_variable_name="output")
+    def getParameters(ctx: Any) -> Any:
+        services, exchange = ctx.udc
+        found = management.parameters(services, exchange)
+        return SimpleNamespace(status=OK, context=f"{len(found)}", parameter=found)
 
 
 SERVICES = {
     "/services/habilitations": TypedService(HABILITATIONS, "HabilitationsEndPoint", Habilitations),
     "/services/patients": TypedService(PATIENTS, "PatientSpecificEndPoint", Patients),
     "/services/patient-acts": TypedService(ACTS, "PatientActs", PatientActs),
+    "/services/system": TypedService(SYSTEM, "System", System),
 }
 """Path to the service that lives there; the last word of the first two is the DMP's own."""
 

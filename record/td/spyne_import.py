@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 __all__ = [
-    "Application", "Boolean", "ComplexModel", "Fault", "MethodContext", "NullServer", "Service",
+    "Application", "Boolean", "ComplexModel", "Fault", "Integer32", "MethodContext", "NullServer", "Service",
     "Soap12", "Unicode", "Wsdl11", "rpc",
 ]
 
@@ -53,7 +53,7 @@ def _load_six() -> None:
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     _load_six()
-    from spyne import Application, Boolean, ComplexModel, Fault, MethodContext, Service, Unicode, rpc
+    from spyne import Application, Boolean, ComplexModel, Fault, Integer32, MethodContext, Service, Unicode, rpc
     from spyne.interface.wsdl import Wsdl11
     from spyne.protocol.soap import Soap12
     from spyne.server.null import NullServer

@@ -16,7 +16,8 @@ from xds.wire.exchange import Exchange
 
 NAME = "TD0.3"
 ADD, REMOVE = ACTIONS = ("AJOUT", "SUPPRESSION")
-ATTENDING = "MEDECIN_TRAITANT"
+ATTENDING, IN_CARE_TEAM = ROLES = ("MEDECIN_TRAITANT", "EQUIPE_DE_SOINS")
+"""The second is ours: a member of the care team states that the patient is informed and does not object (R1111-46)."""
 
 
 def answer(services: RecordServices, exchange: Exchange, action: str, role: str) -> str:
@@ -27,7 +28,8 @@ def answer(services: RecordServices, exchange: Exchange, action: str, role: str)
         declared = carried_out(
             services.database, actor, circle.AUTHORISED, patient_id,
             lambda unit: circle.declare_authorised(
-                unit, patient_id, by=actor, agreed=True, is_attending=role == ATTENDING
+                unit, patient_id, by=actor, agreed=True, is_attending=role == ATTENDING,
+                care_team=role == IN_CARE_TEAM,
             ),
         )
         return circle.ALREADY_PRESENT if declared.already_present else ""

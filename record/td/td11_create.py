@@ -30,7 +30,8 @@ def answer(services: RecordServices, exchange: Exchange) -> Answer:
     record = carried_out(
         services.database, actor, access_log.RECORD_OPENED, patient_id,
         lambda unit: lifecycle.open_record(
-            unit, patient_id, by=actor, consent=consent, authorities=domain.assigning_authorities,
+            unit, patient_id, by=actor, consent=consent, channel=services.channel(actor.caller),
+            authorities=domain.assigning_authorities,
             objected_purposes=frozenset(purpose for code, purpose in OBJECTIONS.items() if said.get(code)),
             traits=traits(patient),
         ),

@@ -7,6 +7,7 @@ Clause: DMP TD0.3, TD0.4, TD0.5, TD1.3a, TD1.3b, TD1.6, TD3.3
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from carnet.cli import main
 from conformance import frames
 from tests.registry.test_iti57_rights import Bedside
 from tests.world import NURSE, PHYSICIAN, STRUCTURE, World, unique_ids
+from xds.model import DocumentEntry
 
 PIN = "pin-5520"
+FIXTURES = Path(__file__).resolve().parent.parent.parent / "fixtures"
 
 
 class Terminal:
@@ -99,6 +102,8 @@ def test_the_circle_by_card(at: Terminal) -> None:
     """TD0.3, TD1.6 and TD0.4 by their commands, over TLS; nothing without the patient's agreement. Rule: D-48, D-49"""
     patient = at.world.patient()
     at.run("circle", "join", patient, who="physician", expect=2)
+    at.run("circle", "join", patient, "--care-team", "--attending", who="physician", expect=2)
+    assert at.run("circle", "join", patient, "--care-team", who="colleague").strip() == "done"
     assert at.run("circle", "join", patient, "--agreed", "--attending", who="physician").strip() == "done"
     assert "already present" in at.run("circle", "join", patient, "--agreed", who="physician")
     (mine,) = (one for one in at.json("circle", "show", patient, who="physician") if one["nationalId"] == PHYSICIAN)
@@ -131,3 +136,40 @@ def test_a_document_by_card(at: Terminal) -> None:
     assert [(one.caller_id, one.action) for one in at.world.log_of(bed.patient_id) if one.event == "patient act"] == [
         ("899700000034", "mask"), ("899700000034", "unmask"), (PHYSICIAN, "unmask"),
     ]
+
+
+def test_a_deposit_under_a_secret_connection(at: Terminal, tmp_path: Path) -> None:
+    """What is sent so is marked for that, and neither it nor its line is for representatives. Rule: H-07"""
+    patient, file = at.world.patient(), tmp_path / "report.xml"
+    shipped = (FIXTURES / "cda" / "cr-bio-v1.xml").read_text("utf-8")
+    file.write_text(re.sub(r'<id root="[0-9.]+"', f'<id root="{frames.new_oid()}"', shipped, count=1), "utf-8")
+    said = json.loads(at.run("send", str(file), "--patient", patient, "--secret", "--json", who="physician"))
+    assert said["status"] == "deposited", said
+    (found,) = at.world.find(patient, "physician").objects
+    assert isinstance(found, DocumentEntry)
+    assert "INVISIBLE_REPRESENTANTS_LEGAUX" in {code.code for code in found.confidentiality_codes}
+    for reader, told in (("patient", True), ("representative", False)):
+        shown = at.run("log", patient, "--as", reader)
+        assert (found.unique_id in shown) is told, reader
+    said = at.run("card", "assert", "--patient", patient, "--secret", who="physician")
+    assert "INVISIBLE_REPRESENTANTS_LEGAUX" in said
+
+
+def test_the_traces_of_a_professional_are_taken_out(at: Terminal) -> None:
+    """Of every record, between days; that they were is a line of its own. Rule: D-61"""
+    patients = [at.world.patient(), at.world.patient()]
+    for one in patients:
+        at.run("circle", "join", one, "--agreed", who="nurse")
+    lines = [json.loads(text) for text in at.run("log", "extract", NURSE, "--json").splitlines()]
+    assert [line["patient_id"] for line in lines[-2:]] == patients
+    assert {line["caller_id"] for line in lines} == {NURSE}
+    told = at.run("log", "extract", NURSE, "--since", "2026-01-01", "--lang", "fr")
+    assert patients[1] in told and "a donné l'autorisation" in told
+    assert at.run("log", "extract", NURSE, "--until", "2020-01-01") == ""
+    assert at.world.registry_lines(1)[0].action == "traces handed out"
+
+
+def test_the_parameters_of_the_server(at: Terminal) -> None:
+    """Asked with any card."""
+    told = {one["name"]: one["value"] for one in at.json("circle", "parameters", who="staff")}
+    assert (told["fonctions-gestion-mineurs"], told["age-majorite"]) == ("true", "18")

@@ -188,5 +188,5 @@ def test_what_moves_is_decided_for_every_table() -> None:
     moved = {table.name for table in _OWNED}
     assert moved == {"document_entry", "entry_value", "submission_set", "folder", "association"}
     stays = {name for name, table in tables.registry_metadata.tables.items() if "patient_key" in table.c} - moved
-    of_the_person = {"record_traits", "record_identifier", "circle", "destruction", "erasure"}
+    of_the_person = {"record_traits", "record_identifier", "circle", "destruction", "erasure", "notice_wish", "notice"}
     assert stays == {"record", "locator", "access_log", "audit_outbox", "emergency_access"} | of_the_person

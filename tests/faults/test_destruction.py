@@ -14,12 +14,14 @@ from carnet import wiring
 from carnet.retention import expire, retain_once, scrub
 from carnet.wiring import other_logs
 from conformance import frames
-from record import acts, destruction, lifecycle
+from record import acts, destruction, documents, lifecycle, notices
 from record.actor import patient
 from record.administrative import AdministrativeData
 from record.store import Kind
+from registry.shelf import Shelf
 from repository.actor import RepositoryActor
 from repository.erase import erase
+from tests.on_demand_kit import offer_of, register
 from tests.world import OPERATOR, STRUCTURE, World, unique_ids
 from xds.domain import load
 from xds.model import DocumentEntry, LocalizedString
@@ -202,3 +204,38 @@ def pieces_of(world: World, data: bytes, size: int = 48) -> list[str]:
             if any(piece in held for piece in pieces):
                 found.append(name)
     return found
+
+
+def test_summaries_and_notices_go_too(own: World) -> None:
+    """A summary made of the record and kept, the versions of a mask, a wish to be told and what waits to be: derived
+    copies are copies. Rule: D-09"""
+    patient_id, ids = record_with_documents(own, 3)
+    policy = wiring.policy_of(own.settings, load("dmp"))
+    me = patient(patient_id, policy)
+    shelf = Shelf(wiring.domain_source(own.settings), "1.2.250.1.999.1.2")
+    with own._registry_database() as database, database.write() as unit:
+        notices.choose(unit, patient_id, by=me, is_wanted=True)
+        documents.change(unit, patient_id, ids[0], documents.Act.MASK, by=me, shelf=shelf)
+    offered = offer_of(own, patient_id, title=[LocalizedString(SECRET, "fr-FR")])
+    assert register(own, offered).is_success
+    outcome, (made,) = own.read(patient_id, [offered.entries[0].unique_id])
+    assert outcome.is_success and made.unique_id
+    kept = sum("documents" in name for name in holding_paths(own, SECRET))
+    assert kept == 4, "three documents and the summary, which holds their titles"
+    with own._registry_database() as database, database.read() as unit:
+        assert unit.notices.count() > 0
+    destroyed(own, patient_id)
+    assert erase(repository_of(own)) == 4
+    with own._registry_database() as database:
+        scrub(database)
+        with database.read() as unit:
+            assert unit.notices.count() == 0
+    assert holding(own, SECRET) == []
+
+
+def holding_paths(world: World, word: str) -> list[str]:
+    """As ``holding``, whole paths."""
+    return [
+        str(Path(folder) / name) for folder, _, names in os.walk(world.folder) for name in names
+        if word.encode() in (Path(folder) / name).read_bytes()
+    ]

@@ -28,10 +28,10 @@ PIN = "0000"
 class Service:
     """One typed service, known by nothing but its description."""
 
-    def __init__(self, world: World, path: str) -> None:
-        self.source = world.client()
+    def __init__(self, world: World, path: str, who: str = "physician", **changes: Any) -> None:
+        self.source = world.client(who, **changes)
         transport = MtomTransport(
-            world.settings.registry_url, world.cards["physician"], world.folder / "pki" / "trust" / "ca.pem"
+            world.settings.registry_url, world.cards[who], world.folder / "pki" / "trust" / "ca.pem"
         )
         self.client = zeep.Client(f"{world.settings.registry_url}{path}?wsdl", transport=transport)
 
@@ -106,7 +106,7 @@ def test_the_hl7_description_loads_in_zeep(live: World) -> None:
     assert set(actions.values()) == {f"{HL7}:PRPA_IN2013{n}UV02" for n in ("05", "07", 11, 14)}
 
 
-@pytest.mark.parametrize("path", ["/services/habilitations", "/services/patients", "/services/record"])
+@pytest.mark.parametrize("path", [*SERVICES, "/services/record"])
 def test_descriptions_load_without_network(live: World, path: str, tmp_path: Path) -> None:
     """A typed description is whole in one document; that of HL7 v3 needs its schemas, which lie in the tree."""
     class Nowhere(zeep.transports.Transport):

@@ -15,6 +15,8 @@ from guard.audit.atna_td import RECORDS
 from guard.credentials.vihf import Code
 from record.td.services import ACTS
 from tests.carnet.test_audit_messages import Told, last, told
+from tests.portal import with_portal
+from tests.record.test_td_system import call
 from tests.record_messages import PASTED, ask, message, send, stranger
 from tests.registry.test_iti57_rights import Bedside
 from tests.world import NURSE, World
@@ -28,6 +30,9 @@ TABLE: dict[str, tuple[str, str, list[str]]] = {
     "TD1.6": (QUERY, "E", ["TD1.6"]), "setAccess": (ALERT, "E", ["110137", "setAccess"]),
     "setDocument": (ALERT, "E", ["110135", "setDocument"]), "readLog": (USED, "R", ["readLog"]),
     "patient act": (ALERT, "E", ["110135", "patientAct"]),
+    "announceRecords": (RECORD, "C", ["announceRecords"]), "recordDeath": (RECORD, "U", ["recordDeath"]),
+    "runRetention": (RECORD, "U", ["runRetention"]), "extractTraces": (USED, "R", ["extractTraces"]),
+    "getParameters": (QUERY, "E", ["getParameters"]),
 }
 TRAITS = ("CAMILLE", "19790514", "1979-05-14", "rue des Essais", "0102030405")
 
@@ -97,6 +102,29 @@ def test_each_act_for_the_patient_is_told(here: World, schema: etree.XMLSchema) 
         assert read(one) == TABLE[row] and one.what[0] == bed.patient_id and len(one.what) == objects
         assert document in one.what or row != "setDocument"
         schema.assertValid(one.root)
+
+
+def test_what_managers_do_is_told(here: World, schema: etree.XMLSchema) -> None:
+    """By the certificate that did it; a patient is named where one is concerned. Rule: A-20"""
+    managed, patient = with_portal(here, "laboratory"), stranger(here)
+    cx = patient.replace("&", "&amp;")
+    for operation, arguments in (
+        ("announceRecords", {"patientId": cx}), ("runRetention", {}), ("extractTraces", {"nationalId": NURSE}),
+        ("getParameters", {}), ("recordDeath", {"patientId": cx, "dateOfDeath": "2026-01-01"}),
+    ):
+        if operation == "recordDeath":
+            patient = here.patient()
+            arguments = arguments | {"patientId": patient.replace("&", "&amp;")}
+        since = last(here)
+        assert call(managed, operation, **arguments).status == "DMPOk", operation
+        messages = told(here, since)
+        assert messages and {(one.event, one.act) for one in messages} == {TABLE[operation][:2]}
+        for one in messages:
+            assert read(one) == TABLE[operation] and one.outcome == "0"
+            assert any(who.startswith("<10B0000001/Automate@") for who in one.who)
+            schema.assertValid(one.root)
+        named = any(patient in one.what for one in messages)
+        assert named is (operation in ("announceRecords", "recordDeath"))
 
 
 def test_a_refusal_is_told_as_one(here: World) -> None:

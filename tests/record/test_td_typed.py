@@ -74,6 +74,20 @@ def test_a_physician_attends_and_stops(here: World, opened: str) -> None:
     assert ask(here, "TD0.2", opened).attention("AUTORISATION") == "EXPIRE"
 
 
+def test_a_member_of_the_care_team_is_in_it_until_the_patient_objects(here: World, opened: str) -> None:
+    """He states that the patient is informed; the patient's objection ends it and keeps others out, an authorisation
+    stays. Rule: D-49"""
+    assert habilitation(here, opened, "AJOUT", "EQUIPE_DE_SOINS", who="nurse").status == "DMPOk"
+    assert ask(here, "TD0.2", opened, "nurse").attention("AUTORISATION") == "VALIDE"
+    assert habilitation(here, opened, "AJOUT").status == "DMPOk"
+    said = act(here, opened, "setObjection", code="OPPOSITION_EQUIPE_DE_SOINS", value="true")
+    assert said.status == "DMPOk"
+    assert ask(here, "TD0.2", opened, "nurse").attention("AUTORISATION") != "VALIDE"
+    assert ask(here, "TD0.2", opened).attention("AUTORISATION") == "VALIDE"
+    refused = habilitation(here, opened, "AJOUT", "EQUIPE_DE_SOINS", who="colleague")
+    assert refused.status == "DMPNotAgreed" and "care team" in refused.text
+
+
 def test_a_nurse_does_not_attend(here: World, opened: str) -> None:
     """Only physicians; the name of the error, the reason and the trace id come back. Rule: D-47"""
     said = habilitation(here, opened, "AJOUT", "MEDECIN_TRAITANT", who="nurse")

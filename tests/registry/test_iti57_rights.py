@@ -12,11 +12,12 @@ import pytest
 from carnet import wiring
 from conformance import frames, updates
 from registry import iti62_remove_metadata
+from tests.direct import FIND_SUBMISSION_SETS
 from tests.updating import codes, titled
 from tests.world import COLLEAGUE, GET_DOCUMENTS, OPERATOR, PHYSICIAN, World
 from tests.world import codes as codes_of
-from xds.check.query_params import quote_list
-from xds.model import Code, DocumentEntry, Submission
+from xds.check.query_params import quote, quote_list
+from xds.model import Code, DocumentEntry, Submission, SubmissionSet
 from xds.namespaces import APND, APPROVED, ARCHIVED, DELETED, DEPRECATED
 
 NORMAL = Code("N", "2.16.840.1.113883.5.25", "Normal")
@@ -124,6 +125,25 @@ def test_only_the_author_unmasks(bed: Bedside) -> None:
     assert bed.send(bed.coded(stored)) == set() and bed.latest_act()[0] == "unmask"
     assert [e.version for e in bed.seen("colleague", stored.unique_id) if e.status == APPROVED] == [2]
     assert bed.world.read(bed.patient_id, [stored.unique_id], "colleague")[0].is_success
+
+
+def test_what_is_unmasked_is_whole_again(bed: Bedside) -> None:
+    """Deposited masked, it was hidden with the set that brought it; unmasked, the set and the first version are found
+    by everybody, too: the newest version speaks for all. Rule: L-08"""
+    stored = bed.deposit(confidentiality_codes=[NORMAL, MASK])
+
+    def sets(who: str) -> set[str]:
+        found = bed.world.client(who).query(
+            FIND_SUBMISSION_SETS, [("$XDSSubmissionSetPatientId", [quote(bed.patient_id)]),
+                                   ("$XDSSubmissionSetStatus", [quote_list([APPROVED])])], patient_id=bed.patient_id,
+        )
+        return {one.unique_id for one in found.objects if isinstance(one, SubmissionSet)}
+
+    (brought,) = sets("physician")
+    assert sets("colleague") == set() and bed.seen("colleague", stored.unique_id) == []
+    assert bed.send(bed.coded(stored)) == set()
+    assert brought in sets("colleague")
+    assert [e.version for e in bed.seen("colleague", stored.unique_id)] == [1, 2]
 
 
 def test_a_hidden_document_is_answered_as_one_that_is_not_there(bed: Bedside) -> None:

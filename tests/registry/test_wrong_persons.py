@@ -21,7 +21,6 @@ from carnet import wiring
 from conformance import frames
 from conformance.client import MULTI_PATIENT_QUERY, Client
 from guard.credentials import vihf
-from guard.credentials.caller import Caller, Mode
 from guard.credentials.pki import KeyKind, Pki
 from record import acts, destruction, identity
 from record.actor import patient
@@ -29,6 +28,7 @@ from record.administrative import AdministrativeData, Representative
 from record.store import Kind, Place
 from record.td.services import ACTS, HABILITATIONS, PATIENTS
 from tests.on_demand_kit import offer_of, register
+from tests.portal import at_portal, with_portal
 from tests.record_messages import send
 from tests.registry.test_policy_on_the_wire import LOINC, MASKED, normal
 from tests.registry.test_query_leaks import QUERIES, STATUSES, Names, filled, questions
@@ -37,13 +37,14 @@ from xds.check.query_params import quote, quote_list
 from xds.ebxml import write
 from xds.model import Code
 from xds.namespaces import ON_DEMAND
-from xds.wire.exchange import Exchange
 
 FLAGS = "1.2.250.1.213.1.1.4.13"
 NORMAL = Code("N", "2.16.840.1.113883.5.25", "Normal")
 FROM_PATIENT = [NORMAL, Code("INVISIBLE_PATIENT", FLAGS, "Non visible par le patient")]
 FROM_PARENTS = [NORMAL, Code("INVISIBLE_REPRESENTANTS_LEGAUX", FLAGS, "Non visible par les représentants")]
 MOTHER = "RL-7001"
+HOLDING = ("holder", "mother", "stranger")
+"""Clients who come as a patient, or for one."""
 LEVELS = (("LeafClass", "1"), ("LeafClass", "2"), ("ObjectRef", "1"), ("ObjectRef", "2"))
 
 
@@ -181,13 +182,14 @@ WRONG: dict[str, Wrong] = {
     "of a closed record": Wrong("physician", setup=closed),
     "of a closed record, by break-glass": Wrong("physician", setup=closed, client="break_glass"),
     "of a destroyed record": Wrong("physician", setup=destroyed),
-    "the patient, before the announcement": Wrong(client="holder", contents={"confidentiality_codes": FROM_PATIENT}),
+    "the patient, before the announcement": Wrong(
+        client="holder", contents={"confidentiality_codes": FROM_PATIENT}, lists=True),
     "a representative, of what is kept from him": Wrong(
-        client="mother", setup=named_a_mother, contents={"confidentiality_codes": FROM_PARENTS}),
+        client="mother", setup=named_a_mother, contents={"confidentiality_codes": FROM_PARENTS}, lists=True),
     "a representative, before the announcement": Wrong(
-        client="mother", setup=named_a_mother, contents={"confidentiality_codes": FROM_PATIENT}),
+        client="mother", setup=named_a_mother, contents={"confidentiality_codes": FROM_PATIENT}, lists=True),
     "a representative no record names": Wrong(client="mother"),
-    "the patient of another record": Wrong(client="stranger"),
+    "the patient of another record": Wrong(client="stranger", lists=True),
 }
 
 
@@ -195,8 +197,7 @@ WRONG: dict[str, Wrong] = {
 
 
 class Persons:
-    """Clients of one installation. Patients have no credential yet: they come through a front door of this test, which
-    vouches for them as their pages will."""
+    """Clients of one installation; patients and representatives come through the portal it lists."""
 
     def __init__(self, world: World):
         self.world, self.other = world, world.patient()
@@ -204,34 +205,20 @@ class Persons:
         if "company" not in world.cards:
             world.cards["company"] = pki.issue_person(
                 "899700000042", "TRAVAIL", "Max", specialties=("SM25",), key=KeyKind.EC)
-        self.at_the_door: Caller | None = None
-        actor = wiring.registry_actor(world.settings)
-        registry = wiring.registry_service(world.settings, actor)
-        link = wiring.link_of(world.settings, registry.app)
-        repository = wiring.repository_service(world.settings, wiring.repository_actor(world.settings, link))
-        for app in (registry.app, repository.app):
-            app._authenticate = self._known
-        self.home = replace(world, registry=registry, repository=repository, _clients={})
+        self.home = with_portal(world)
 
-    def _known(self, _exchange: Exchange) -> Caller:
-        assert self.at_the_door is not None
-        return self.at_the_door
-
-    def client(self, wrong: Wrong, patient_id: str) -> tuple[World, Client]:
-        """The installation he comes to, and his client there."""
-        mode, mother = Mode.PATIENT, wrong.client == "mother"
-        if mother:
-            mode = Mode.REPRESENTATIVE
-        if wrong.client in ("holder", "mother", "stranger"):
-            named = self.other if wrong.client == "stranger" else patient_id
-            self.at_the_door = Caller(identifier=MOTHER if mother else "patient", mode=mode, patient_id=named)
-            return self.home, self.home.client("physician")
+    def client(self, wrong: Wrong) -> tuple[World, str, Client]:
+        """The installation he comes to, whose card connects, and his client there."""
+        if wrong.client in HOLDING:
+            account = MOTHER if wrong.client == "mother" else ""
+            record = self.other if wrong.client == "stranger" else ""
+            return self.home, "portal", at_portal(self.home, account, record)
         changes = {
             "": {}, "break_glass": {"purpose": vihf.BREAK_GLASS}, "regulation": {"purpose": vihf.EMERGENCY_CENTRE},
             "insurer": {"sign": self._signing(wrong.who, sector=f"SA23^{vihf.SECTORS}")},
             "for_another": {"sign": self._signing(wrong.who, patient_id=self.other)},
         }[wrong.client]
-        return self.world, self.world.client(wrong.who, **changes)
+        return self.world, wrong.who, self.world.client(wrong.who, **changes)
 
     def _signing(self, who: str, **fixed: str) -> Callable[[str], bytes]:
         card = self.world.cards[who]
@@ -342,8 +329,8 @@ def prepared(persons: Persons, wrong: Wrong) -> tuple[Asked, Asked]:
     made = []
     for one, on_demand in ((names, summary), (nobody, frames.new_oid())):
         wrong.setup(world, one.patient_id)
-        installation, client = persons.client(wrong, one.patient_id)
-        made.append(Asked(installation, client, wrong, one, on_demand, wrong.who))
+        installation, who, client = persons.client(wrong)
+        made.append(Asked(installation, client, wrong, one, on_demand, who))
     return made[0], made[1]
 
 
@@ -354,12 +341,9 @@ def _on_demand(wrong: Wrong) -> dict[str, Any]:
     return changes
 
 
-def pairs(persons: Persons, one: Asked, two: Asked, of: str) -> Iterator[tuple[str, bytes, bytes]]:
-    """The same question to both; the front door is told who comes."""
-    answers = []
-    for asked in (one, two):
-        persons.client(asked.wrong, asked.names.patient_id)
-        answers.append(list(getattr(asked, of)()))
+def pairs(one: Asked, two: Asked, of: str) -> Iterator[tuple[str, bytes, bytes]]:
+    """The same question to both."""
+    answers = [list(getattr(asked, of)()) for asked in (one, two)]
     for (name, there), (_, absent) in zip(*answers, strict=True):
         yield name, there, absent
 
@@ -370,19 +354,27 @@ def test_no_read_path_tells_a_wrong_person_anything(persons: Persons, kind: str)
     wrong = WRONG[kind]
     full, empty = prepared(persons, wrong)
     asked = ["retrieves"] if wrong.searches else ["queries", "retrieves"]
-    by_card = wrong.client not in ("holder", "mother", "stranger")
-    for of in asked + (["lists"] if by_card and not wrong.searches else []):
-        for name, there, absent in pairs(persons, full, empty, of):
+    for of in asked + ([] if wrong.searches else ["lists"]):
+        for name, there, absent in pairs(full, empty, of):
             if of != "lists" or not wrong.lists or name != "TD1.6":
                 assert full.plain(there) == empty.plain(absent), (kind, name)
             if not _names_what_was_asked(there, full):
                 assert not [t for t in full.tokens() if t in there], (kind, name)
-    if by_card:
-        listed = full.typed(PATIENTS, "patientList")
-        assert wrong.lists or full.names.patient_id.split("^")[0].encode() not in listed, kind
-        assert not [t for t in full.tokens() if t in listed]
-        logs = [one.plain(one.log()) for one in (full, empty)]
-        assert logs[0] == logs[1] or wrong.searches or wrong.client == "for_another" or wrong.who == "physician", kind
+    listed = full.typed(PATIENTS, "patientList")
+    assert wrong.lists or full.names.patient_id.split("^")[0].encode() not in listed, kind
+    assert not [t for t in full.tokens() if t in listed]
+    said = [one.log() for one in (full, empty)]
+    if wrong.client in HOLDING:
+        mine = [
+            re.findall(rb"WHEN - (?:Patient|Representative) .*?<", one.plain(log))
+            for one, log in zip((full, empty), said, strict=True)
+        ]
+        assert mine[0] == mine[1] or wrong.client == "stranger", "what he asked for reads the same"
+        others = re.sub(rb"WHEN - (?:Patient|Representative) .*?<", b"", said[0])
+        assert not [t for t in full.tokens() if t in others], "that somebody deposited he may know, not what"
+        return
+    logs = [one.plain(log) for one, log in zip((full, empty), said, strict=True)]
+    assert logs[0] == logs[1] or wrong.searches or wrong.client == "for_another" or wrong.who == "physician", kind
 
 
 def _names_what_was_asked(said: bytes, asked: Asked) -> bool:
@@ -394,7 +386,7 @@ def test_the_right_person_gets_all_of_it(persons: Persons) -> None:
     """So that the silence above is about the person: author and attending physician find everything, and every token is
     in some answer."""
     full, empty = prepared(persons, Wrong("physician"))
-    said = b"".join(there for _, there, _ in pairs(persons, full, empty, "queries"))
+    said = b"".join(there for _, there, _ in pairs(full, empty, "queries"))
     assert {t for t in full.tokens() if t not in said} == set()
     names = [full.names.entry_name, full.on_demand]
     outcome, items = persons.world.read(full.names.patient_id, names)
@@ -405,5 +397,5 @@ def test_the_holder_gets_what_is_his(persons: Persons) -> None:
     """Masked from professionals, he reads it; and a representative whom the record names, too."""
     for client, setup in (("holder", nothing), ("mother", named_a_mother)):
         full, empty = prepared(persons, Wrong(client=client, setup=setup, masked=True))
-        said = b"".join(there for _, there, _ in pairs(persons, full, empty, "queries"))
+        said = b"".join(there for _, there, _ in pairs(full, empty, "queries"))
         assert {t for t in full.tokens() if t not in said} == set(), client

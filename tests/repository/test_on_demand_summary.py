@@ -17,7 +17,7 @@ from lxml import etree
 from conformance import frames
 from conformance.cda import read_cda
 from guard.credentials.caller import Caller, Mode
-from repository.on_demand import PROVIDER_SLOT, Enrolment, OnDemandRequest
+from repository.on_demand import Enrolment, OnDemandRequest
 from repository.on_demand_cda import summary, words_of
 from repository.on_demand_entries import author, registration
 from repository.on_demand_summary import MOST, RecordSummary
@@ -27,6 +27,7 @@ from xds.check.submission import check_submission
 from xds.domain import load
 from xds.errors import Actor
 from xds.model import Author, Code, DocumentEntry, LocalizedString
+from xds.namespaces import PROVIDER_SLOT
 
 OURS = "1.2.250.1.999.1.1"
 C = {"c": "urn:hl7-org:v3"}

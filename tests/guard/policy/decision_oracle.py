@@ -17,7 +17,7 @@ OPERATIONS = {
     "TD0.3 become MT": "TD0.3-become-mt", "TD0.3 stop MT": "TD0.3-stop-mt", "TD0.4": "TD0.4", "TD0.5": "TD0.5",
     "TD0.9": "TD0.9", "TD1.1": "TD1.1", "TD1.2": "TD1.2", "TD1.3a": "TD1.3a", "TD1.3b": "TD1.3b", "TD1.4": "TD1.4",
     "TD1.5": "TD1.5", "TD1.6": "TD1.6", "authorise": "authorise", "block": "block", "unblock": "unblock",
-    "object": "object", "log": "log", "ask destruction": "destruction", "destroy": "destroy",
+    "object": "object", "log": "log", "be told": "notices", "ask destruction": "destruction", "destroy": "destroy",
     "TD2": "TD2.1 TD2.2", "TD3.1": "TD3.1", "TD3.1 id": "TD3.1-id", "TD3.2": "TD3.2", "TD3.3a mask": "TD3.3a-mask",
     "TD3.3a unmask": "TD3.3a-unmask", "TD3.3b": "TD3.3b",
     "TD3.3b show": "TD3.3b-show", "TD3.3b hide": "TD3.3b-hide", "TD3.3c": "TD3.3c", "TD3.3d": "TD3.3d",
@@ -31,7 +31,7 @@ CHANGES = frozenset({
 ON_DOCUMENTS = CHANGES | {"TD2", "TD3.1", "TD3.1 id", "TD3.2"}
 NO_OPEN_RECORD_NEEDED = frozenset({"TD0.2", "TD0.4", "TD0.5", "TD1.1", "TD1.2", "ask destruction", "destroy", "remove"})
 NO_PATIENT_NAMED = frozenset({"TD0.4", "TD0.5", "remove"})
-CONSULTATION = frozenset({"TD1.6", "TD3.1", "TD3.2"}) | CHANGES - {"TD3.3c"}
+CONSULTATION = frozenset({"TD1.6", "TD3.1", "TD3.2", "be told"}) | CHANGES - {"TD3.3c"}
 """What needs the patient's authorisation in normal mode: a professional deletes his own without it (EX_3.3-1060)."""
 HOLDERS = ("PA", "RL")
 PROFESSIONS = {"PS": "60", "MD": "10", "MT": "10", "OP": "10"}

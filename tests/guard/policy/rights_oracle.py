@@ -118,6 +118,7 @@ UNPRINTED = {
     "unblock": "- - - - - - - - - - - -",
     "object": "Y - - Y - - - Y - Y - -",
     "log": "own - - own - - own Y - - - -",
+    "notices": "Y - - Y - - - Y - - - -",
     "destruction": "Y - - Y - - - Y - - - -",
     "destroy": "- - - - - - - - - - - -",
     "ITI-57-other": "- - - - - - - - - - - -",
@@ -128,7 +129,7 @@ UNPRINTED = {
 HOLDERS = {
     "Y Y -": """
         TD0 TD1.1 TD1.2 TD1.3a TD1.3b TD1.4 TD1.5 TD1.6 TD3.1 TD3.1-id TD3.2 TD3.2-masked TD3.2-status TD3.3a-mask
-        TD3.3a-unmask authorise block unblock object log destruction
+        TD3.3a-unmask authorise block unblock object log notices destruction
     """,
     "Y - -": "TD3.2-invisible-rl TD3.3b-show TD3.3b-hide",
     "Y - Y": "destroy",
