@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 import storage
+from carnet.affinity import domain_of
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
 from carnet.notices import AT_ONCE, deliver_all, deliver_news, grouped, message, news_of, notifier_of
-from carnet.wiring import domain_of, domain_source, policy_of
+from carnet.wiring import domain_source, policy_of
 from registry.shelf import Shelf
 
 

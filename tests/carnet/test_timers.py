@@ -53,7 +53,8 @@ def until(happened: Callable[[], bool], seconds: float = 30.0) -> bool:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[World]:
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    monkeypatch.setenv("CARNET__REPOSITORY__SWEEP_EVERY", "0.3")
     told = tmp_path / "told"
     script = tmp_path / "tell"
     script.write_text(f"#!/bin/sh\ncat >> {told}\necho >> {told}\n")
