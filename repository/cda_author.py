@@ -9,6 +9,7 @@ Clause: DMP R526; CDA R2 4.2 (header); CI-SIS structuration minimale, author
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,7 +66,8 @@ def check(
             continue
         if actor.domain.signatures.is_signature(entry):
             continue
-        authors = read(actor.documents.reread(staged[entry.entry_uuid].key, CHUNK))
+        with closing(actor.documents.reread(staged[entry.entry_uuid].key, CHUNK)) as chunks:
+            authors = read(chunks)
         if authors is not None:
             told = problem("R-190", ErrorCode.InvalidDocumentContent, f"DocumentEntry {entry.entry_uuid}",
                            "ClinicalDocument/author")

@@ -40,6 +40,12 @@ class Upload(Protocol):
         ...
 
 
+class Reading(Iterator[bytes], Protocol):
+    """Chunks of one document; whoever does not read to the end closes it."""
+
+    def close(self) -> None: ...
+
+
 class DocumentStore(Protocol):
     """Bytes by key. Keys are ours; nothing received from outside ever names a file."""
 
@@ -53,13 +59,13 @@ class DocumentStore(Protocol):
         """Remove staged or kept bytes, durably where they were kept; absent keys are ignored."""
         ...
 
-    def open(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
+    def open(self, key: str, chunk: int = 1 << 18) -> Reading:
         """The bytes in chunks of at most ``chunk``; the file is closed when the iterator ends or is closed.
         What is open stays readable to its end although its key is discarded meanwhile.
         Raises FileNotFoundError at the call, not at the first chunk."""
         ...
 
-    def reread(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
+    def reread(self, key: str, chunk: int = 1 << 18) -> Reading:
         """The same of bytes that are staged and not kept yet."""
         ...
 

@@ -74,10 +74,10 @@ class FileDocumentStore:
         for folder in folders:
             sync_folder(folder)
 
-    def open(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
+    def open(self, key: str, chunk: int = 1 << 18) -> FileReading:
         return FileReading(self._path(key), chunk)
 
-    def reread(self, key: str, chunk: int = 1 << 18) -> Iterator[bytes]:
+    def reread(self, key: str, chunk: int = 1 << 18) -> FileReading:
         if not _KEY.fullmatch(key):
             raise FileNotFoundError("not a key of this store")
         return FileReading(self._staging / key, chunk)

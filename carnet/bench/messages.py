@@ -93,9 +93,7 @@ def streamed_deposit(sender: Sender, document_id: str, part: OutgoingPart, sha1:
     submission = frames.valid_submission(
         DOMAIN, patient_id=sender.patient_id, unique_id=document_id, size=part.size, hash=sha1
     )
-    submission.submission_set.authors = [frames.an_author(person=[
-        f"{sender.card.identity.common_name}^ESSAI^Anne^^^^^^&1.2.250.1.71.4.2.1&ISO^D^^^IDNPS"
-    ])]
+    submission.submission_set.authors = [frames.an_author()]
     request = write.provide_and_register_request(submission, [(submission.entries[0].entry_uuid, part.content_id)])
     headers, _, blocks = multipart_response(_envelope("deposit", sender, request), [part], _ACTION["deposit"])
     return http_head("/services/repository", headers), blocks

@@ -26,6 +26,8 @@ from xds.model import Association, DocumentEntry, Submission, SubmissionSet
 from xds.namespaces import APPROVED
 
 PIN = "0000"
+AUTHOR = "899900000017"
+"""Who sends: the author the shipped report names."""
 STRUCTURE = "10B0000001"
 AUTHORITY = "1.2.250.1.213.1.4.10"
 QUERIED, DEPOSITED = (f"{number}^^^&{AUTHORITY}&ISO^NH" for number in ("279059999900134", "279035121518989"))
@@ -62,7 +64,7 @@ def prepare(folder: Path, entries: int, progress: Progress) -> Stage:
     if not done.exists():
         shutil.rmtree(folder, ignore_errors=True)
         init.create(folder)
-        card = Pki.open(folder / "pki").issue_person("899700000018", "ESSAI", "Anne", specialties=("SM26",))
+        card = Pki.open(folder / "pki").issue_person(AUTHOR, "BIOLOGISTE-FICTIF", "Alix", specialties=("SM03",))
         card.save(folder / "card.p12", PIN)
         fill(settings_module.load(folder).registry_database, entries, progress)
         done.write_text(f"{entries}\n", "ascii")

@@ -202,7 +202,7 @@ def _signature(repository: RepositoryActor, entry: DocumentEntry) -> tuple[Bytes
             if row.sha1.lower() == entry.hash.lower():
                 kept = unit.documents.proof(row.key)
                 try:
-                    repository.documents.open(row.key).close()  # type: ignore[attr-defined]
+                    repository.documents.open(row.key).close()
                 except OSError:
                     continue
                 return Bytes(row.size, partial(repository.documents.open, row.key)), kept
