@@ -237,30 +237,45 @@ def test_a_set_is_verified_over_the_wire(event: World, tmp_path: Path) -> None:
 
 
 def test_in_dmp_no_person_is_shown_a_signature(live: World, tmp_path: Path) -> None:
-    """Not even who deposited it: he is told whom to ask. What is not here, and misuse, end as they do elsewhere."""
+    """Not even who deposited it: he is told whom to ask. What is not here is not shown."""
     deposit = Signing(live).sign()
     assert errors(deposit.send()) == []
     one = deposit.submission.submission_set
     his = (*options(live, "physician", tmp_path), "--patient", one.patient_id, "--data", live.folder)
     result = carnet("verify", *his, "--submission", one.unique_id)
     assert result.exit_code == 1 and "0 signature documents" in result.output and "operator" in result.output
-    assert carnet("verify", *his, "--submission", "1.2.3").exit_code == 1
-    assert carnet("verify", *his, "--document", "1.2.3").exit_code == 1
-    for wrong in (his[:6], (*his[:6], "--patient", one.patient_id, "--signature", tmp_path / "pin")):
-        assert carnet("verify", *wrong, "--submission", one.unique_id, "--data", live.folder).exit_code == 2
+    for option, said in (("--submission", "submission set 1.2.3 is not"), ("--document", "document 1.2.3 is")):
+        result = carnet("verify", *his, option, "1.2.3")
+        assert result.exit_code == 1 and said in result.output and "shown to this card" in result.output, option
+
+
+def test_what_does_not_go_with_wire_is_misuse(world: World, deposit: Signing, tmp_path: Path) -> None:
+    """Without a patient, or of files: told before anybody is asked."""
+    one, file = deposit.submission.submission_set, tmp_path / "signature.xml"
+    file.write_bytes(b"")
+    his, of_set = options(world, "physician", tmp_path), ("--submission", one.unique_id)
+    of_patient = ("--patient", one.patient_id)
+    for wrong in (of_set, (*of_patient, "--signature", file), (*of_patient, *of_set, file)):
+        result = carnet("verify", *his, *wrong, "--data", world.folder)
+        assert result.exit_code == 2 and "--wire goes with --patient" in result.output, (wrong, result.output)
 
 
 def test_misuse_and_what_is_not_here(world: World, tmp_path: Path) -> None:
     """Exit status 2 for misuse, 1 for what is not found; never a stack trace."""
     nothing = tmp_path / "nothing.xml"
     nothing.write_bytes(b"")
-    for arguments, status in (
-        ((), 2), (("--submission", "1.2.3", "--signature", nothing), 2), (("--submission", "1.2.3", nothing), 2),
-        (("--submission", "1.2.3"), 1), (("--document", "1.2.3"), 1), (("--signature", nothing), 1),
-        (("--signature", nothing, "--proof", nothing), 2), (("--signature", nothing, "--trust", tmp_path), 2),
+    either, without = "give --submission or --document, or --signature", "--trust and --proof go with --signature"
+    for arguments, status, said in (
+        ((), 2, either), (("--submission", "1.2.3", "--signature", nothing), 2, either),
+        (("--submission", "1.2.3", nothing), 2, without), (("--submission", "1.2.3", "--trust", tmp_path), 2, without),
+        (("--document", "1.2.3", "--proof", nothing), 2, without),
+        (("--submission", "1.2.3"), 1, "no submission set of 1.2.3"),
+        (("--document", "1.2.3"), 1, "no submission set of 1.2.3"), (("--signature", nothing), 1, "invalid"),
+        (("--signature", nothing, "--proof", nothing), 2, "is no proof"),
+        (("--signature", nothing, "--trust", tmp_path), 2, str(tmp_path)),
     ):
         result = carnet("verify", *arguments, "--data", world.folder)
-        assert result.exit_code == status, (arguments, result.output)
+        assert result.exit_code == status and said in result.output, (arguments, result.output)
         assert result.exception is None or isinstance(result.exception, SystemExit)
     deposit = Signing(world)
     assert errors(deposit.send()) == []
