@@ -13,10 +13,12 @@ import pytest
 from lxml import etree
 
 from conformance import frames
+from guard.audit.access_log import LOG_READ, LOGIN
 from guard.credentials import vihf
 from guard.credentials.caller import Mode
 from guard.policy.facts import RecordStatus
 from record import lifecycle
+from record.acts import BLOCKED
 from record.store import Record
 from record.td.services import ACTS, HABILITATIONS
 from tests.portal import at_portal, signing, with_portal
@@ -192,18 +194,26 @@ def test_he_has_his_own_record_only(portal: World) -> None:
     for name in ("TD1.3a", "TD1.4", "TD1.3b"):
         said = send(portal, message(name, other), mine, "portal", sign=signing(portal))
         assert said.ack == "AE" and said.error == DENIED, name
-    theirs = replace(portal, _clients={"portal": at_portal(portal, record=mine)})
     deposit(portal, submission(other))
-    assert unique_ids(theirs.find(other, "portal")) == []
+    for record, count in ((mine, 0), (other, 1)):
+        theirs = replace(portal, _clients={"portal": at_portal(portal, record=record)})
+        assert len(unique_ids(theirs.find(other, "portal"))) == count
 
 
 def test_a_portal_that_is_not_listed_speaks_for_nobody(here: World, portal: World) -> None:
     """The same certificate and the same words, where the operator has not named it: a structure like any other."""
     patient_id = here.patient()
     unlisted = replace(here, cards=portal.cards, _clients={})
-    for operation, more in (("readLog", {}), ("setAccess", {"action": "BLOQUER", "nationalId": NURSE})):
+    block = {"action": "BLOQUER", "nationalId": NURSE}
+    for operation, more in (("readLog", {}), ("setAccess", block)):
         assert act(unlisted, patient_id, operation, **more).status == DENIED
-    assert "BLOQUER" not in str(unlisted.log_of(patient_id)) and record_of(here, patient_id)
+
+    def done() -> list[str]:
+        lines = here.log_of(patient_id)
+        return [line.action for line in lines if line.action in (BLOCKED, LOG_READ) and line.outcome == "success"]
+
+    assert done() == []
+    assert act(portal, patient_id, "setAccess", **block).status == "DMPOk" and done() == [BLOCKED]
 
 
 @pytest.mark.parametrize("changes", [
@@ -221,6 +231,8 @@ def test_what_a_portal_may_not_say(portal: World, changes: dict[str, Any]) -> No
     with pytest.raises(FaultReceived):
         send(portal, body, patient_id, "portal", sign=signing(portal, **changes))
     assert len(portal.log_of(patient_id)) == before
+    (line,) = portal.registry_lines(1)
+    assert line.action == LOGIN and line.reason
 
 
 def test_a_portal_is_no_way_to_feed(portal: World) -> None:
@@ -228,4 +240,6 @@ def test_a_portal_is_no_way_to_feed(portal: World) -> None:
     patient_id = portal.patient()
     made = frames.valid_submission("dmp", patient_id=patient_id)
     me = replace(portal, _clients={"portal": at_portal(portal)})
-    assert not me.deposit(made, who="portal").is_success
+    (error,) = me.deposit(made, who="portal").errors
+    assert "no document of the caller's own" in error.context
+    assert unique_ids(me.find(patient_id, "portal")) == []

@@ -14,19 +14,26 @@ from guard.policy.facts import RecordStatus
 from record import lifecycle
 from record.actor import system
 from record.td.services import SYSTEM
-from tests.portal import with_portal
+from tests.portal import signing, with_portal
 from tests.record.test_portal import record_of
 from tests.record_messages import Said, ask, send, stranger
-from tests.world import NURSE, OPERATOR, PHYSICIAN, World
+from tests.world import NURSE, PHYSICIAN, World
 
 DENIED = "DMPAccessDeniedByRightsService"
 OUT = "*[local-name()='output']"
+CX = "279059999900530^^^&1.2.250.1.213.1.4.10&ISO^NH"
 MANAGED = {
-    "announceRecords": {"patientId": "279059999900530^^^&amp;1.2.250.1.213.1.4.10&amp;ISO^NH"},
-    "recordDeath": {"patientId": "279059999900530^^^&amp;1.2.250.1.213.1.4.10&amp;ISO^NH", "dateOfDeath": "2026-01-01"},
+    "announceRecords": {"patientId": CX.replace("&", "&amp;")},
+    "recordDeath": {"patientId": CX.replace("&", "&amp;"), "dateOfDeath": "2026-01-01"},
     "runRetention": {},
     "extractTraces": {"nationalId": PHYSICIAN},
 }
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> World:
+    """An installation of these tests alone: what a job opens and destroys, and all one professional did, is counted."""
+    return World.prepare(tmp_path_factory.mktemp("td-system")).serve_here()
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +47,8 @@ def call(world: World, operation: str, who: str = "laboratory", **arguments: str
         f"<{name}>{one}</{name}>"
         for name, value in arguments.items() for one in (value if isinstance(value, list) else [value])
     )
-    return send(world, etree.fromstring(f'<{operation} xmlns="{SYSTEM}">{inner}</{operation}>'), "", who)
+    patient = {"sign": signing(world, record=CX)} if who == "portal" else {}
+    return send(world, etree.fromstring(f'<{operation} xmlns="{SYSTEM}">{inner}</{operation}>'), "", who, **patient)
 
 
 def escaped(patient_id: str) -> str:
@@ -49,9 +57,11 @@ def escaped(patient_id: str) -> str:
 
 @pytest.mark.parametrize("operation", MANAGED)
 def test_nobody_else_manages(here: World, managed: World, operation: str) -> None:
-    """Neither a physician nor staff, nor a portal, nor anybody where none is named; each attempt is a line.
-    Rule: D-58"""
-    for world, who in ((managed, "physician"), (managed, "staff"), (here, "colleague"), (here, "laboratory")):
+    """Neither a physician nor staff, nor a patient at a portal, nor anybody where none is named; each attempt is a
+    line. Rule: D-58"""
+    for world, who in (
+        (managed, "physician"), (managed, "staff"), (managed, "portal"), (here, "colleague"), (here, "laboratory"),
+    ):
         assert call(world, operation, who, **MANAGED[operation]).status == DENIED, who
         (line,) = world.registry_lines(1)
         assert (line.outcome, line.event, line.clause) == ("refused", operation, "functional-right")
@@ -94,7 +104,7 @@ def test_what_was_kept_long_enough_is_destroyed(managed: World) -> None:
         key = unit.record.find(patient_id).patient_key
         long_ago = system("operator", at=datetime.now(UTC) - timedelta(days=3655))
         lifecycle.close_record(unit, patient_id, by=long_ago, reason="essai")
-    assert "1 destroyed" in call(managed, "runRetention").text
+    assert "0 opened, 1 destroyed" in call(managed, "runRetention").text
     with managed._registry_database() as database, database.read() as unit:
         assert unit.record.get(key).status is RecordStatus.DESTROYED
 
@@ -102,8 +112,9 @@ def test_what_was_kept_long_enough_is_destroyed(managed: World) -> None:
 def test_a_death_closes_the_record(managed: World) -> None:
     """And nobody reopens it. Rule: D-58, D-60"""
     patient_id = managed.patient()
-    for day in ("yesterday", "2999-01-01"):
-        assert call(managed, "recordDeath", patientId=escaped(patient_id), dateOfDeath=day).status != "DMPOk"
+    for day, status in (("yesterday", "DMPInvalidMessage"), ("2999-01-01", "DMPInvalidData")):
+        assert call(managed, "recordDeath", patientId=escaped(patient_id), dateOfDeath=day).status == status
+    assert record_of(managed, patient_id).status is RecordStatus.ACTIVE
     said = call(managed, "recordDeath", patientId=escaped(patient_id), dateOfDeath="2026-01-02")
     assert said.status == "DMPOk"
     record = record_of(managed, patient_id)
@@ -116,16 +127,17 @@ def test_the_traces_of_one_professional_are_handed_out(managed: World) -> None:
     patients = [stranger(managed) for _ in range(3)]
     for one in patients:
         assert ask(managed, "TD1.1", one, "nurse").ack == "AA"
+    assert ask(managed, "TD1.1", stranger(managed), "physician").ack == "AA"
     since = datetime.now(UTC).date().isoformat()
     said = call(managed, "extractTraces", nationalId=NURSE, since=since, until=since)
     assert said.status == "DMPOk"
     (line,) = managed.registry_lines(1)
     assert (line.action, line.caller_id) == ("traces handed out", "10B0000001/Automate") and NURSE in line.detail
-    found = said.all(f"{OUT}/*[local-name()='line']/*[local-name()='patientId']/text()")
-    assert found[-3:] == patients
-    everything = call(managed, "extractTraces", nationalId=NURSE)
-    count = int(everything.text)
-    assert int(call(managed, "extractTraces", nationalId=NURSE, skip=f"{count - 2}").text) == 2
+    assert said.all(f"{OUT}/*[local-name()='line']/*[local-name()='patientId']/text()") == patients
+    assert call(managed, "extractTraces", nationalId=NURSE).text == "3"
+    left = call(managed, "extractTraces", nationalId=NURSE, skip="1")
+    assert left.text == "2"
+    assert left.all(f"{OUT}/*[local-name()='line']/*[local-name()='patientId']/text()") == patients[1:]
     assert call(managed, "extractTraces", nationalId=NURSE, since="2020-01-01", until="2020-12-31").text == "0"
     assert call(managed, "extractTraces", nationalId=NURSE, until="2020-12-31").text == "0"
     for wrong, rule in (({"since": "today"}, "D-60"), ({"nationalId": " "}, "D-61"), ({"skip": "-1"}, "D-61")):
@@ -142,4 +154,3 @@ def test_the_parameters_of_the_server_are_published(managed: World) -> None:
         "fonctions-gestion-mineurs": "true", "age-majorite": "18", "age-minimum-connexion-secrete": "0",
         "cumul-invisible_patient-masque_ps": "false",
     }
-    assert OPERATOR.identifier not in said.text
