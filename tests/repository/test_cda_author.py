@@ -80,17 +80,20 @@ def test_one_of_several_authors_is_enough(world: World) -> None:
     assert not send(world, cda(PHYSICIAN, more=device)).errors
 
 
-@pytest.mark.parametrize("data", [
-    cda(more=f'<author><informant><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></informant></author>'),
-    cda(after=f'<author><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></author>'),
-    cda(more=f'<author xmlns="urn:other"><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></author>'),
-    cda(more=f'<author><assignedAuthor><assignedPerson><id extension="{PHYSICIAN}"/></assignedPerson></assignedAuthor>'
-             "</author>"),
-    cda(more=f'<!-- <author><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></author> -->'),
+@pytest.mark.parametrize(("data", "found"), [
+    (cda(more=f'<author><informant><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></informant>'
+              "</author>"), STRANGER),
+    (cda(after=f'<author><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></author>'), STRANGER),
+    (cda(more=f'<author xmlns="urn:other"><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></author>'),
+     "nobody"),
+    (cda(more=f'<author><assignedAuthor><assignedPerson><id extension="{PHYSICIAN}"/></assignedPerson>'
+              "</assignedAuthor></author>"), STRANGER),
+    (cda(more=f'<!-- <author><assignedAuthor><id extension="{PHYSICIAN}"/></assignedAuthor></author> -->'), STRANGER),
 ])
-def test_an_author_is_named_in_his_place_only(world: World, data: bytes) -> None:
-    """Elsewhere in the document, of another namespace, in a comment: it is not he who wrote it."""
-    assert send(world, data).errors
+def test_an_author_is_named_in_his_place_only(world: World, data: bytes, found: str) -> None:
+    """Elsewhere in the document, of another namespace (which ends the header), in a comment: it is not he who wrote
+    it."""
+    refused(send(world, data), found, PHYSICIAN)
 
 
 def test_what_is_no_cda_is_let_be(world: World) -> None:
@@ -132,8 +135,8 @@ def test_no_more_than_the_header_is_read() -> None:
     for data, most in ((cda(PHYSICIAN), 1), (b"<essai>", 1), (cda(more="<title>" + "x" * 3 * CHUNK + "</title>"), 4)):
         taken = []
         body = b"<component/>" * 200_000
-        read(taken.append(piece) or piece for piece in pieces(data[:-20] + body))
-        assert len(taken) <= most
+        read(taken.append(piece) or piece for piece in pieces(data.removesuffix(b"</ClinicalDocument>") + body))
+        assert 1 <= len(taken) <= most
 
 
 def test_the_published_samples_are_read(oracles: Path) -> None:
@@ -148,9 +151,9 @@ def test_the_published_samples_are_read(oracles: Path) -> None:
         data = sample.read_bytes()
         root = etree.fromstring(data, etree.XMLParser(huge_tree=True))
         document = root if root.tag == f"{{{HL7}}}ClinicalDocument" else root.find(f".//{{{HL7}}}ClinicalDocument")
-        started = time.perf_counter()
+        started = time.thread_time()
         found = read(pieces(data))
-        spent += time.perf_counter() - started
+        spent += time.thread_time() - started
         assert found is not None and not found.unread, sample.name
         for path, names in (("c:id", found.persons), ("c:representedOrganization/c:id", found.structures)):
             there = document.findall(f"c:author/c:assignedAuthor/{path}", NS)

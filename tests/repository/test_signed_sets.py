@@ -394,17 +394,16 @@ def test_a_domain_may_leave_signatures_unread(tmp_path: Path) -> None:
 def test_only_a_signature_has_documents_hashed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unsigned deposit never meets SHA-256; a signed one is hashed on its way in, and nothing but the signature
     document is read back whole; of the others the first piece, where CDA authors are compared."""
-    begun, again = [], []
+    begun, again, begun_again = [], [], []
     monkeypatch.setattr(digests, "HashedUpload", lambda upload: begun.append(upload) or HashedUpload(upload))
     reread = FileDocumentStore.reread
 
     def read(store: FileDocumentStore, key: str, *piece: int) -> Iterator[bytes]:
-        if not piece:
-            again.append(key)
+        (begun_again if piece else again).append(key)
         return reread(store, key, *piece)
 
     monkeypatch.setattr(FileDocumentStore, "reread", read)
     assert errors(Signing(world).send()) == []
-    assert (begun, again) == ([], [])
+    assert (begun, again) == ([], []) and len(set(begun_again)) == len(begun_again) == 2
     assert errors(Signing(world).sign().send()) == []
-    assert (len(begun), len(again)) == (3, 1)
+    assert (len(begun), len(again)) == (3, 1) and len(set(begun_again)) == len(begun_again) == 4
