@@ -26,7 +26,7 @@ serve: .venv/.ready ## registry and repository, data in DATA (default: data)
 	@exec $(BIN)/carnet serve all --data "$$DATA"
 
 test: lint ## lint, then every test but the slow and the black-box ones
-	$(BIN)/python -m pytest -m "not slow and not blackbox" -n $(WORKERS)
+	$(BIN)/python -m pytest -rs -m "not slow and not blackbox" -n $(WORKERS)
 
 test-slow: .venv/.ready ## large documents, soak and kill campaigns
 	$(BIN)/python -m pytest -m slow

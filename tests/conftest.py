@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import compileall
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,20 +20,39 @@ PACKAGES = (
 )
 MEMORY, ROOM = "/dev/shm", 2 << 30
 """Where a sync costs nothing, and the bytes that must be free there. Each commit is synced: on a disk they add up to
-minutes. That they are synced is asserted by the calls; no test takes the power away."""
+minutes. That the product syncs is asserted on its calls (``tests/storage/test_syncs.py``)."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Before xdist fills in what was not typed: what a file starts for its tests is started once, not by each
+    worker."""
+    if config.getoption("numprocesses", None) and config.option.dist == "no" and not config.option.distload:
+        config.option.dist, config.option.loadscopereorder = "loadfile", False
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Before any worker starts."""
     if hasattr(config, "workerinput"):
         return
-    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and os.path.isdir(MEMORY) and shutil.disk_usage(MEMORY).free > ROOM:
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and not takes_slow(config.option.markexpr) and is_fit(MEMORY):
         os.environ["PYTEST_DEBUG_TEMPROOT"] = MEMORY
     for package in PACKAGES:
         compileall.compile_dir(ROOT / package, quiet=2)
-    if config.getoption("dist", "no") == "load":
-        config.option.dist = "loadfile"  # what a file starts for its tests is started once, not by each worker
-        config.option.loadscopereorder = False
+
+
+def takes_slow(marks: str) -> bool:
+    """Whether ``-m`` lets slow tests in, whose documents are too large to lie in memory."""
+    return not marks or "slow" in marks.replace("not slow", "")
+
+
+def is_fit(folder: str) -> bool:
+    """There, large enough, and a place where programs may lie: some tests write one and run it."""
+    try:
+        found = os.statvfs(folder)
+    except OSError:
+        return False
+    return found.f_bavail * found.f_frsize > ROOM and not found.f_flag & os.ST_NOEXEC and os.access(folder, os.W_OK)
 
 
 @pytest.fixture(scope="session")
