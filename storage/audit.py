@@ -166,7 +166,7 @@ class SqlAuditStore:
         rows = self._sql.stream(
             "lines of caller",
             lambda: select(*(columns[name] for name in FIELDS)).where(
-                columns.caller_id == bindparam("caller"), columns.mode.in_(_OF_PROFESSIONALS),
+                columns.caller_id == bindparam("caller"), or_(*(columns.mode == mode for mode in _OF_PROFESSIONALS)),
                 columns.at >= bindparam("since"),
                 columns.at < bindparam("until"),
             ).order_by(columns.at, columns.number).limit(bindparam("most")).offset(bindparam("skip")),

@@ -160,7 +160,7 @@ def test_a_file_system_without_locks_is_said_to_be_that(tmp_path: Path, monkeypa
 
     monkeypatch.setattr("carnet.hold.fcntl.lockf", unlocked)
     with pytest.raises(Misuse, match="No locks available"):
-        serve.hold_folder(load(tmp_path), ["registry"])
+        serve.hold_folder(load(installation(tmp_path)), ["registry"])
 
 
 def test_one_line_for_a_tester(tmp_path: Path) -> None:
