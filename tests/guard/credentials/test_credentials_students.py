@@ -62,6 +62,15 @@ def test_a_physician_is_no_student(who: Verifier, kit: Kit) -> None:
     assert vihf.PROFESSIONS in fault.detail
 
 
+def test_a_specialty_is_that_of_the_card(who: Verifier, pki: Pki, kit: Kit) -> None:
+    """Neither another, nor any where the card has none. Step: g"""
+    bare = pki.issue_person("899700000059", "GENERAL", "Gil", key=KeyKind.EC)
+    for card, code in ((kit.card, "SM54"), (bare, "SM26")):
+        claimed = Code("10", vihf.PROFESSIONS), Code(code, vihf.SPECIALTIES)
+        fault = refused(who, said(card, *claimed), card)
+        assert f"specialties are ['{code}']" in fault.detail
+
+
 def test_a_connection_alone_says_so_too(pki: Pki, student: Card) -> None:
     """Where the domain asks for no assertion."""
     tls, peer = verifier(pki, CredentialRule(required=Required.TLS, vihf=False)), student.authentication.der
