@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,14 +33,29 @@ PATIENCE = 60
 Notifier = Callable[[dict[str, Any]], None]
 """Tells one patient; raises when he could not be told."""
 Waiting = Sequence[tuple[Any, AccessLine]]
+DAY = 86_400 * 10**9
+"""In nanoseconds, as lines of the log are numbered."""
 
 
-def deliver_all(database: Any, notify: Notifier) -> tuple[int, int]:
+def accesses_of(database: Any, since: int = 0) -> Iterator[Waiting]:
+    """Accesses whose patient is to be told, from that time on (nanoseconds since the epoch), one message each.
+
+    Read in parts: a message never has more than AT_ONCE lines, and what cannot be delivered holds up nothing behind it.
+    """
+    last = None
+    while True:
+        with database.read() as unit:
+            waiting = unit.emergencies.to_notify(AT_ONCE, since=since, after=last)
+        yield from grouped(waiting)
+        if len(waiting) < AT_ONCE:
+            return
+        last = waiting[-1][0]
+
+
+def deliver_all(database: Any, notify: Notifier, since: int = 0) -> tuple[int, int]:
     """Messages delivered and failed. Each is marked once it is delivered: after a crash in between it comes again."""
-    with database.read() as unit:
-        waiting = unit.emergencies.to_notify(AT_ONCE)
     delivered = failed = 0
-    for group in grouped(waiting):
+    for group in accesses_of(database, since):
         try:
             notify(message([line for _, line in group]))
         except Exception as error:
@@ -61,21 +76,26 @@ class News:
     told: dict[str, Any] | None
 
 
-def news_of(database: Any, rights: Rights, shelf: Shelf) -> list[News]:
-    """What waits to be told of new documents, one message for each record and recipient. Rule: D-62"""
-    groups: dict[tuple[Any, ...], tuple[list[Any], list[AccessLine], list[DocumentEntry]]] = {}
-    with database.read() as unit:
-        for key, line, wish in unit.notices.waiting(AT_ONCE):
-            keys, lines, documents = groups.setdefault(
-                (wish.patient_key, wish.kind, wish.recipient, line.is_secret), ([], [], [])
-            )
-            keys.append(key)
-            lines.append(line)
-            documents += documents_for(unit, wish, line, rights=rights, shelf=shelf)
-    return [
-        News(keys, document_message(of[1], of[2], lines, documents) if documents else None)
-        for of, (keys, lines, documents) in groups.items()
-    ]
+def news_of(database: Any, rights: Rights, shelf: Shelf) -> Iterator[News]:
+    """What waits to be told of new documents, one message for each record and recipient; in parts, as
+    ``accesses_of``. Rule: D-62"""
+    last = None
+    while True:
+        groups: dict[tuple[Any, ...], tuple[list[Any], list[AccessLine], list[DocumentEntry]]] = {}
+        with database.read() as unit:
+            waiting = unit.notices.waiting(AT_ONCE, last)
+            for key, line, wish in waiting:
+                keys, lines, documents = groups.setdefault(
+                    (wish.patient_key, wish.kind, wish.recipient, line.is_secret), ([], [], [])
+                )
+                keys.append(key)
+                lines.append(line)
+                documents += documents_for(unit, wish, line, rights=rights, shelf=shelf)
+        for of, (keys, lines, documents) in groups.items():
+            yield News(keys, document_message(of[1], of[2], lines, documents) if documents else None)
+        if len(waiting) < AT_ONCE:
+            return
+        last = waiting[-1][0]
 
 
 def deliver_news(database: Any, notify: Notifier, rights: Rights, shelf: Shelf) -> tuple[int, int]:
@@ -166,14 +186,33 @@ def notifier_of(chosen: str) -> Notifier:
     return run
 
 
+def give_up(database: Any, begin: int, end: int) -> None:
+    """What nobody was told of in time is said in the messages of the process. Notices of new documents before ``end``
+    go. Accesses by emergency stay, as not told; those of ``begin`` to ``end`` are counted, each once."""
+    with database.read() as unit:
+        accesses, news = unit.emergencies.waiting(begin, end), unit.notices.count(end)
+    if accesses:
+        log.error("%d accesses by emergency whose patient was not told in time: only `carnet notify` tells of them now",
+                  accesses)  # fmt: skip
+    if news:
+        with database.write() as unit:
+            unit.notices.give_up(end)
+        log.warning("%d notices of new documents could not be delivered in time, and are dropped", news)
+
+
 def notify_for_ever(settings: Settings, database: Any, rights: Rights, shelf: Shelf) -> None:
-    """As long as the worker lives, through the setting emergencies.notifier. What fails stays in the queue."""
-    chosen = settings.emergencies
+    """As long as the worker lives, through the setting emergencies.notifier. What fails stays in the queue, so many
+    days; so does everything where there is no notifier."""
+    chosen, begin = settings.emergencies, 0
     while True:
         try:
-            notify = notifier_of(chosen.notifier)
-            deliver_all(database, notify)
-            deliver_news(database, notify, rights, shelf)
+            end = time.time_ns() - chosen.notify_within * DAY
+            give_up(database, begin, end)
+            begin = end
+            if chosen.notifier:
+                notify = notifier_of(chosen.notifier)
+                deliver_all(database, notify, since=end)
+                deliver_news(database, notify, rights, shelf)
         except Exception as error:
             log.error("nobody is told of accesses by emergency and new documents: %s", type(error).__name__)
         time.sleep(chosen.notify_every)

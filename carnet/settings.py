@@ -263,6 +263,7 @@ class Emergencies(Section):
     notifier: str = Field("", description="program that tells a patient, given one JSON object on its input; or "
                           "module:function; empty: nobody is told")  # fmt: skip
     notify_every: float = Field(30.0, description="pause between two rounds of telling patients, seconds", gt=0)
+    notify_within: int = Field(30, description="for how long a registry tries to tell somebody, days", ge=1)
 
 
 class Replies(Section):

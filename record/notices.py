@@ -52,12 +52,21 @@ class NoticeStore(Protocol):
         """And what he was not told yet."""
         ...
 
-    def waiting(self, limit: int) -> list[tuple[Any, AccessLine, Wish]]:
-        """Notices nobody was told of yet, oldest first: a key, the line of the deposit, whom it is for."""
+    def waiting(self, limit: int, after: Any = None) -> list[tuple[Any, AccessLine, Wish]]:
+        """Notices nobody was told of yet, oldest first: a key, the line of the deposit, whom it is for. ``after``: only
+        those behind the one of this key."""
         ...
 
     def told(self, keys: Collection[Any]) -> None:
         """These are done with, and forgotten."""
+        ...
+
+    def count(self, before: int = ...) -> int:
+        """How many wait, of deposits before that moment (nanoseconds since the epoch)."""
+        ...
+
+    def give_up(self, before: int) -> None:
+        """Those are forgotten, though nobody was told."""
         ...
 
 
