@@ -22,7 +22,7 @@ from carnet.supervisor import clean_environment
 from guard.audit.access_log import in_words
 from guard.audit.store import AccessLine
 from record.actor import Rights
-from record.notices import HOLDER, Shelf, documents_for
+from record.notices import HOLDER, Shelf, documents_for, is_kept_from_representatives
 from xds.model import DocumentEntry
 
 log = logging.getLogger("carnet.notices")
@@ -78,21 +78,26 @@ class News:
 
 def news_of(database: Any, rights: Rights, shelf: Shelf) -> Iterator[News]:
     """What waits to be told of new documents, one message for each record and recipient; in parts, as
-    ``accesses_of``. Rule: D-62"""
+    ``accesses_of``. Each is weighed when it is asked for: what was masked or barred while others were told counts.
+    Rule: D-62"""
     last = None
     while True:
-        groups: dict[tuple[Any, ...], tuple[list[Any], list[AccessLine], list[DocumentEntry]]] = {}
         with database.read() as unit:
             waiting = unit.notices.waiting(AT_ONCE, last)
-            for key, line, wish in waiting:
-                keys, lines, documents = groups.setdefault(
-                    (wish.patient_key, wish.kind, wish.recipient, line.is_secret), ([], [], [])
-                )
-                keys.append(key)
-                lines.append(line)
-                documents += documents_for(unit, wish, line, rights=rights, shelf=shelf)
-        for of, (keys, lines, documents) in groups.items():
-            yield News(keys, document_message(of[1], of[2], lines, documents) if documents else None)
+        groups: dict[tuple[Any, ...], tuple[list[Any], list[AccessLine]]] = {}
+        for key, line, wish in waiting:
+            keys, lines = groups.setdefault((wish.patient_key, wish.kind, wish.recipient, line.is_secret), ([], []))
+            keys.append(key)
+            lines.append(line)
+        for of, (keys, lines) in groups.items():
+            with database.read() as unit:
+                wish = unit.notices.wish(*of[:3])
+                documents = [] if wish is None else [
+                    one for line in lines for one in documents_for(unit, wish, line, rights=rights, shelf=shelf)
+                ]
+            is_secret = of[3] or is_kept_from_representatives(documents, shelf)
+            told = document_message(of[1], of[2], lines, documents, is_secret=is_secret) if documents else None
+            yield News(keys, told)
         if len(waiting) < AT_ONCE:
             return
         last = waiting[-1][0]
@@ -116,10 +121,10 @@ def deliver_news(database: Any, notify: Notifier, rights: Rights, shelf: Shelf) 
 
 
 def document_message(
-    kind: str, recipient: str, lines: Sequence[AccessLine], documents: Sequence[DocumentEntry]
+    kind: str, recipient: str, lines: Sequence[AccessLine], documents: Sequence[DocumentEntry], *, is_secret: bool
 ) -> dict[str, Any]:
     """What a notifier is given of new documents: whom to tell, of which record, and their names and types. No title
-    and no trait."""
+    and no trait. ``is_secret`` as in ``message``: deposited so, or a document is kept from representatives."""
     count = len({one.unique_id for one in documents})
     return {
         "kind": "new document",
@@ -130,7 +135,7 @@ def document_message(
         ],
         "from": lines[0].at,
         "to": lines[-1].at,
-        "is_secret": lines[0].is_secret,
+        "is_secret": is_secret,
         "text_fr": f"{count} nouveau{'x' if count > 1 else ''} document{'s' if count > 1 else ''} dans le dossier.",
         "text_en": f"{count} new document{'s' if count > 1 else ''} in the record.",
     }

@@ -59,6 +59,18 @@ class SqlNotices:
             patient=patient_key, old_kind=kind, old_recipient=recipient,
         )
 
+    def wish(self, patient_key: int, kind: str, recipient: str) -> Wish | None:
+        columns = notice_wish.c
+        row = self._sql.first(
+            "wish",
+            lambda: select(columns.types, columns.caller, columns.since).where(
+                columns.patient_key == bindparam("patient"), columns.kind == bindparam("of_kind"),
+                columns.recipient == bindparam("of_recipient"),
+            ),
+            patient=patient_key, of_kind=kind, of_recipient=recipient,
+        )
+        return _wish(patient_key, kind, recipient, *row) if row else None
+
     def waiting(self, limit: int, after: Key | None = None) -> list[tuple[Key, AccessLine, Wish]]:
         columns, line = notice.c, access_log.c
         last = after or _BEFORE_ALL
@@ -130,6 +142,9 @@ def leave(sql: Transaction, line: AccessLine, number: int) -> None:
 
 def _read(row: tuple[Any, ...]) -> tuple[Key, AccessLine, Wish]:
     key, (types, caller, since), line = Key(*row[:5]), row[5:8], row[8:]
-    wish = Wish(patient_key=key.patient_key, kind=key.kind, recipient=key.recipient,
-                types=frozenset(json.loads(types)), caller=caller, since=since)
-    return key, line_of(tuple(line)), wish
+    return key, line_of(tuple(line)), _wish(key.patient_key, key.kind, key.recipient, types, caller, since)
+
+
+def _wish(patient_key: int, kind: str, recipient: str, types: str, caller: str, since: str) -> Wish:
+    return Wish(patient_key=patient_key, kind=kind, recipient=recipient, types=frozenset(json.loads(types)),
+                caller=caller, since=since)

@@ -101,8 +101,10 @@ def test_the_lines_of_one_caller(registry: SqlRegistryDatabase) -> None:
     key = make.opened(registry)
     days = ("2026-01-03", "2026-01-01", "2026-01-02")
     for number, day in enumerate(days):
-        leave(registry, key if number else 0, trace_id=day, at=f"{day}T10:00:00.000Z", caller_id="8997")
-        leave(registry, key, trace_id=f"other {day}", at=f"{day}T10:00:00.000Z", caller_id="89970")
+        told = {"at": f"{day}T10:00:00.000Z", "caller_id": "8997"}
+        leave(registry, key if number else 0, trace_id=day, mode="DIRECTE", **told)
+        leave(registry, key, trace_id=f"an account of that name {day}", mode="REPRESENTANT", **told)
+        leave(registry, key, trace_id=f"other {day}", at=f"{day}T10:00:00.000Z", caller_id="89970", mode="DIRECTE")
 
     def read(since: str = "", until: str = "", skip: int = 0, limit: int = 0) -> list[str]:
         with registry.read() as unit:

@@ -170,7 +170,28 @@ def test_nothing_is_told_before_it_is_announced(portal: World) -> None:
     made = submission(patient_id)
     made.entries[0].confidentiality_codes.append(FROM_PARENTS)
     deposit(portal, made)
-    assert recipients(delivered(portal)) == [("patient", "")]
+    (told,) = delivered(portal)
+    assert recipients([told]) == [("patient", "")] and told["is_secret"] is True
+
+
+def test_each_is_weighed_when_his_turn_comes(portal: World) -> None:
+    """What was barred, or not wanted any more, while others were told counts. Rule: D-62"""
+    patient_id = portal.patient()
+    assert act(portal, patient_id, "setNotices", value="true").status == "DMPOk"
+    for who in ("colleague", "nurse"):
+        assert alert(portal, patient_id, who) == "DMPOk"
+    deposit(portal, submission(patient_id, **REPORT))
+    told, settings = [], portal.settings
+    rights, shelf = policy_of(settings, domain_of(settings)), Shelf(domain_source(settings), "1.2.3")
+    with portal._registry_database() as database:
+        for news in notices.news_of(database, rights, shelf):
+            told.append(None if news.told is None else news.told["recipient"]["kind"])
+            with database.write() as unit:
+                record = unit.record.find(patient_id)
+                assert record is not None
+                acts.block(unit, patient_id, COLLEAGUE, by=OPERATOR)
+                unit.notices.drop_wish(record.patient_key, "professional", NURSE)
+    assert told == ["patient", None, None]
 
 
 def test_professionals_are_told_by_type_of_what_they_would_find(portal: World) -> None:
