@@ -59,13 +59,15 @@ class Desk:
 
         Raises ValueError for a purpose that is none of the domain's, and for a secret connection where none is.
         """
+        if is_secret and not self.is_vihf:
+            raise ValueError("plain XUA has no secret connection")
+        if is_secret and self.mode is not Required.ASSERTION:
+            raise ValueError("without an assertion there is no secret connection")
         if self.mode is not Required.ASSERTION:
             return lambda _: b""
         if card is None:
             raise ValueError("an assertion needs a card that signs it")
         self.purpose(purpose)
-        if is_secret and not self.is_vihf:
-            raise ValueError("plain XUA has no secret connection")
         pair = card.signature
         return lambda patient: vihf.sign(
             self.build(

@@ -311,11 +311,13 @@ def client_of(
         registry_url = registry_url or settings.registry_url
         ca = ca or settings.pki / "trust" / "ca.pem"
     assert ca is not None
+    ready = assertion_given()
+    if ready and (purpose or reason_given() or account_given() or is_secret()):
+        raise Misuse("--assertion is sent as it is: give --purpose, --reason, --account and --secret where it is made")
     desk = assertions.Desk.of(settings)
     if card_file is None and desk.mode is not Required.OFF:
         raise Misuse("no card: use --card, or set CARNET_CARD")
     card = None if card_file is None else open_card(card_file, pin_file)
-    ready = assertion_given()
     try:
         sign = (lambda _: ready) if ready else desk.signing(
             card, structure_id=structure_id, purpose=purpose, reason=reason_given(), is_secret=is_secret(),

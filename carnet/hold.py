@@ -20,13 +20,14 @@ def hold(data: Path, names: Sequence[str]) -> None:
     """Keep these services of the folder to this process until it ends, however it ends.
 
     The lock is the kernel's (POSIX, on ``NAME.lock``): children do not inherit it, a killed process loses it at once.
-    What stands in the file only tells others who holds it. Raises AlreadyServed.
+    What stands in the file only tells others who holds it. A worker that still finishes requests after its service was
+    killed is not covered. Raises AlreadyServed; OSError where the file system knows no locks.
     """
     for name in names:
         file = open(data / f"{name}.lock", "a+", encoding="ascii")  # noqa: SIM115 - closing it would end the lock
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:
             file.seek(0)
             holder = file.read(20).strip() or "unknown"
             file.close()

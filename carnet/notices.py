@@ -13,7 +13,7 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ from carnet.supervisor import clean_environment
 from guard.audit.access_log import in_words
 from guard.audit.store import AccessLine
 from record.actor import Rights
-from record.notices import HOLDER, Shelf, documents_for
+from record.notices import HOLDER, Shelf, documents_for, is_kept_from_representatives
 from xds.model import DocumentEntry
 
 log = logging.getLogger("carnet.notices")
@@ -33,14 +33,29 @@ PATIENCE = 60
 Notifier = Callable[[dict[str, Any]], None]
 """Tells one patient; raises when he could not be told."""
 Waiting = Sequence[tuple[Any, AccessLine]]
+DAY = 86_400 * 10**9
+"""In nanoseconds, as lines of the log are numbered."""
 
 
-def deliver_all(database: Any, notify: Notifier) -> tuple[int, int]:
+def accesses_of(database: Any, since: int = 0) -> Iterator[Waiting]:
+    """Accesses whose patient is to be told, from that time on (nanoseconds since the epoch), one message each.
+
+    Read in parts: a message never has more than AT_ONCE lines, and what cannot be delivered holds up nothing behind it.
+    """
+    last = None
+    while True:
+        with database.read() as unit:
+            waiting = unit.emergencies.to_notify(AT_ONCE, since=since, after=last)
+        yield from grouped(waiting)
+        if len(waiting) < AT_ONCE:
+            return
+        last = waiting[-1][0]
+
+
+def deliver_all(database: Any, notify: Notifier, since: int = 0) -> tuple[int, int]:
     """Messages delivered and failed. Each is marked once it is delivered: after a crash in between it comes again."""
-    with database.read() as unit:
-        waiting = unit.emergencies.to_notify(AT_ONCE)
     delivered = failed = 0
-    for group in grouped(waiting):
+    for group in accesses_of(database, since):
         try:
             notify(message([line for _, line in group]))
         except Exception as error:
@@ -61,21 +76,31 @@ class News:
     told: dict[str, Any] | None
 
 
-def news_of(database: Any, rights: Rights, shelf: Shelf) -> list[News]:
-    """What waits to be told of new documents, one message for each record and recipient. Rule: D-62"""
-    groups: dict[tuple[Any, ...], tuple[list[Any], list[AccessLine], list[DocumentEntry]]] = {}
-    with database.read() as unit:
-        for key, line, wish in unit.notices.waiting(AT_ONCE):
-            keys, lines, documents = groups.setdefault(
-                (wish.patient_key, wish.kind, wish.recipient, line.is_secret), ([], [], [])
-            )
+def news_of(database: Any, rights: Rights, shelf: Shelf) -> Iterator[News]:
+    """What waits to be told of new documents, one message for each record and recipient; in parts, as
+    ``accesses_of``. Each is weighed when it is asked for: what was masked or barred while others were told counts.
+    Rule: D-62"""
+    last = None
+    while True:
+        with database.read() as unit:
+            waiting = unit.notices.waiting(AT_ONCE, last)
+        groups: dict[tuple[Any, ...], tuple[list[Any], list[AccessLine]]] = {}
+        for key, line, wish in waiting:
+            keys, lines = groups.setdefault((wish.patient_key, wish.kind, wish.recipient, line.is_secret), ([], []))
             keys.append(key)
             lines.append(line)
-            documents += documents_for(unit, wish, line, rights=rights, shelf=shelf)
-    return [
-        News(keys, document_message(of[1], of[2], lines, documents) if documents else None)
-        for of, (keys, lines, documents) in groups.items()
-    ]
+        for of, (keys, lines) in groups.items():
+            with database.read() as unit:
+                wish = unit.notices.wish(*of[:3])
+                documents = [] if wish is None else [
+                    one for line in lines for one in documents_for(unit, wish, line, rights=rights, shelf=shelf)
+                ]
+            is_secret = of[3] or is_kept_from_representatives(documents, shelf)
+            told = document_message(of[1], of[2], lines, documents, is_secret=is_secret) if documents else None
+            yield News(keys, told)
+        if len(waiting) < AT_ONCE:
+            return
+        last = waiting[-1][0]
 
 
 def deliver_news(database: Any, notify: Notifier, rights: Rights, shelf: Shelf) -> tuple[int, int]:
@@ -96,10 +121,10 @@ def deliver_news(database: Any, notify: Notifier, rights: Rights, shelf: Shelf) 
 
 
 def document_message(
-    kind: str, recipient: str, lines: Sequence[AccessLine], documents: Sequence[DocumentEntry]
+    kind: str, recipient: str, lines: Sequence[AccessLine], documents: Sequence[DocumentEntry], *, is_secret: bool
 ) -> dict[str, Any]:
     """What a notifier is given of new documents: whom to tell, of which record, and their names and types. No title
-    and no trait."""
+    and no trait. ``is_secret`` as in ``message``: deposited so, or a document is kept from representatives."""
     count = len({one.unique_id for one in documents})
     return {
         "kind": "new document",
@@ -110,7 +135,7 @@ def document_message(
         ],
         "from": lines[0].at,
         "to": lines[-1].at,
-        "is_secret": lines[0].is_secret,
+        "is_secret": is_secret,
         "text_fr": f"{count} nouveau{'x' if count > 1 else ''} document{'s' if count > 1 else ''} dans le dossier.",
         "text_en": f"{count} new document{'s' if count > 1 else ''} in the record.",
     }
@@ -166,14 +191,33 @@ def notifier_of(chosen: str) -> Notifier:
     return run
 
 
+def give_up(database: Any, begin: int, end: int) -> None:
+    """What nobody was told of in time is said in the messages of the process. Notices of new documents before ``end``
+    go. Accesses by emergency stay, as not told; those of ``begin`` to ``end`` are counted, each once."""
+    with database.read() as unit:
+        accesses, news = unit.emergencies.waiting(begin, end), unit.notices.count(end)
+    if accesses:
+        log.error("%d accesses by emergency whose patient was not told in time: only `carnet notify` tells of them now",
+                  accesses)  # fmt: skip
+    if news:
+        with database.write() as unit:
+            unit.notices.give_up(end)
+        log.warning("%d notices of new documents could not be delivered in time, and are dropped", news)
+
+
 def notify_for_ever(settings: Settings, database: Any, rights: Rights, shelf: Shelf) -> None:
-    """As long as the worker lives, through the setting emergencies.notifier. What fails stays in the queue."""
-    chosen = settings.emergencies
+    """As long as the worker lives, through the setting emergencies.notifier. What fails stays in the queue, so many
+    days; so does everything where there is no notifier."""
+    chosen, begin = settings.emergencies, 0
     while True:
         try:
-            notify = notifier_of(chosen.notifier)
-            deliver_all(database, notify)
-            deliver_news(database, notify, rights, shelf)
+            end = time.time_ns() - chosen.notify_within * DAY
+            give_up(database, begin, end)
+            begin = end
+            if chosen.notifier:
+                notify = notifier_of(chosen.notifier)
+                deliver_all(database, notify, since=end)
+                deliver_news(database, notify, rights, shelf)
         except Exception as error:
             log.error("nobody is told of accesses by emergency and new documents: %s", type(error).__name__)
         time.sleep(chosen.notify_every)

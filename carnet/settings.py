@@ -105,7 +105,7 @@ class RecordRules(Section):
     """The patient's record: how long what lasts."""
 
     authorisation_days: int = Field(365, description="how long an authorisation lasts, days", ge=1)
-    care_team_days: int = Field(0, description="the same for a member of the care team, days; 0: no end", ge=0)
+    care_team_days: int = Field(365, description="the same for a member of the care team, days; 0: no end", ge=0)
     notice_days: int = Field(42, description="from the announcement of a record to its opening, days", ge=0)
     confirm_days: int = Field(30, description="within which a destruction must be confirmed, days", ge=1)
     retention_years: int = Field(10, description="a closed record is kept, years", ge=1)
@@ -263,6 +263,7 @@ class Emergencies(Section):
     notifier: str = Field("", description="program that tells a patient, given one JSON object on its input; or "
                           "module:function; empty: nobody is told")  # fmt: skip
     notify_every: float = Field(30.0, description="pause between two rounds of telling patients, seconds", gt=0)
+    notify_within: int = Field(30, description="for how long a registry tries to tell somebody, days", ge=1)
 
 
 class Replies(Section):

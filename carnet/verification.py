@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from functools import cache
+from functools import cache, partial
 from hashlib import sha256
+from pathlib import Path
 
 from guard.credentials.certificates import CertificateRefused, TrustStore
 from guard.credentials.past import PastSigner, signer_at
@@ -24,6 +25,8 @@ from repository.digests import mismatch
 from repository.signed_set import check_time
 from repository.store import KeptProof
 from xds.model import DocumentEntry, Submission
+
+CHUNK = 1 << 18
 
 
 class Verdict(StrEnum):
@@ -48,11 +51,21 @@ class Bytes:
     size: int
     chunks: Callable[[], Iterator[bytes]]
 
+    @classmethod
+    def of_file(cls, file: Path) -> Bytes:
+        return cls(file.stat().st_size, partial(_chunks, file))
+
     def sha256(self) -> str:
         digest = sha256()
         for chunk in self.chunks():
             digest.update(chunk)
         return digest.hexdigest()
+
+
+def _chunks(file: Path) -> Iterator[bytes]:
+    with file.open("rb") as stream:
+        while chunk := stream.read(CHUNK):
+            yield chunk
 
 
 @dataclass(slots=True, kw_only=True)

@@ -165,9 +165,8 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
         threading.Thread(target=keeper.run, name="log", daemon=True).start()
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         threading.Thread(target=Calendar(settings, REGISTRY_NODE).run, name="calendar", daemon=True).start()
-        if settings.emergencies.notifier:
-            told = partial(notify_for_ever, settings, actor.database, actor.policy, Shelf.of(actor))
-            threading.Thread(target=told, name="notices", daemon=True).start()
+        told = partial(notify_for_ever, settings, actor.database, actor.policy, Shelf.of(actor))
+        threading.Thread(target=told, name="notices", daemon=True).start()
         retain_for_ever(settings, actor.database, other_logs(settings))
 
     meter.watch_notices(lambda: notices_waiting(actor.database))

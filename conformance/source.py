@@ -9,8 +9,8 @@ Clause: ITI TF-2 3.41.4.1.2; DMP TD2.1, EX_GEN-1060
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -40,6 +40,10 @@ class Status(StrEnum):
     UNREACHABLE = "unreachable"
 
 
+class NotKept(Exception):
+    """A signature document could not be written down, so nothing was sent."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deposit:
     """The report of one file."""
@@ -50,6 +54,8 @@ class Deposit:
     patient_id: str = ""
     messages: tuple[str, ...] = ()
     trace_id: str = ""
+    signature: str = ""
+    """The file its signature document was kept in"""
 
     @property
     def is_done(self) -> bool:
@@ -68,6 +74,8 @@ class Source:
     source_id: str
     overrides: Overrides = field(default_factory=Overrides)
     signs: bool = False
+    keep: Callable[[DocumentEntry, bytes], Path] | None = None
+    """Writes a signature document down before it is sent; what was then not taken goes again. Raises NotKept."""
 
     def prepare(self, path: Path) -> tuple[CdaHeader, Submission]:
         """Read one file and derive its submission; nothing is sent. Raises CdaError."""
@@ -82,14 +90,28 @@ class Source:
             return Deposit(file=str(path), status=Status.UNREADABLE, messages=tuple(str(error).splitlines()))
         entry = submission.entries[0]
         report = partial(Deposit, file=str(path), unique_id=entry.unique_id, patient_id=entry.patient_id)
+        kept: list[Path] = []
+        made = self._send(path, header, submission, report, kept)
+        if not kept:
+            return made
+        if made.status in (Status.DEPOSITED, Status.UNREACHABLE):  # the latter may have arrived: its answer did not
+            return replace(made, signature=str(kept[0]))
+        kept[0].unlink(missing_ok=True)
+        return made
+
+    def _send(
+        self, path: Path, header: CdaHeader, submission: Submission, report: Callable[..., Deposit], kept: list[Path]
+    ) -> Deposit:
+        """``kept`` gets the file of the signature document, if one is kept."""
+        entry = submission.entries[0]
         try:
             if self._is_there(entry, header):
                 return report(status=Status.ALREADY_THERE)
             notes = self._link_replaced(header, submission)
             parts = [(entry.entry_uuid, file_part(path, "document1@carnet", entry.mime_type))]
-            parts += self._signature(path, submission)
+            parts += self._signature(path, submission, kept)
             outcome = self.client.provide(submission, parts)
-        except NoSignatureKey as error:
+        except (NoSignatureKey, NotKept) as error:
             return report(status=Status.REFUSED, messages=(str(error),))
         except FaultReceived as fault:
             return report(status=Status.REFUSED, messages=(str(fault),), trace_id=fault.trace_id)
@@ -97,13 +119,17 @@ class Source:
             return report(status=Status.UNREACHABLE, messages=(str(error),))
         return report(status=_status(outcome), messages=(*notes, *_texts(outcome)))
 
-    def _signature(self, path: Path, submission: Submission) -> list[tuple[str, OutgoingPart]]:
+    def _signature(
+        self, path: Path, submission: Submission, kept: list[Path]
+    ) -> list[tuple[str, OutgoingPart]]:
         """The part of the signature document, when the set is to be signed; its entry has joined the set."""
         card = self.client.card
         if card is None or not (self.signs or self.domain.signatures.deposit == "required"):
             return []
         entry = submission.entries[0]
         data = signing.sign(submission, card, self.domain, {entry.entry_uuid: signing.sha256_of(path)})
+        if self.keep is not None:
+            kept.append(self.keep(submission.entries[-1], data))
         if self.client.tell is not None:
             self.client.tell(Exchanged(
                 transaction=SIGNED, endpoint="", patient_id=entry.patient_id,

@@ -121,7 +121,7 @@ class Rules:
 
     authorisation_days: int = 365
     """How long an authorisation lasts; renewed by declaring it again. Clause: DMP TD0.3"""
-    care_team_days: int = 0
+    care_team_days: int = 365
     """The same for a member of the care team; 0: no end. Clause: CSP R1111-46"""
     notice_days: int = 42
     """Between the announcement of a record and its opening without a word of the patient"""

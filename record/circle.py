@@ -69,8 +69,11 @@ def declare_authorised(
         raise RecordRefused(RecordProblem.NOT_AGREED, "the patient objects to access by the care team: ask for consent")
     kind, subject = _own_place(actor, facts)
     found = place_of(unit, record, kind, subject)
+    if care_team and kind is Kind.STRUCTURE:
+        raise RecordRefused(RecordProblem.NOT_AGREED, "a care team is of professionals: a structure needs the consent")
     was_present = counts(found, record, actor.now)
-    basis = CARE_TEAM_BASIS if care_team and not was_present else found.basis if was_present else CONSENT_BASIS
+    is_kept = was_present and (care_team or found.basis != CARE_TEAM_BASIS)
+    basis = found.basis if is_kept else CARE_TEAM_BASIS if care_team else CONSENT_BASIS
     days = actor.rules.care_team_days if basis == CARE_TEAM_BASIS else actor.rules.authorisation_days
     place = replace(
         found, basis=basis, since=found.since if was_present else actor.now, until=actor.later(days),

@@ -42,6 +42,7 @@ CHANNELS = ("professional", "desk", "patient", "batch")
 USE_SURVIVOR = "use the identifier it was merged into; a merge is not undone"
 EXISTENCE_TESTED = "existence tested"
 ANNOUNCED, DECLINED = "record announced", "record declined"
+_NOT_OPENED = (RecordStatus.ANNOUNCED, RecordStatus.DECLINED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,8 +107,11 @@ def open_record(
     )
     if found is None:
         record = _added(unit, record)
-    elif found.status in (RecordStatus.ANNOUNCED, RecordStatus.DECLINED):
+    elif found.status in _NOT_OPENED:
         unit.record.lock(found.patient_key)
+        current = unit.record.get(found.patient_key)
+        if current is None or current.status not in _NOT_OPENED:
+            raise _exists(current or found)  # opened by another meanwhile
         record = replace(record, patient_key=found.patient_key, patient_id=found.patient_id)
         unit.record.update(record)
     else:
@@ -155,7 +159,10 @@ def decline(unit: RecordUnit, patient_id: str, *, by: Actor | Caller) -> Record:
     if found is None or found.status is not RecordStatus.ANNOUNCED:
         raise RecordRefused(RecordProblem.UNKNOWN, "no record is announced for this patient")
     unit.record.lock(found.patient_key)
-    record = replace(found, status=RecordStatus.DECLINED)
+    current = unit.record.get(found.patient_key)
+    if current is None or current.status is not RecordStatus.ANNOUNCED:
+        raise RecordRefused(RecordProblem.UNKNOWN, "no record is announced for this patient")  # opened meanwhile
+    record = replace(current, status=RecordStatus.DECLINED)
     unit.record.update(record)
     log(unit, actor, record, DECLINED)
     return record

@@ -17,6 +17,7 @@ from guard.audit.store import AccessLine
 from guard.credentials.caller import Caller, Mode
 from guard.policy.facts import Action, EntryFilter, RecordStatus
 from record.actor import Actor, RecordProblem, RecordRefused, RecordUnit, Rights, active, as_actor, log, require
+from record.documents import Marks
 from record.facts import facts_for
 from xds.model import Code, DocumentEntry
 from xds.namespaces import PROVIDER_SLOT
@@ -52,12 +53,23 @@ class NoticeStore(Protocol):
         """And what he was not told yet."""
         ...
 
-    def waiting(self, limit: int) -> list[tuple[Any, AccessLine, Wish]]:
-        """Notices nobody was told of yet, oldest first: a key, the line of the deposit, whom it is for."""
+    def wish(self, patient_key: int, kind: str, recipient: str) -> Wish | None: ...
+
+    def waiting(self, limit: int, after: Any = None) -> list[tuple[Any, AccessLine, Wish]]:
+        """Notices nobody was told of yet, oldest first: a key, the line of the deposit, whom it is for. ``after``: only
+        those behind the one of this key."""
         ...
 
     def told(self, keys: Collection[Any]) -> None:
         """These are done with, and forgotten."""
+        ...
+
+    def count(self, before: int = ...) -> int:
+        """How many wait, of deposits before that moment (nanoseconds since the epoch)."""
+        ...
+
+    def give_up(self, before: int) -> None:
+        """Those are forgotten, though nobody was told."""
         ...
 
 
@@ -67,6 +79,9 @@ class NoticeUnit(RecordUnit, Protocol):
 
 
 class Shelf(Protocol):
+    @property
+    def marks(self) -> Marks: ...
+
     def shown(
         self, unit: RecordUnit, patient_key: int, names: frozenset[str], visible: EntryFilter
     ) -> list[DocumentEntry]:
@@ -115,6 +130,12 @@ def documents_for(
         if PROVIDER_SLOT not in one.extra_slots
         and (not wish.types or (one.type_code and one.type_code.key in wish.types))
     ]
+
+
+def is_kept_from_representatives(documents: Collection[DocumentEntry], shelf: Shelf) -> bool:
+    """Whether one of them must not be named where legal representatives read."""
+    hidden = shelf.marks.hidden_from_representatives
+    return any(code.key in hidden for one in documents for code in one.confidentiality_codes)
 
 
 def _kept(caller: Caller, patient_id: str) -> str:

@@ -63,7 +63,9 @@ def register(actor: RegistryActor, exchange: Exchange, stage: Stage) -> Reply:
     findings += _unsaid(findings, check_submission(
         submission, actor.domain, Actor.REGISTRY, stage=stage, repositories=actor.repositories
     ))
-    findings += authorship.disagreement(caller, submission.submission_set, rule=actor.author_rule)
+    findings += authorship.disagreement(
+        caller, submission.submission_set, rule=actor.author_rule, trace_id=exchange.trace_id
+    )
     with actor.database.write() as unit:
         record = admission.locked(unit, submission.submission_set.patient_id)
         refusal = admission.refusal(

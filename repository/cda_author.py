@@ -42,7 +42,7 @@ _STRUCTURE = tuple(f"{{{HL7}}}{name}" for name in ("author", "assignedAuthor", "
 
 @dataclass(slots=True)
 class CdaAuthors:
-    """The identifiers (``@extension``) by which a header names its authors and their organisations."""
+    """The numbers of the national registers (``@extension``) by which a header names its authors."""
 
     persons: set[str] = field(default_factory=set)
     structures: set[str] = field(default_factory=set)
@@ -62,7 +62,7 @@ def check(
     if not authorship.is_asked(exchange.caller, rule):
         return
     for entry in submission.entries:
-        if entry.entry_uuid not in staged or "xml" not in entry.mime_type:
+        if entry.entry_uuid not in staged or "xml" not in entry.mime_type.lower():
             continue
         if actor.domain.signatures.is_signature(entry):
             continue
@@ -72,7 +72,7 @@ def check(
             told = problem("R-190", ErrorCode.InvalidDocumentContent, f"DocumentEntry {entry.entry_uuid}",
                            "ClinicalDocument/author")
             yield from authorship.disagreement(
-                exchange.caller, told, authors.persons, authors.structures, rule=rule,
+                exchange.caller, told, authors.persons, authors.structures, rule=rule, trace_id=exchange.trace_id,
                 instead=authors.unread or "nobody",
             )
 
@@ -126,10 +126,11 @@ class _Header:
             raise _Ended
         self._path.append(tag)
         if tag == _PERSON[-1] and len(self._path) in (len(_PERSON), len(_STRUCTURE)):
-            path, extension = tuple(self._path), attributes.get("extension", "").strip()
-            if path == _PERSON:
+            path, root = tuple(self._path), attributes.get("root", "").strip()
+            extension = attributes.get("extension", "").strip()
+            if path == _PERSON and root == authorship.PERSONS:
                 self.authors.persons.add(extension)
-            elif path == _STRUCTURE:
+            elif path == _STRUCTURE and root == authorship.STRUCTURES:
                 self.authors.structures.add(extension)
 
     def end(self, tag: str) -> None:

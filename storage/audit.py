@@ -20,10 +20,12 @@ from guard.audit.emergencies import is_emergency
 from guard.audit.particulars import Particulars
 from guard.audit.store import KEPT as FIELDS
 from guard.audit.store import AccessLine
+from guard.credentials.caller import Mode
 from storage.proofs import SqlProofs
 from storage.tables import PASSED, SENT, WAITING
 from storage.transaction import Transaction
 
+_OF_PROFESSIONALS = tuple(mode.value for mode in (Mode.DIRECT, Mode.INDIRECT, Mode.REINFORCED_INDIRECT))
 FORGET_AT_ONCE = 500
 """Rows removed from an outbox in one transaction."""
 
@@ -164,7 +166,8 @@ class SqlAuditStore:
         rows = self._sql.stream(
             "lines of caller",
             lambda: select(*(columns[name] for name in FIELDS)).where(
-                columns.caller_id == bindparam("caller"), columns.at >= bindparam("since"),
+                columns.caller_id == bindparam("caller"), or_(*(columns.mode == mode for mode in _OF_PROFESSIONALS)),
+                columns.at >= bindparam("since"),
                 columns.at < bindparam("until"),
             ).order_by(columns.at, columns.number).limit(bindparam("most")).offset(bindparam("skip")),
             caller=caller_id, since=since, until=until or "~", most=limit or 2**62, skip=skip,

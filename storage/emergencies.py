@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Table, and_, bindparam, func, select, update
+from sqlalchemy import Table, and_, bindparam, func, select, tuple_, update
 
 from guard.audit.emergencies import ALERT
 from guard.audit.store import AccessLine
@@ -30,13 +30,19 @@ class SqlEmergencies:
         )
         return [_keyed(row) for row in rows]
 
-    def to_notify(self, limit: int) -> list[tuple[Key, AccessLine]]:
-        """Accesses whose patient was not told yet, oldest first."""
+    def to_notify(self, limit: int, *, since: int = 0, after: Key | None = None) -> list[tuple[Key, AccessLine]]:
+        """Accesses from that time on whose patient was not told yet, oldest first. ``after``: only those behind the
+        one of this key."""
         columns = self._table.c
+        order = (columns.number, columns.patient_key, columns.trace_id)
+        last = after or Key(-1, since, "")
         rows = self._sql.rows(
             "emergencies to notify",
-            lambda: self._told().where(columns.notified_at == 0).order_by(columns.number).limit(bindparam("most")),
-            most=limit,
+            lambda: self._told().where(
+                columns.notified_at == 0, columns.number >= bindparam("last_number"),
+                tuple_(*order) > tuple_(*(bindparam(f"last_{one.name}", type_=one.type) for one in order)),
+            ).order_by(*order).limit(bindparam("most")),
+            most=limit, **{f"last_{one.name}": getattr(last, one.name) for one in order},
         )
         return [_keyed(row)[:2] for row in rows]
 
@@ -94,10 +100,15 @@ class SqlEmergencies:
         )
         return [(row[0], row[1], row[2]) for row in rows]
 
-    def waiting(self) -> int:
-        """Accesses whose patient was not told yet."""
+    def waiting(self, begin: int = 0, end: int = 2**63 - 1) -> int:
+        """Accesses whose patient was not told yet, of between these times."""
+        columns = self._table.c
         row = self._sql.first(
-            "count to notify", lambda: select(func.count()).where(self._table.c.notified_at == 0)
+            "count to notify",
+            lambda: select(func.count()).where(
+                columns.notified_at == 0, columns.number >= bindparam("begin"), columns.number < bindparam("end")
+            ),
+            begin=begin, end=end,
         )
         return int(row[0]) if row else 0
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
-from sqlalchemy import BigInteger, Table, and_, bindparam, delete, func, select
+from sqlalchemy import BigInteger, Table, and_, bindparam, delete, func, select, tuple_
 
 from guard.audit.access_log import DEPOSIT, REVEAL, SUCCESS
 from guard.audit.store import AccessLine
@@ -27,6 +27,10 @@ class Key(NamedTuple):
     trace_id: str
     kind: str
     recipient: str
+
+
+_ORDER = ("number", "patient_key", "trace_id", "kind", "recipient")
+_BEFORE_ALL = Key(-1, 0, "", "", "")
 
 
 class SqlNotices:
@@ -55,8 +59,21 @@ class SqlNotices:
             patient=patient_key, old_kind=kind, old_recipient=recipient,
         )
 
-    def waiting(self, limit: int) -> list[tuple[Key, AccessLine, Wish]]:
+    def wish(self, patient_key: int, kind: str, recipient: str) -> Wish | None:
+        columns = notice_wish.c
+        row = self._sql.first(
+            "wish",
+            lambda: select(columns.types, columns.caller, columns.since).where(
+                columns.patient_key == bindparam("patient"), columns.kind == bindparam("of_kind"),
+                columns.recipient == bindparam("of_recipient"),
+            ),
+            patient=patient_key, of_kind=kind, of_recipient=recipient,
+        )
+        return _wish(patient_key, kind, recipient, *row) if row else None
+
+    def waiting(self, limit: int, after: Key | None = None) -> list[tuple[Key, AccessLine, Wish]]:
         columns, line = notice.c, access_log.c
+        last = after or _BEFORE_ALL
         of_line = and_(
             line.patient_key == columns.patient_key, line.number == columns.number, line.trace_id == columns.trace_id
         )
@@ -70,8 +87,14 @@ class SqlNotices:
                 *(columns[name] for name in _KEY), wish.types, wish.caller, wish.since,
                 *(line[name] for name in FIELDS),
             ).select_from(notice.join(access_log, of_line).join(notice_wish, of_wish))
-            .order_by(columns.number).limit(bindparam("most")),
-            most=limit,
+            .where(
+                columns.number >= bindparam("last_number"),
+                tuple_(*(columns[name] for name in _ORDER)) > tuple_(
+                    *(bindparam(f"last_{name}", type_=columns[name].type) for name in _ORDER)
+                ),
+            )
+            .order_by(*(columns[name] for name in _ORDER)).limit(bindparam("most")),
+            most=limit, **{f"last_{name}": getattr(last, name) for name in _ORDER},
         )
         return [_read(row) for row in rows]
 
@@ -83,10 +106,18 @@ class SqlNotices:
             [{f"of_{name}": value for name, value in key._asdict().items()} for key in keys],
         )
 
-    def count(self) -> int:
-        """Of those nobody was told of yet."""
-        row = self._sql.first("count notices", lambda: select(func.count()).select_from(notice))
+    def count(self, before: int = 2**63 - 1) -> int:
+        """Of those nobody was told of yet, of deposits before that number."""
+        row = self._sql.first(
+            "count notices",
+            lambda: select(func.count()).select_from(notice).where(notice.c.number < bindparam("end")), end=before,
+        )
         return int(row[0]) if row else 0
+
+    def give_up(self, before: int) -> None:
+        self._sql.change(
+            "give up notices", lambda: delete(notice).where(notice.c.number < bindparam("end")), end=before
+        )
 
 
 def leave(sql: Transaction, line: AccessLine, number: int) -> None:
@@ -111,6 +142,9 @@ def leave(sql: Transaction, line: AccessLine, number: int) -> None:
 
 def _read(row: tuple[Any, ...]) -> tuple[Key, AccessLine, Wish]:
     key, (types, caller, since), line = Key(*row[:5]), row[5:8], row[8:]
-    wish = Wish(patient_key=key.patient_key, kind=key.kind, recipient=key.recipient,
-                types=frozenset(json.loads(types)), caller=caller, since=since)
-    return key, line_of(tuple(line)), wish
+    return key, line_of(tuple(line)), _wish(key.patient_key, key.kind, key.recipient, types, caller, since)
+
+
+def _wish(patient_key: int, kind: str, recipient: str, types: str, caller: str, since: str) -> Wish:
+    return Wish(patient_key=patient_key, kind=kind, recipient=recipient, types=frozenset(json.loads(types)),
+                caller=caller, since=since)

@@ -257,7 +257,7 @@ class SqlRecordStore(SqlCircle):
         traits = self.traits(old)
         if traits != AdministrativeData() and self.traits(new) == AdministrativeData():
             self.set_traits(new, traits)
-        for table in (circle, record_traits, notice_wish):
+        for table in (circle, record_traits, notice_wish, notice):
             self._sql.change(("delete all rows", table.name), partial(_delete_of, table), old_patient=old)
 
     # -- destruction --------------------------------------------------------------------------------------

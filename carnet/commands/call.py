@@ -9,11 +9,12 @@ import click
 from lxml import etree
 
 from carnet.commands.query import call
-from carnet.console import ACCOUNT, DATA, Misuse, Place, Refused, card_options, client_of
+from carnet.console import ACCOUNT, DATA, JSON, Misuse, Place, Refused, card_options, client_of, emit
 from conformance.client import Client
 from record.td.app import RECORD
 from record.td.services import OK, SERVICES
 from xds.namespaces import HL7
+from xds.wire.faults import SoapFault
 from xds.wire.xml import parse
 
 ADDRESSES = {
@@ -23,6 +24,8 @@ ADDRESSES = {
     },
 }
 """Namespace of a message to its address and the form of its action."""
+ACCEPTED = "AA"
+"""Acknowledgement of an HL7 message that was carried out; a search that found nobody was."""
 
 
 def typed(
@@ -40,13 +43,35 @@ def typed(
                 etree.SubElement(body, f"{{{namespace}}}{name}").text = one
     path, action = ADDRESSES[namespace]
     answer = call(lambda: client.ask(path, action.format(operation), etree.tostring(body), patient_id=patient))
-    status, context = (
-        "".join(one.text or "" for one in answer.body.iterfind(f"{{*}}output/{{*}}{name}"))
-        for name in ("status", "context")
-    )
+    status, context = verdict(answer.body)
     if status != OK:
         raise Refused(f"{context} ({status or 'no status'})")
     return answer.body
+
+
+def verdict(answer: etree._Element) -> tuple[str, str]:
+    """What a record service says of a call: DMPOk or the name of the error, AA or AE; and why."""
+    acknowledged = answer.find(".//{*}acknowledgement/{*}typeCode")
+    if acknowledged is not None:
+        texts = answer.iterfind(".//{*}acknowledgement/{*}acknowledgementDetail/{*}text")
+        return acknowledged.get("code", ""), "; ".join((one.text or "").strip() for one in texts)
+    status, context = (
+        "".join(one.text or "" for one in answer.iterfind(f"{{*}}output/{{*}}{name}")) for name in ("status", "context")
+    )
+    return status, context
+
+
+def _message(file: Path) -> etree._Element:
+    """Raises Misuse for what no service would take."""
+    try:
+        body = parse(file.read_bytes())
+    except SoapFault as fault:
+        raise Misuse(f"{file}: {fault.reason}") from fault
+    except OSError as error:
+        raise Misuse(f"{file} cannot be read: {error.strerror}") from error
+    if etree.QName(body).namespace not in ADDRESSES:
+        raise Misuse(f"{file}: no record service takes a message of this namespace")
+    return body
 
 
 @click.command("call")
@@ -55,21 +80,25 @@ def typed(
 @ACCOUNT
 @card_options
 @DATA
+@JSON
 def command(
     message: Path, patient: str, card_file: Place | None, pin_file: Path | None, structure_id: str, purpose: str,
-    repository_url: str, registry_url: str, ca: Path | None, data: Path,
+    repository_url: str, registry_url: str, ca: Path | None, data: Path, as_json: bool,
 ) -> None:
     """Send a message of the record services (docs/dmp.md) and print the answer. MESSAGE holds the body element alone.
+    Exit status 1 when the answer is a refusal.
 
     \b
     Example:
       carnet call message.xml --patient "279035121518989^^^&1.2.250.1.213.1.4.10&ISO^NH"
     """
-    body = parse(message.read_bytes())
+    body = _message(message)
     name = etree.QName(body)
-    if name.namespace not in ADDRESSES:
-        raise Misuse(f"{message}: no record service takes a message of this namespace")
-    path, action = ADDRESSES[name.namespace]
+    path, action = ADDRESSES[str(name.namespace)]
     client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
     answer = call(lambda: client.ask(path, action.format(name.localname), etree.tostring(body), patient_id=patient))
-    click.echo(etree.tostring(answer.body, pretty_print=True, encoding="unicode"))
+    status, context = verdict(answer.body)
+    said = etree.tostring(answer.body, pretty_print=True, encoding="unicode")
+    emit(as_json, {"status": status, "context": context, "answer": said}, said)
+    if status not in (OK, ACCEPTED):
+        raise Refused(f"{context} ({status or 'no status'})")

@@ -327,6 +327,7 @@ def show(card_file: Place, pin_file: Path | None, as_json: bool) -> None:
 @click.option("--spoil", type=click.Choice(list(SPOILS)), help="Make a bad one: every service must refuse it.")
 @click.option("--with-authz-consent", "consent", is_flag=True, help="Add the attributes of a patient's consent.")
 @DATA
+@JSON
 def make_assertion(
     card_file: Place,
     pin_file: Path | None,
@@ -337,6 +338,7 @@ def make_assertion(
     spoil: str | None,
     consent: bool,
     data: Path,
+    as_json: bool,
 ) -> None:
     """Print a signed assertion: plain XUA or VIHF, as the domain of --data asks. For test tools and by hand.
 
@@ -352,8 +354,9 @@ def make_assertion(
             card, patient_id=patient, structure_id=structure_id, purpose=purpose, role=role, reason=reason_given(),
             is_secret=is_secret(), account=account_given(),
         )
-        click.echo(issue_assertion(root, card.signature, spoil=spoil or "", consent=consent))
+        made = issue_assertion(root, card.signature, spoil=spoil or "", consent=consent).decode()
     except CardError as error:
         raise Refused(str(error)) from error
     except ValueError as error:
         raise Misuse(str(error)) from error
+    emit(as_json, {"assertion": made, "id": root.get("ID", "")}, made)

@@ -17,10 +17,12 @@ from carnet.console import (
     JSON,
     PIN_FILE,
     PURPOSE,
+    SECRET,
     Misuse,
     Place,
     Refused,
     emit,
+    is_secret,
     open_card,
     settings_of,
     table,
@@ -49,6 +51,7 @@ ACTIONS = {action.name.lower().replace("_", "-"): action for action in Action}
 @click.option("--patient", required=True, help="CX of the patient.")
 @click.option("--document", default="", help="uniqueId or entryUUID; without it, the record as a whole.")
 @click.option("--purpose", default="", help=PURPOSE)
+@SECRET
 @click.option("--action", "name", type=click.Choice(list(ACTIONS)), default="read", show_default=True)
 @DATA
 @JSON
@@ -91,7 +94,9 @@ def command(
 def caller_of(settings: Settings, card: Card, patient: str, structure_id: str, purpose: str) -> Caller:
     """Whom the services would see: an assertion of this card, verified as they verify it. Raises Refused."""
     try:
-        sign = Desk.of(settings).signing(card, structure_id=structure_id, purpose=purpose, reason="carnet explain")
+        sign = Desk.of(settings).signing(
+            card, structure_id=structure_id, purpose=purpose, reason="carnet explain", is_secret=is_secret()
+        )
     except ValueError as error:
         raise Misuse(str(error)) from error
     signed = sign(patient)

@@ -289,6 +289,8 @@ def extract(
       carnet log extract 899700000018 --since 2026-01-01 --until 2026-03-31
       carnet log extract 899700000018 --json > traces.jsonl
     """
+    if not identifier.strip():
+        raise Misuse("IDENTIFIER is blank: give the PS_IdNat of a professional")
     begin, end = (stamp(one.replace(tzinfo=UTC) + timedelta(days=later)) if one else ""
                   for one, later in ((since, 0), (until, 1)))
     settings = settings_of(data)

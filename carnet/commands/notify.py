@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import click
 
 import storage
-from carnet.affinity import domain_of
+from carnet.affinity import domain_of, domain_source, policy_of
 from carnet.console import DATA, JSON, Misuse, Refused, emit, settings_of
-from carnet.notices import AT_ONCE, deliver_all, deliver_news, grouped, message, news_of, notifier_of
-from carnet.wiring import domain_source, policy_of
+from carnet.notices import accesses_of, deliver_all, deliver_news, message, news_of, notifier_of
 from registry.shelf import Shelf
 
 
@@ -24,8 +24,8 @@ from registry.shelf import Shelf
 @JSON
 def command(pending: bool, deliver: bool, notifier: str, data: Path, as_json: bool) -> None:
     """Tell patients of accesses by emergency, and whoever wants it of new documents. One message for each record and
-    professional, or recipient; kept until delivered. A running registry does it by itself when emergencies.notifier is
-    set.
+    professional, or recipient. A running registry does it by itself when emergencies.notifier is set, for
+    emergencies.notify_within days; this command tells of older accesses by emergency too.
 
     \b
     Examples:
@@ -41,11 +41,9 @@ def command(pending: bool, deliver: bool, notifier: str, data: Path, as_json: bo
     database = storage.open_registry(settings.registry_database)
     try:
         if pending:
-            with database.read() as unit:
-                waiting = unit.emergencies.to_notify(AT_ONCE)
-            every = [message([line for _, line in group]) for group in grouped(waiting)]
-            every += [news.told for news in news_of(database, rights, shelf) if news.told is not None]
-            for told in every:
+            accesses = (message([line for _, line in group]) for group in accesses_of(database))
+            news = (one.told for one in news_of(database, rights, shelf) if one.told is not None)
+            for told in chain(accesses, news):
                 click.echo(json.dumps(told, ensure_ascii=False) if as_json else _in_words(told))
             return
         chosen = notifier or settings.emergencies.notifier

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
+import uuid
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,9 +16,10 @@ import click
 from carnet.affinity import domain_of
 from carnet.console import DATA, JSON, Misuse, Place, card_options, client_of, is_secret, settings_of
 from conformance.cda import CdaError, OverrideError, Overrides, read_overrides
-from conformance.source import Deposit, Source, Status, files_of
+from conformance.source import Deposit, NotKept, Source, Status, files_of
+from guard.credentials.cards import write_private
 from xds import domain as domains
-from xds.model import Submission
+from xds.model import DocumentEntry, Submission
 
 SOURCE_ID = "1.2.250.1.999.1.2"
 
@@ -33,6 +37,10 @@ SOURCE_ID = "1.2.250.1.999.1.2"
 @click.option(
     "--sign", is_flag=True, help="Sign the submission set with the card's signature key, also where it is optional."
 )
+@click.option(
+    "--save-signature", type=click.Path(path_type=Path),
+    help="Keep the signature document too: a new file, or a folder that gets one for each file. Goes with a signature.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the metadata derived from the header; send nothing.")
 @DATA
 @JSON
@@ -49,6 +57,7 @@ def command(
     override: Path | None,
     patient: str,
     sign: bool,
+    save_signature: Path | None,
     dry_run: bool,
     data: Path,
     as_json: bool,
@@ -58,7 +67,7 @@ def command(
     \b
     Examples:
       carnet send report.xml --card card.p12 --structure 10B0000001
-      carnet send report.xml --card card.p12 --structure 10B0000001 --sign
+      carnet send report.xml --card card.p12 --structure 10B0000001 --sign --save-signature signature.xml
       carnet send report.xml --card card.p12 --structure 10B0000001 --secret
       carnet send outbox/ --card lab.p12 --pin-file pin.txt --json
       carnet send report.xml --card card.p12 --dry-run
@@ -75,9 +84,40 @@ def command(
         overrides = replace(overrides, invisible_to_representatives=True)
     client = client_of(data, card_file, pin_file, structure_id, purpose, repository_url, registry_url, ca)
     source = Source(client=client, domain=domain, source_id=source_id, overrides=overrides, signs=sign)
+    if save_signature is not None:
+        if client.card is None or not (sign or domain.signatures.deposit == "required"):
+            raise Misuse("--save-signature goes with --sign and a card")
+        source.keep = _keeper(save_signature, len(files))
     if dry_run:
         raise SystemExit(_dry_run(source, files, as_json))
     raise SystemExit(_send(source, files, as_json))
+
+
+def _keeper(place: Path, files: int) -> Callable[[DocumentEntry, bytes], Path]:
+    """Writes signature documents to a new file, or to a folder by their uniqueId, with rights for their owner alone."""
+    if place.is_dir():
+        return lambda entry, data: _kept(place / f"{entry.unique_id}.xml", data)
+    if files > 1:
+        raise Misuse(f"{place} is no folder, and there are {files} files to sign")
+    if place.exists():
+        raise Misuse(f"{place} already exists")
+    if not place.absolute().parent.is_dir():
+        raise Misuse(f"there is no folder {place.absolute().parent}")
+    return lambda _, data: _kept(place, data)
+
+
+def _kept(file: Path, data: bytes) -> Path:
+    """Whole or not at all: under another name until all of it is on the disk. Raises NotKept."""
+    partial = file.with_name(f".{file.name}.{uuid.uuid4().hex}")
+    try:
+        write_private(partial, data)
+        try:
+            os.link(partial, file)
+        finally:
+            partial.unlink()
+    except OSError as error:
+        raise NotKept(f"nothing was sent: the signature cannot be kept in {file}: {error.strerror}") from error
+    return file
 
 
 def _domain(data: Path, repository_url: str) -> domains.AffinityDomain:
@@ -114,7 +154,8 @@ def _send(source: Source, files: list[Path], as_json: bool) -> int:
 def in_words(report: Deposit) -> str:
     """One line, and one for each message."""
     head = f"{report.status.value:<13} {Path(report.file).name}" + (f"  {report.unique_id}" if report.unique_id else "")
-    return "\n".join([head, *(f"    {message}" for message in report.messages)])
+    kept = [f"its signature is in {report.signature}"] if report.signature else []
+    return "\n".join([head, *(f"    {message}" for message in [*report.messages, *kept])])
 
 
 def _dry_run(source: Source, files: list[Path], as_json: bool) -> int:

@@ -74,9 +74,10 @@ def command() -> None:
 @click.option("--purpose", default="", help=PURPOSE)
 @REASON
 @click.option("--applies-to", default="", help="Audience, where the domain has several.")
+@JSON
 def issue(
     login: IO[str] | None, access_token: IO[str] | None, patient: str, structure_id: str, sector: str, role: str,
-    purpose: str, applies_to: str, **service: Any,
+    purpose: str, applies_to: str, as_json: bool, **service: Any,
 ) -> None:
     """Print a signed assertion for the holder of a card, or for whom a structure sends the login of.
 
@@ -95,7 +96,7 @@ def issue(
         vihf.PURPOSE_REASON: reason_given(),
     }
     client = _client(**service)
-    signed = call(
+    signed: bytes = call(
         lambda: client.issue(
             {name: value for name, value in claims.items() if value},
             id_token="" if login is None else login.read().strip(),
@@ -103,7 +104,8 @@ def issue(
             applies_to=applies_to,
         )
     )
-    click.echo(signed)
+    made = signed.decode()
+    emit(as_json, {"assertion": made, "id": _assertion(signed).get("ID", "")}, made)
 
 
 @command.command("validate")

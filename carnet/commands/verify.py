@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import uuid
-from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -33,8 +32,6 @@ from repository.signed_set import EVENT
 from repository.store import KeptProof
 from xds import namespaces as ns
 from xds.model import DocumentEntry, Submission
-
-CHUNK = 1 << 18
 
 
 @click.command("verify")
@@ -115,7 +112,7 @@ def _of_files(
 ) -> Evidence:
     return Evidence(
         signature=_bounded(signature), trust=_trusted(trust, data), kept=None if proof is None else _load(proof),
-        files={str(file): Bytes(file.stat().st_size, partial(_chunks, file)) for file in files},
+        files={str(file): Bytes.of_file(file) for file in files},
     )
 
 
@@ -134,12 +131,6 @@ def _bounded(file: Path) -> bytes:
     if file.stat().st_size > LARGEST:
         raise Refused(f"{file} is larger than a signature document may be, {LARGEST} bytes")
     return file.read_bytes()
-
-
-def _chunks(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            yield chunk
 
 
 def _of_installation(settings: Settings, submission_id: str, document_id: str, patient: str) -> Evidence:

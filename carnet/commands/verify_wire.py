@@ -10,8 +10,7 @@ Clause: ITI TF-3 5.5.6; ITI TF-2 3.18.4.1.2.3.7, 3.43
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 
 from carnet.commands.query import call
@@ -28,8 +27,6 @@ from xds.check.query_params import quote, quote_list
 from xds.domain import AffinityDomain
 from xds.model import Association, DocumentEntry, Submission, SubmissionSet
 from xds.namespaces import HAS_MEMBER
-
-CHUNK = 1 << 18
 
 
 def evidence(
@@ -99,11 +96,5 @@ def _retrieved(client: Client, entries: Sequence[DocumentEntry], folder: Path, p
     came = {}
     for item in items:
         assert isinstance(item.received, Saved)
-        came[item.unique_id] = Bytes(item.received.size, partial(_chunks, item.received.path))
+        came[item.unique_id] = Bytes.of_file(item.received.path)
     return came
-
-
-def _chunks(file: Path) -> Iterator[bytes]:
-    with file.open("rb") as stream:
-        while chunk := stream.read(CHUNK):
-            yield chunk

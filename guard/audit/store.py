@@ -83,6 +83,6 @@ class AuditStore(Protocol):
         ...
 
     def read_of_caller(self, caller_id: str, *, since: str, until: str, skip: int, limit: int) -> Iterator[AccessLine]:
-        """Lines of one caller in any record, oldest first, from ``since`` on and before ``until`` ("": no bound),
+        """Lines of one professional in any record, oldest first, from ``since`` on and before ``until`` ("": no bound),
         without the first ``skip``; ``limit`` 0: all."""
         ...

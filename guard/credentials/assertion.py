@@ -340,7 +340,7 @@ def _card_disagrees(roles: tuple[Code, ...], signer: Accepted) -> str:
     if len(professions) > 1:
         return "two professions are claimed"
     specialties = {role.code for role in roles if role.scheme == vihf.SPECIALTIES}
-    if who.specialties and not specialties <= who.specialties:
+    if not specialties <= who.specialties:
         return f"specialties are {sorted(specialties)}, the card's are {sorted(who.specialties)}"
     return ""
 

@@ -104,7 +104,9 @@ class Register:
         if not valid:
             days = ", ".join(f"{one.begins or '…'} to {one.until or '…'}" for one in fitting)
             return f"the homologation of software {caller.homologation!r} is valid from {days}"
-        needed, held = self._profiles.get(transaction, frozenset()), frozenset().union(*(one.profiles for one in valid))
+        needed, held = self._profiles.get(transaction), frozenset().union(*(one.profiles for one in valid))
+        if needed is None:
+            return f"{transaction} is in no row of {PROFILES}: no software is homologated for it"
         if needed and not needed & held:
             return f"{transaction} needs the profile {' or '.join(sorted(needed))}; software " \
                    f"{caller.homologation!r} is homologated for {', '.join(sorted(held)) or 'nothing'}"

@@ -11,6 +11,8 @@ Whoever may write to the token without its PIN takes the objects away; nothing o
 from __future__ import annotations
 
 import contextlib
+import random
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any
@@ -21,6 +23,10 @@ from pkcs11 import Attribute, ObjectClass
 from guard.credentials.try_counter import PUK_TRIES, TRIES, CardError, CardLocked, WrongPin
 
 _MARK, _TRY, _UNLOCK = "carnet: wrong PINs are counted", "carnet: a PIN was tried", "carnet: a PUK was tried"
+
+PATIENCE = 3.0
+"""Seconds to wait for logins of others that are under way."""
+LOOKS = 20
 
 
 def begin(session: Any) -> None:
@@ -33,7 +39,11 @@ def begin(session: Any) -> None:
 @contextmanager
 def one_try(token: Any, name: str) -> Iterator[None]:
     """Around a login with a PIN. Raises CardLocked, WrongPin with the tries left."""
-    with _counted(token, _TRY, TRIES, f"{name} is locked by {TRIES} wrong PINs; unlock it with `carnet card unblock`"):
+    locked = (
+        f"{name} is locked by {TRIES} wrong PINs, or in use by others at this moment; where it stays so, unlock it "
+        "with `carnet card unblock`"
+    )
+    with _counted(token, _TRY, TRIES, locked):
         yield
 
 
@@ -55,21 +65,41 @@ def _counted(token: Any, label: str, most: int, locked: str) -> Iterator[None]:
         yield
         return
     with closing(token.open(rw=True)) as session:
-        if len(_found(session, label)) >= most:
-            raise CardLocked(locked)
-        mine = session.create_object(_data(label))
-        left = most - len(_found(session, label))
-        if left < 0:  # others tried at the same moment
-            raise CardLocked(locked)
+        mine, left = _begun(session, label, most, locked)
         try:
             yield
         except WrongPin as error:
             told = f"{left} {'tries' if left > 1 else 'try'} left" if left else "it is locked now"
             raise WrongPin(f"{error}; {told}") from error
         except CardError:
-            mine.destroy()
+            _withdraw(mine)
             raise
         _clear(session, label)
+
+
+def _begun(session: Any, label: str, most: int, locked: str) -> tuple[Any, int]:
+    """Our try, and how many are left after it. Tries of others that are still under way count like wrong ones: they
+    are waited for, PATIENCE at most. Raises CardLocked.
+
+    Of those who come at the same moment only who counts no more than ``most`` with his own goes on; the others take
+    theirs back before any PIN is looked at, and come again.
+    """
+    end = time.monotonic() + PATIENCE
+    while True:
+        if len(_found(session, label)) < most:
+            mine = session.create_object(_data(label))
+            left = most - len(_found(session, label))
+            if left >= 0:
+                return mine, left
+            _withdraw(mine)
+        if time.monotonic() >= end:
+            raise CardLocked(locked)
+        time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - so that two do not meet again
+
+
+def _withdraw(one: Any) -> None:
+    with contextlib.suppress(pkcs11.ObjectHandleInvalid):  # somebody else has just done so
+        one.destroy()
 
 
 def _is_counted(token: Any) -> bool:
@@ -78,13 +108,16 @@ def _is_counted(token: Any) -> bool:
 
 
 def _found(session: Any, label: str) -> list[Any]:
-    return list(session.get_objects({Attribute.CLASS: ObjectClass.DATA, Attribute.LABEL: label}))
+    """Looked for again where one was taken away by others while we looked; raises when that does not end."""
+    for _ in range(LOOKS):
+        with contextlib.suppress(pkcs11.ObjectHandleInvalid):
+            return list(session.get_objects({Attribute.CLASS: ObjectClass.DATA, Attribute.LABEL: label}))
+    raise CardError("the tries of the token cannot be counted: others change them all the time")
 
 
 def _clear(session: Any, label: str) -> None:
     for one in _found(session, label):
-        with contextlib.suppress(pkcs11.ObjectHandleInvalid):  # somebody else has just done so
-            one.destroy()
+        _withdraw(one)
 
 
 def _data(label: str) -> dict[Attribute, Any]:

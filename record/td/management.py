@@ -68,13 +68,13 @@ class Trace:
 
 def announce(services: RecordServices, exchange: Exchange, patients: Sequence[str], ok: str) -> list[Announced]:
     """Announce a record for each; one that is refused keeps no other from it. Rule: D-58, D-59"""
+    actor = services.manager(exchange, ANNOUNCE, lifecycle.ANNOUNCED)
     if not 1 <= len(patients) <= AT_ONCE:
         raise Refused([problem(
             "D-59", ErrorCode.XDSRegistryError, ANNOUNCE, "patientId", found=f"{len(patients)} times",
             expected=f"1 to {AT_ONCE}",
         )])
     authorities = services.domain.assigning_authorities
-    actor = services.manager(exchange, ANNOUNCE, lifecycle.ANNOUNCED)
     told = []
     for patient_id in patients:
         try:
@@ -120,13 +120,13 @@ def extract(
 ) -> list[Trace]:
     """The lines of one professional, oldest first, from the first of ``days`` to the last ("": no bound), LINES at
     once: ``skip`` those that were given before. Rule: D-58, D-60, D-61"""
+    actor = services.manager(exchange, EXTRACT, traces.EXTRACTED)
     if not identifier.strip() or skip < 0:
         raise Refused([problem(
             "D-61", ErrorCode.XDSRegistryError, EXTRACT, "nationalId", expected="the identifier of a professional"
         )])
     since = stamp(_begin(EXTRACT, "since", days[0])) if days[0] else ""
     until = stamp(_begin(EXTRACT, "until", days[1]) + timedelta(days=1)) if days[1] else ""
-    actor = services.manager(exchange, EXTRACT, traces.EXTRACTED)
     found = carried_out(
         services.database, actor, traces.EXTRACTED, "",
         lambda unit: traces.of_professional(
@@ -172,8 +172,10 @@ def _begin(operation: str, name: str, text: str) -> datetime:
 def _day(operation: str, name: str, text: str) -> date:
     """Raises Refused. Rule: D-60"""
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
-    except ValueError:
+        day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).date()
+        _ = day + timedelta(days=1)
+        return day
+    except (ValueError, OverflowError):
         raise Refused([problem(
             "D-60", ErrorCode.XDSRegistryError, operation, name, found=text, expected="YYYY-MM-DD"
         )]) from None

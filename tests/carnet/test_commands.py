@@ -458,6 +458,14 @@ def test_every_help_shows_an_example(path: str) -> None:
     assert f"carnet {path.split()[0]}" in result.output.partition("Example")[2]
 
 
+def test_every_verb_that_ends_answers_programs() -> None:
+    """Only what stays has no ``--json``, and the page says so."""
+    silent = {path for path, command in leaves() if not any("--json" in one.opts for one in command.params)}
+    assert silent == {"serve", "pki serve"}
+    page = (Path(__file__).resolve().parents[2] / "docs" / "operate.md").read_text("utf-8")
+    assert "`--json` but those that stay: `serve`,\n`pki serve`" in page
+
+
 def test_the_module_runs_as_a_program(tmp_path: Path) -> None:
     """``python -m carnet``; an unknown verb is misuse; nothing is written to standard output by an error."""
     done = subprocess.run([sys.executable, "-m", "carnet", "--help"], capture_output=True, text=True, check=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,6 +20,7 @@ from conformance.client import Client, bytes_part
 from conformance.tester_assertions import FAULTS, SPOILS
 from guard.credentials import vihf
 from guard.credentials.cards import KeyPair
+from guard.credentials.rule import Required
 from tests.certificates import self_signed
 from tests.live import ROOT
 from tests.world import Memory, World, codes, contents, unique_ids
@@ -198,6 +200,30 @@ def test_the_commands_speak_every_mode(served: dict[str, World], mode: str, tmp_
     assert read.exit_code == 0 and "identical" in read.stdout, read.output
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_is_hidden_where_no_connection_is_secret(served: dict[str, World], mode: str, tmp_path: Path) -> None:
+    """``send --secret`` where assertions know no such thing, or are not sent: misuse, and nothing leaves. Rule: H-07"""
+    world = served[mode]
+    patient = world.patient()
+    world.cards["physician"].save(tmp_path / "anne.p12", "0000")
+    card = [] if mode == "off" else ["--card", str(tmp_path / "anne.p12")]
+    done = carnet(
+        world, "send", ROOT / "fixtures/cda/cr-bio-v1.xml", "--patient", patient, "--override",
+        ROOT / "fixtures/cda/connectathon.toml", "--secret", *card,
+    )
+    assert done.exit_code == 2 and "secret connection" in done.output, done.output
+    assert "nothing found" in carnet(world, "query", patient, *card).stdout
+
+
+@pytest.mark.parametrize("mode", [Required.OFF, Required.TLS])
+def test_without_an_assertion_no_connection_is_secret(mode: Required) -> None:
+    """Also where the domain's assertions would say so, were they sent. Rule: H-07"""
+    desk = Desk(mode=mode)
+    assert desk.signing(None)("x") == b""
+    with pytest.raises(ValueError, match="secret connection"):
+        desk.signing(None, is_secret=True)
+
+
 def test_an_assertion_on_standard_output(served: dict[str, World], tmp_path: Path) -> None:
     """card assert prints what the services accept, and with --spoil what they refuse, byte for byte."""
     world = served["assertion"]
@@ -211,6 +237,8 @@ def test_an_assertion_on_standard_output(served: dict[str, World], tmp_path: Pat
     with pytest.raises(FaultReceived) as refused:
         ask(world.client(), "ITI-18", patient, vihf.security_header(bad))
     assert refused.value.subcode == FAILED_CHECK
+    told = json.loads(carnet(world, *command, "--json").stdout)
+    assert etree.fromstring(told["assertion"]).get("ID") == told["id"] != ""
     assert carnet(world, *command, "--spoil", "sideways").exit_code == 2
     assert carnet(world, *command, "--purpose", "whatever").exit_code == 2
 

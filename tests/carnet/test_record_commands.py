@@ -16,11 +16,13 @@ from click.testing import CliRunner
 
 from carnet.cli import main
 from conformance import frames
+from tests.record_messages import PASTED
 from tests.registry.test_iti57_rights import Bedside
 from tests.world import NURSE, PHYSICIAN, STRUCTURE, World, unique_ids
 from xds.model import DocumentEntry
 
 PIN = "pin-5520"
+PARAMETERS = '<getParameters xmlns="urn:carnet:system:2026"/>'
 FIXTURES = Path(__file__).resolve().parent.parent.parent / "fixtures"
 
 
@@ -140,9 +142,7 @@ def test_a_document_by_card(at: Terminal) -> None:
 
 def test_a_deposit_under_a_secret_connection(at: Terminal, tmp_path: Path) -> None:
     """What is sent so is marked for that, and neither it nor its line is for representatives. Rule: H-07"""
-    patient, file = at.world.patient(), tmp_path / "report.xml"
-    shipped = (FIXTURES / "cda" / "cr-bio-v1.xml").read_text("utf-8")
-    file.write_text(re.sub(r'<id root="[0-9.]+"', f'<id root="{frames.new_oid()}"', shipped, count=1), "utf-8")
+    patient, file = at.world.patient(), a_report(tmp_path / "report.xml")
     said = json.loads(at.run("send", str(file), "--patient", patient, "--secret", "--json", who="physician"))
     assert said["status"] == "deposited", said
     (found,) = at.world.find(patient, "physician").objects
@@ -153,6 +153,53 @@ def test_a_deposit_under_a_secret_connection(at: Terminal, tmp_path: Path) -> No
         assert (found.unique_id in shown) is told, reader
     said = at.run("card", "assert", "--patient", patient, "--secret", who="physician")
     assert "INVISIBLE_REPRESENTANTS_LEGAUX" in said
+
+
+def a_report(file: Path) -> Path:
+    """One that nobody has deposited yet."""
+    shipped = (FIXTURES / "cda" / "cr-bio-v1.xml").read_text("utf-8")
+    file.write_text(re.sub(r'<id root="[0-9.]+"', f'<id root="{frames.new_oid()}"', shipped, count=1), "utf-8")
+    return file
+
+
+def test_a_given_assertion_says_everything_itself(at: Terminal, tmp_path: Path) -> None:
+    """What would be its content is misuse beside it, and nothing is sent. Rule: H-07"""
+    patient, given = at.world.patient(), tmp_path / "assertion.xml"
+    given.write_text(at.run("card", "assert", "--patient", patient, who="physician"), "utf-8")
+    words = ("send", str(a_report(tmp_path / "report.xml")), "--patient", patient, "--assertion", str(given))
+    for more in (("--secret",), ("--purpose", "normal"), ("--reason", "essai")):
+        assert "sent as it is" in at.run(*words, *more, who="physician", expect=2)
+    message = tmp_path / "message.xml"
+    message.write_text(PARAMETERS, "utf-8")
+    words = ("call", str(message), "--assertion", str(given))
+    assert "sent as it is" in at.run(*words, "--account", "1", who="physician", expect=2)
+    at.run(*words, who="physician")
+    assert at.world.find(patient, "physician").objects == []
+
+
+def test_a_refusal_by_a_record_service_is_a_status(at: Terminal, tmp_path: Path) -> None:
+    """Of `call`: 1 when the answer refuses, which is printed all the same; 2 for what is no message; 3 for nobody
+    there. Rule: D-41"""
+    file, patient = tmp_path / "message.xml", at.world.patient()
+
+    def call(text: str, *more: str, expect: int) -> str:
+        file.write_text(text, "utf-8")
+        return at.run("call", str(file), *more, who="staff", expect=expect)
+
+    act = (
+        '<setAccess xmlns="urn:carnet:patient-acts:2026"><action>BLOQUER</action><nationalId>1</nationalId></setAccess>'
+    )
+    told = call(act, "--patient", patient, expect=1)
+    assert "status>DMP" in told and "Error: " in told
+    told = call(act, "--patient", patient, "--json", expect=1).splitlines()
+    said = json.loads(told[0])
+    assert said["status"].startswith("DMPAccessDenied") and said["status"] in said["answer"] and told[1:]
+    search = PASTED["TD0.5"]
+    assert "AE" in call(search, expect=1)
+    assert json.loads(call(PARAMETERS, "--json", expect=0))["status"] == "DMPOk"
+    for wrong in ("<getParameters", "", "<!DOCTYPE x []><x/>", "<x/>", "<x xmlns='urn:nobody'/>"):
+        assert "message.xml" in call(wrong, expect=2)
+    call(PARAMETERS, "--registry-url", "https://127.0.0.1:1", expect=3)
 
 
 def test_the_traces_of_a_professional_are_taken_out(at: Terminal) -> None:
@@ -166,6 +213,7 @@ def test_the_traces_of_a_professional_are_taken_out(at: Terminal) -> None:
     told = at.run("log", "extract", NURSE, "--since", "2026-01-01", "--lang", "fr")
     assert patients[1] in told and "a donné l'autorisation" in told
     assert at.run("log", "extract", NURSE, "--until", "2020-01-01") == ""
+    assert "blank" in at.run("log", "extract", " ", expect=2)
     assert at.world.registry_lines(1)[0].action == "traces handed out"
 
 

@@ -101,6 +101,18 @@ def test_purpose_and_action_are_those_asked_about(
     assert text.startswith("ALLOWED: TD3.1 search") and "limit" in text
 
 
+def test_a_secret_connection_is_explained(here: World, cards: dict[str, Path], masked: tuple[str, str]) -> None:
+    """``explain --secret``: the clause of such connections is asked, and says no for a deposit that is not hidden.
+
+    Rule: H-07, H-09
+    """
+    given = (here, cards["physician"], masked, "--action", "feed")
+    plain, secret = explained(*given), explained(*given, "--secret")
+    assert plain["clause"] != "secret-connection" and (secret["allowed"], secret["clause"]) == (
+        False, "secret-connection",
+    )
+
+
 def test_what_cannot_be_explained_is_refused(here: World, cards: dict[str, Path], masked: tuple[str, str]) -> None:
     """An unknown document and an unknown purpose; a patient without a record is an answer."""
     given = ("explain", "--card", cards["physician"], "--patient", masked[0])

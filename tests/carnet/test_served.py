@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -149,6 +151,16 @@ def test_a_folder_is_served_once(tmp_path: Path) -> None:
         holder.wait()
         hold.hold(data, ["registry"])
     assert (data / "registry.lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_a_file_system_without_locks_is_said_to_be_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is sent to look for a process that does not exist."""
+    def unlocked(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("carnet.hold.fcntl.lockf", unlocked)
+    with pytest.raises(Misuse, match="No locks available"):
+        serve.hold_folder(load(installation(tmp_path)), ["registry"])
 
 
 def test_one_line_for_a_tester(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +19,7 @@ from carnet.cli import main
 from carnet.supervisor import free_ports
 from conformance import signing
 from guard.credentials.pki import Pki
+from tests.carnet.test_record_commands import a_report
 from tests.repository.test_signed_sets import Signing, errors
 from tests.signatures import spoiled, the
 from tests.world import STRUCTURE, World
@@ -291,3 +294,56 @@ def test_the_words_for_a_person(world: World, deposit: Signing) -> None:
     ]
     assert "899700000018 ESSAI Anne" in result.output
     assert signing.ENTRY not in result.output
+
+
+def test_a_signature_is_kept_where_it_is_made(live: World, tmp_path: Path) -> None:
+    """`send --save-signature`: what is kept verifies without the services, for its owner alone to read; what was not
+    deposited leaves nothing behind. Clause: ITI TF-3 5.5.6"""
+    patient = live.patient()
+    card = (*options(live, "physician", tmp_path)[1:], "--data", live.folder)
+
+    def send(*words: object, expect: int = 0, to: str = patient) -> list[dict[str, Any]]:
+        result = carnet("send", *words, *card, "--patient", to, "--json")
+        assert result.exit_code == expect, result.output
+        return [json.loads(line) for line in result.stdout.splitlines()]
+
+    def verify(signature: object, file: Path) -> tuple[str, str, str]:
+        return verdicts(json.loads(carnet(
+            "verify", "--signature", signature, file, "--data", live.folder, "--json"
+        ).stdout))
+
+    one, two, three, four = (a_report(tmp_path / f"{number}.xml") for number in range(4))
+    signature, folder = tmp_path / "signature.xml", tmp_path / "kept"
+    (told,) = send(one, "--sign", "--save-signature", signature)
+    assert (told["status"], told["signature"]) == ("deposited", str(signature))
+    assert stat.S_IMODE(signature.stat().st_mode) == 0o600
+    assert verify(signature, one) == ("valid", "valid", "valid")
+    assert verify(signature, two)[2] == "invalid"
+    kept = signature.read_bytes()
+    for wrong in ((two, "--sign", "--save-signature", signature), (two, three, "--sign", "--save-signature", folder),
+                  (two, "--save-signature", folder), (two, "--sign", "--save-signature", folder / "x" / "y.xml")):
+        send(*wrong, expect=2)
+    assert signature.read_bytes() == kept
+    folder.mkdir()
+    assert send(one, "--sign", "--save-signature", folder)[0]["status"] == "already there"
+    (refused,) = send(four, "--sign", "--save-signature", folder, expect=1, to=live.patient(is_open=False))
+    assert (refused["status"], refused["signature"]) == ("refused", "") and list(folder.iterdir()) == []
+    for told in send(two, three, "--sign", "--save-signature", folder):
+        assert verify(told["signature"], Path(told["file"])) == ("valid", "valid", "valid")
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_what_cannot_be_kept_is_not_sent(live: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is anything half written left."""
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "link", full)
+    card = (*options(live, "physician", tmp_path)[1:], "--data", live.folder, "--patient", live.patient())
+    file, folder = a_report(tmp_path / "report.xml"), tmp_path / "kept"
+    folder.mkdir()
+    done = carnet("send", file, "--sign", "--save-signature", folder, *card, "--json")
+    assert done.exit_code == 1 and "nothing was sent" in done.stdout, done.output
+    assert list(folder.iterdir()) == []
+    monkeypatch.undo()
+    assert '"deposited"' in carnet("send", file, "--sign", "--save-signature", folder, *card, "--json").stdout

@@ -48,6 +48,40 @@ def test_a_deposit_leaves_a_notice_for_each_wish(registry: SqlRegistryDatabase) 
         assert unit.notices.waiting(9) == [] and unit.notices.count() == 0
 
 
+def test_what_waits_is_read_in_parts(registry: SqlRegistryDatabase) -> None:
+    """Each notice once, those of one line too; what is too old is counted and given up."""
+    key = make.opened(registry)
+    with registry.write() as unit:
+        for number in range(3):
+            unit.notices.set_wish(wish(key, PROFESSIONAL, f"8997{number}"))
+    for number in range(2):
+        leave(registry, key, trace_id=str(number))
+    seen, last = [], None
+    with registry.read() as unit:
+        while found := unit.notices.waiting(2, last):
+            seen += [(line.trace_id, one.recipient) for _, line, one in found]
+            last = found[-1][0]
+    assert seen == [(trace, f"8997{number}") for trace in ("0", "1") for number in range(3)]
+    assert last is not None
+    with registry.write() as unit:
+        assert (unit.notices.count(last.number), unit.notices.count()) == (3, 6)
+        unit.notices.give_up(last.number)
+        assert {line.trace_id for _, line, _ in unit.notices.waiting(9)} == {"1"} and unit.notices.count() == 3
+
+
+def test_accesses_to_tell_are_read_in_parts(registry: SqlRegistryDatabase) -> None:
+    """From a time on, behind a key; those of a span are counted."""
+    with registry.write() as unit:
+        for number in range(3):
+            unit.audit.append(make.line(patient_key=1, purpose="bris_de_glace", trace_id=str(number)))
+    with registry.read() as unit:
+        first, second, third = (key for key, _ in unit.emergencies.to_notify(9))
+        assert [key for key, _ in unit.emergencies.to_notify(2, after=first)] == [second, third]
+        assert [key for key, _ in unit.emergencies.to_notify(9, since=third.number)] == [third]
+        assert unit.emergencies.to_notify(9, since=first.number, after=third) == []
+        assert unit.emergencies.waiting(first.number, third.number) == 2 and unit.emergencies.waiting() == 3
+
+
 def test_a_destruction_takes_wishes_and_notices_along(registry: SqlRegistryDatabase) -> None:
     key = make.opened(registry)
     with registry.write() as unit:
@@ -67,8 +101,10 @@ def test_the_lines_of_one_caller(registry: SqlRegistryDatabase) -> None:
     key = make.opened(registry)
     days = ("2026-01-03", "2026-01-01", "2026-01-02")
     for number, day in enumerate(days):
-        leave(registry, key if number else 0, trace_id=day, at=f"{day}T10:00:00.000Z", caller_id="8997")
-        leave(registry, key, trace_id=f"other {day}", at=f"{day}T10:00:00.000Z", caller_id="89970")
+        told = {"at": f"{day}T10:00:00.000Z", "caller_id": "8997"}
+        leave(registry, key if number else 0, trace_id=day, mode="DIRECTE", **told)
+        leave(registry, key, trace_id=f"an account of that name {day}", mode="REPRESENTANT", **told)
+        leave(registry, key, trace_id=f"other {day}", at=f"{day}T10:00:00.000Z", caller_id="89970", mode="DIRECTE")
 
     def read(since: str = "", until: str = "", skip: int = 0, limit: int = 0) -> list[str]:
         with registry.read() as unit:

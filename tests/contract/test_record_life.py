@@ -157,6 +157,40 @@ def test_opening_without_a_word_of_the_patient(registry: SqlRegistryDatabase) ->
         run(registry, lifecycle.announce, "8^^^&1.2&ISO", by=by(), check_key=False)
 
 
+class _Late:
+    """A unit that waits for the lock of a record while another writer opens it."""
+
+    def __init__(self, of: Any) -> None:
+        self._of = of
+
+    @property
+    def record(self) -> _Late:
+        return _Late(self._of.record)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
+
+    def lock(self, patient_key: int) -> None:
+        self._of.lock(patient_key)
+        found = self._of.get(patient_key)
+        self._of.update(replace(found, status=RecordStatus.ACTIVE, consent="the other's"))
+
+
+@pytest.mark.parametrize("act", ["decline", "open"])
+def test_what_was_committed_while_one_waited_counts(registry: SqlRegistryDatabase, act: str) -> None:
+    """An open record is neither declined nor opened over, whatever was read before the lock."""
+    run(registry, lifecycle.announce, make.PATIENT, by=operator(), check_key=False)
+    with registry.write() as unit:
+        late: Any = _Late(unit)
+        with refused(RecordProblem.UNKNOWN if act == "decline" else RecordProblem.ALREADY_OPEN):
+            if act == "decline":
+                lifecycle.decline(late, make.PATIENT, by=holder())
+            else:
+                lifecycle.open_record(late, make.PATIENT, by=by(), consent=OPENING_CONSENT, check_key=False)
+        found = unit.record.find(make.PATIENT)
+        assert found is not None and (found.status, found.consent) == (RecordStatus.ACTIVE, "the other's")
+
+
 def test_reading_administrative_data(registry: SqlRegistryDatabase) -> None:
     """Every card, also in an emergency; the line has no trait. Rule: D-05"""
     record = opened(registry)

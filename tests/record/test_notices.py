@@ -6,16 +6,19 @@ Clause: DMP section 6 (R527 2.3, 2.7)
 
 from __future__ import annotations
 
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from lxml import etree
 
 from carnet import notices
-from carnet.wiring import domain_of, domain_source, policy_of
+from carnet.affinity import domain_of, domain_source, policy_of
 from record import acts
 from record.td.services import ACTS
 from registry.shelf import Shelf
+from tests.contract import store_objects as make
 from tests.on_demand_kit import offer_of, register
 from tests.portal import signing, with_portal
 from tests.record.test_portal import ANNOUNCED_LATER, act
@@ -39,12 +42,13 @@ def portal(here: World) -> World:
     return made
 
 
-def delivered(world: World, *, fails: bool = False) -> list[dict[str, Any]]:
-    """One round of telling, as a running registry makes it; messages that were handed over."""
+def delivered(world: World, *, fails: bool = False, unreachable: str = "") -> list[dict[str, Any]]:
+    """One round of telling, as a running registry makes it; messages that were handed over. ``unreachable``: a patient
+    of whose record nobody can be told."""
     received: list[dict[str, Any]] = []
 
     def notify(told: dict[str, Any]) -> None:
-        if fails:
+        if fails or told["patient_id"] == unreachable:
             raise OSError("nobody at home")
         received.append(told)
 
@@ -82,6 +86,74 @@ def test_the_patient_is_told_once_when_he_wants_it(portal: World) -> None:
     assert delivered(portal) == []
 
 
+def test_what_cannot_be_delivered_holds_up_nothing(portal: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much of it is older: every record and recipient is tried in each round. Rule: D-62"""
+    monkeypatch.setattr(notices, "AT_ONCE", 2)
+    unreachable, other = portal.patient(), portal.patient()
+    for one in (unreachable, other):
+        assert act(portal, one, "setNotices", value="true").status == "DMPOk"
+    for one in (unreachable, unreachable, unreachable, other):
+        deposit(portal, submission(one))
+    assert [one["patient_id"] for one in delivered(portal, unreachable=unreachable)] == [other]
+    assert {one["patient_id"] for one in delivered(portal)} == {unreachable} and delivered(portal) == []
+
+
+def test_an_emergency_that_cannot_be_told_holds_up_no_other(portal: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is one tried for ever; the command still tells of it. Rule: U-03"""
+    monkeypatch.setattr(notices, "AT_ONCE", 2)
+    told: list[str] = []
+
+    def notify(of: dict[str, Any]) -> None:
+        if of["patient_id"] == "lost":
+            raise OSError("nobody at home")
+        told.append(of["patient_id"])
+
+    with portal._registry_database() as database:
+        with database.write() as unit:
+            for number, name in enumerate(("lost", "lost", "lost", "found")):
+                unit.audit.append(make.line(
+                    patient_key=1, patient_id=name, purpose="bris_de_glace", trace_id=f"e{number}",
+                    caller_id=str(number),
+                ))
+        assert notices.deliver_all(database, notify) == (1, 3) and told == ["found"]
+        with database.read() as unit:
+            numbers = [key.number for key, _ in unit.emergencies.to_notify(9)]
+        assert notices.deliver_all(database, notify, since=numbers[-1]) == (0, 1)
+        assert notices.deliver_all(database, lambda of: None) == (3, 0)
+
+
+def test_nothing_waits_for_ever(
+    portal: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A registry without a notifier drops notices after emergencies.notify_within days and says so. Rule: D-62"""
+    patient_id = portal.patient()
+    assert act(portal, patient_id, "setNotices", value="true").status == "DMPOk"
+    deposit(portal, submission(patient_id))
+    settings = portal.settings
+    assert not settings.emergencies.notifier
+    rights, shelf = policy_of(settings, domain_of(settings)), Shelf(domain_source(settings), "1.2.3")
+
+    class Enough(Exception):
+        """A round is over."""
+
+    def sleep(_: float) -> None:
+        raise Enough
+
+    def waiting_after(days: int) -> int:
+        monkeypatch.setattr(notices, "time", SimpleNamespace(
+            sleep=sleep, time_ns=lambda: time.time_ns() + days * notices.DAY,
+        ))
+        with portal._registry_database() as database:
+            with pytest.raises(Enough):
+                notices.notify_for_ever(settings, database, rights, shelf)
+            with database.read() as unit:
+                return unit.notices.count()
+
+    assert waiting_after(settings.emergencies.notify_within - 1) == 1 and "dropped" not in caplog.text
+    assert waiting_after(settings.emergencies.notify_within + 1) == 0
+    assert "1 notices of new documents" in caplog.text and patient_id not in caplog.text
+
+
 def test_nothing_is_told_before_it_is_announced(portal: World) -> None:
     """Then it is, to the patient and to those who represent him; what is kept from them, to him alone. Rule: D-62"""
     patient_id = portal.patient()
@@ -98,7 +170,28 @@ def test_nothing_is_told_before_it_is_announced(portal: World) -> None:
     made = submission(patient_id)
     made.entries[0].confidentiality_codes.append(FROM_PARENTS)
     deposit(portal, made)
-    assert recipients(delivered(portal)) == [("patient", "")]
+    (told,) = delivered(portal)
+    assert recipients([told]) == [("patient", "")] and told["is_secret"] is True
+
+
+def test_each_is_weighed_when_his_turn_comes(portal: World) -> None:
+    """What was barred, or not wanted any more, while others were told counts. Rule: D-62"""
+    patient_id = portal.patient()
+    assert act(portal, patient_id, "setNotices", value="true").status == "DMPOk"
+    for who in ("colleague", "nurse"):
+        assert alert(portal, patient_id, who) == "DMPOk"
+    deposit(portal, submission(patient_id, **REPORT))
+    told, settings = [], portal.settings
+    rights, shelf = policy_of(settings, domain_of(settings)), Shelf(domain_source(settings), "1.2.3")
+    with portal._registry_database() as database:
+        for news in notices.news_of(database, rights, shelf):
+            told.append(None if news.told is None else news.told["recipient"]["kind"])
+            with database.write() as unit:
+                record = unit.record.find(patient_id)
+                assert record is not None
+                acts.block(unit, patient_id, COLLEAGUE, by=OPERATOR)
+                unit.notices.drop_wish(record.patient_key, "professional", NURSE)
+    assert told == ["patient", None, None]
 
 
 def test_professionals_are_told_by_type_of_what_they_would_find(portal: World) -> None:

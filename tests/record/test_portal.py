@@ -188,6 +188,23 @@ def test_he_deposits_what_is_his(portal: World) -> None:
     assert unique_ids(me.find(patient_id, "portal")) == [made.entries[0].unique_id]
 
 
+def test_he_names_no_professional_as_author(here: World) -> None:
+    """Where agreement is asked for, a set and a document of his are by nobody of the professions. Rule: K-09, R-190"""
+    strict = here.settings.model_copy(update={
+        "credentials": here.settings.credentials.model_copy(update={"author": "refuse"})
+    })
+    portal = with_portal(replace(here, settings=strict))
+    patient_id = portal.patient()
+    me = replace(portal, _clients={"portal": at_portal(portal)})
+    made = frames.valid_submission("dmp", patient_id=patient_id, **OWN_TYPE)
+    (error,) = me.deposit(made, who="portal").errors
+    assert "author" in error.context and "a patient deposits for himself" in error.context
+    own = frames.valid_submission("dmp", patient_id=patient_id, **OWN_TYPE)
+    number = patient_id.partition("^")[0]
+    own.submission_set.authors[0].person[:] = [f"{number}^ESSAI^Ada^^^^^^&1.2.250.1.213.1.4.10&ISO^D^^^NH"]
+    assert me.deposit(own, who="portal").is_success
+
+
 def test_he_has_his_own_record_only(portal: World) -> None:
     """A message about another patient than the one the assertion names is refused, whatever it asks."""
     mine, other = portal.patient(), portal.patient()

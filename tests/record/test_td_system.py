@@ -140,7 +140,11 @@ def test_the_traces_of_one_professional_are_handed_out(managed: World) -> None:
     assert left.all(f"{OUT}/*[local-name()='line']/*[local-name()='patientId']/text()") == patients[1:]
     assert call(managed, "extractTraces", nationalId=NURSE, since="2020-01-01", until="2020-12-31").text == "0"
     assert call(managed, "extractTraces", nationalId=NURSE, until="2020-12-31").text == "0"
-    for wrong, rule in (({"since": "today"}, "D-60"), ({"nationalId": " "}, "D-61"), ({"skip": "-1"}, "D-61")):
+    assert call(managed, "extractTraces", nationalId="patient").text == "0", "holders are nobody's traces to hand out"
+    for wrong, rule in (
+        ({"since": "today"}, "D-60"), ({"until": "9999-12-31"}, "D-60"), ({"nationalId": " "}, "D-61"),
+        ({"skip": "-1"}, "D-61"),
+    ):
         refused = call(managed, "extractTraces", **({"nationalId": NURSE} | wrong))
         assert refused.status == "DMPInvalidMessage" and f"[{rule}]" in refused.text
 

@@ -15,7 +15,8 @@ from carnet.records import record_services
 from conformance import frames
 from guard.credentials.vihf import Code
 from record import acts
-from record.store import Kind
+from record.facts import CARE_TEAM_BASIS
+from record.store import Kind, Place
 from record.td.services import ACTS, HABILITATIONS, PATIENTS, SERVICES
 from tests.record_messages import Said, ask, message, send, stranger
 from tests.registry.test_policy_on_the_wire import AUTHOR, MASKED
@@ -38,6 +39,13 @@ def habilitation(here: World, patient_id: str, action: str, role: str = "", who:
     inner = f"<action>{action}</action>" + (f"<role>{role}</role>" if role else "")
     body = etree.fromstring(f'<setAuthorization xmlns="{HABILITATIONS}">{inner}</setAuthorization>')
     return send(here, body, patient_id, who)
+
+
+def places(here: World, patient_id: str, subject: str) -> list[Place]:
+    with here._registry_database() as database, database.read() as unit:
+        record = unit.record.find(patient_id)
+        assert record is not None
+        return [place for place in unit.record.places(record.patient_key) if place.subject == subject]
 
 
 def circle(here: World, patient_id: str, mode: str = "", who: str = "physician") -> Said:
@@ -86,6 +94,17 @@ def test_a_member_of_the_care_team_is_in_it_until_the_patient_objects(here: Worl
     assert ask(here, "TD0.2", opened).attention("AUTORISATION") == "VALIDE"
     refused = habilitation(here, opened, "AJOUT", "EQUIPE_DE_SOINS", who="colleague")
     assert refused.status == "DMPNotAgreed" and "care team" in refused.text
+
+
+def test_a_place_in_the_care_team_ends_and_gives_way_to_consent(here: World, opened: str) -> None:
+    """A year by default; a structure is in no care team; who states the consent later has it. Rule: D-49"""
+    assert habilitation(here, opened, "AJOUT", "EQUIPE_DE_SOINS", who="staff").status == "DMPNotAgreed"
+    assert habilitation(here, opened, "AJOUT", "EQUIPE_DE_SOINS", who="nurse").status == "DMPOk"
+    (place,) = places(here, opened, NURSE)
+    assert place.basis == CARE_TEAM_BASIS and place.until
+    assert habilitation(here, opened, "AJOUT", who="nurse").status == "DMPOk"
+    assert act(here, opened, "setObjection", code="OPPOSITION_EQUIPE_DE_SOINS", value="true").status == "DMPOk"
+    assert ask(here, "TD0.2", opened, "nurse").attention("AUTORISATION") == "VALIDE"
 
 
 def test_a_nurse_does_not_attend(here: World, opened: str) -> None:

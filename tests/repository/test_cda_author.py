@@ -96,6 +96,18 @@ def test_an_author_is_named_in_his_place_only(world: World, data: bytes, found: 
     refused(send(world, data), found, PHYSICIAN)
 
 
+@pytest.mark.parametrize("mime_type", ["text/XML", "Application/xml"])
+def test_a_media_type_is_the_same_in_capitals(world: World, mime_type: str) -> None:
+    """It opened a way around the check."""
+    refused(send(world, cda(), mime_type=mime_type), STRANGER, PHYSICIAN)
+
+
+def test_a_number_counts_under_its_register_only(world: World) -> None:
+    """The sender's own number under a root of his making stands beside the other's: that makes him no author."""
+    beside = cda().replace(b"<assignedAuthor>", f'<assignedAuthor><id root="9.9.9" extension="{PHYSICIAN}"/>'.encode())
+    refused(send(world, beside), STRANGER, PHYSICIAN)
+
+
 def test_what_is_no_cda_is_let_be(world: World) -> None:
     """Other XML, and text that is none."""
     assert not send(world, b"<essai/>").errors
@@ -120,7 +132,18 @@ def test_the_setting_decides(tmp_path: Path, rule: str, is_told: bool, caplog: p
     world = World.prepare(tmp_path, f'[credentials]\nauthor = "{rule}"').serve_here()
     with caplog.at_level(logging.WARNING, "guard.credentials.authorship"):
         assert not send(world, cda()).errors
-    assert any(STRANGER in line and PHYSICIAN in line for line in caplog.messages) is is_told
+    (line,) = caplog.messages if is_told else [""]
+    assert (PHYSICIAN in line and "trace " in line) is is_told and STRANGER not in line
+
+
+def test_the_log_repeats_nothing_of_a_document(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the patient, whom a header may name as author, nor a line of its own making."""
+    world = World.prepare(tmp_path, '[credentials]\nauthor = "warn"').serve_here()
+    with caplog.at_level(logging.WARNING, "guard.credentials.authorship"):
+        for person in ("279059999900134", "x&#10;2026-11-28 ERROR carnet.gate forged"):
+            assert not send(world, cda(person)).errors
+    assert len(caplog.messages) == 2
+    assert not any("279059999900134" in line or "forged" in line or "\n" in line for line in caplog.messages)
 
 
 def test_off_reads_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ def register(folder: Path, lines: str) -> Register:
         ("A-1,A,,creation,,", "2.1", "PRPA_IN201307UV02", ""),
         ("A-1,A,,,,", "2.1", "PRPA_IN201307UV02", "is homologated for nothing"),
         ("A-1,A,,creation,,", "2.1", "readLog", "needs the profile consultation"),
-        ("A-1,A,,,,", "2.1", "not in the table", ""),
+        ("A-1,A,,creation,,", "2.1", "not in the table", "not in the table is in no row of software-profiles.csv"),
     ],
 )
 def test_the_rule_that_is_not_kept_is_named(

@@ -62,6 +62,14 @@ def test_a_physician_is_no_student(who: Verifier, kit: Kit) -> None:
     assert vihf.PROFESSIONS in fault.detail
 
 
+def test_a_specialty_is_that_of_the_card(who: Verifier, pki: Pki) -> None:
+    """Neither another, nor any where the card has none. Step: g"""
+    for carried in ((), ("SM54",)):
+        card = pki.issue_person("899700000059", "GENERAL", "Gil", specialties=carried, key=KeyKind.EC)
+        fault = refused(who, said(card, Code("10", vihf.PROFESSIONS), Code("SM26", vihf.SPECIALTIES)), card)
+        assert f"specialties are ['SM26'], the card's are {list(carried)}" in fault.detail
+
+
 def test_a_connection_alone_says_so_too(pki: Pki, student: Card) -> None:
     """Where the domain asks for no assertion."""
     tls, peer = verifier(pki, CredentialRule(required=Required.TLS, vihf=False)), student.authentication.der
