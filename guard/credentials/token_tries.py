@@ -86,8 +86,7 @@ def _begun(session: Any, label: str, most: int, locked: str) -> tuple[Any, int]:
     """
     end = time.monotonic() + PATIENCE
     while True:
-        if len(_found(session, label)) < most:
-            mine = session.create_object(_data(label))
+        if len(_found(session, label)) < most and (mine := _made(session, label)) is not None:
             left = most - len(_found(session, label))
             if left >= 0:
                 return mine, left
@@ -95,6 +94,14 @@ def _begun(session: Any, label: str, most: int, locked: str) -> tuple[Any, int]:
         if time.monotonic() >= end:
             raise CardLocked(locked)
         time.sleep(random.uniform(0.02, 0.1))  # noqa: S311 - so that two do not meet again
+
+
+def _made(session: Any, label: str) -> Any:
+    """None where a right PIN of somebody else has taken it away at once."""
+    try:
+        return session.create_object(_data(label))
+    except pkcs11.ObjectHandleInvalid:
+        return None
 
 
 def _withdraw(one: Any) -> None:
