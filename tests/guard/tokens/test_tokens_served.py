@@ -166,6 +166,8 @@ def test_a_person_at_a_terminal(served: Desk, cards: dict[str, Path], tmp_path: 
     """Issue, query with it, from a file and through a pipe, validate, cancel, validate again."""
     patient_id, anne = served.world.patient(), ("--card", cards["physician"])
     issued = run(served, "token", "issue", *anne, "--structure", STRUCTURE, "--patient", patient_id).stdout
+    told = json.loads(run(served, "token", "issue", *anne, "--structure", STRUCTURE, "--json").stdout)
+    assert etree.fromstring(told["assertion"]).get("ID") == told["id"] != ""
     file = tmp_path / "anne.xml"
     file.write_text(issued, "utf-8")
     assert said(issued.encode().strip(), "//s:AuthnContextDecl/text()") == [vihf.SMARTCARD_PKI]
