@@ -85,6 +85,7 @@ class Unsaid(Exception):
 class _Fetched(NamedTuple):
     crl: x509.CertificateRevocationList
     again: datetime
+    """When its word has ended, and it is fetched anew"""
 
 
 class Revocation:
@@ -152,8 +153,8 @@ class Revocation:
         lists = self._fetched_lists(certificate, issuer, now)
         if not lists:
             return None, bool(responders or places)
-        fresh = listed(certificate, issuer, lists, now).fresh
-        return (None if fresh is None else min(fresh, now + timedelta(seconds=self.rule.longest))), True
+        fresh = listed(certificate, issuer, [one.crl for one in lists], now).fresh
+        return (None if fresh is None else min(fresh, *(one.again for one in lists))), True
 
     def statements(
         self, certificate: x509.Certificate, issuer: x509.Certificate,
@@ -167,19 +168,20 @@ class Revocation:
             answer = self._ocsp(url, certificate, issuer, folder, now)
             if answer is not None:
                 return [answer.der], []
-        return [], self._fetched_lists(certificate, issuer, now)
+        return [], [one.crl for one in self._fetched_lists(certificate, issuer, now)]
 
     def _fetched_lists(
         self, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime
-    ) -> list[x509.CertificateRevocationList]:
+    ) -> list[_Fetched]:
         """The full lists a certificate points to, and their deltas."""
         places = self._callable(_list_addresses(certificate, x509.CRLDistributionPoints))
         lists = [one for url in places if (one := self._list(url, issuer, now)) is not None]
         if lists:
             deltas = [*_list_addresses(certificate, x509.FreshestCRL)]
-            for crl in lists:
-                deltas += _list_addresses(crl, x509.FreshestCRL)
-            lists += [one for url in self._callable(dict.fromkeys(deltas)) if (one := self._list(url, issuer, now))]
+            for one in lists:
+                deltas += _list_addresses(one.crl, x509.FreshestCRL)
+            later = [self._list(url, issuer, now) for url in self._callable(dict.fromkeys(deltas))]
+            lists += [one for one in later if one is not None]
         return lists
 
     def _callable(self, urls: Iterable[str]) -> list[str]:
@@ -218,15 +220,15 @@ class Revocation:
             self._remember(self._answers, key, answer)
             return answer
 
-    def _list(self, url: str, issuer: x509.Certificate, now: datetime) -> x509.CertificateRevocationList | None:
+    def _list(self, url: str, issuer: x509.Certificate, now: datetime) -> _Fetched | None:
         known = self._lists.get(url)
         if known is not None and now < known.again:
-            return known.crl
+            return known
         give_way()
         with self._one_at_a_time(url):
             known = self._lists.get(url)
             if known is not None and now < known.again:
-                return known.crl
+                return known
             data = self._call(url, None, LARGEST_LIST)
             if data is None:
                 return None
@@ -246,8 +248,9 @@ class Revocation:
             if known is not None and known.crl != crl:
                 self.version += 1
             again = min(ends, now + timedelta(seconds=self.rule.longest))
-            self._remember(self._lists, url, _Fetched(crl, again))
-            return crl
+            fetched = _Fetched(crl, again)
+            self._remember(self._lists, url, fetched)
+            return fetched
 
     def _call(self, url: str, body: bytes | None, limit: int) -> bytes | None:
         """The bytes an address answers, None when it does not, or has not a moment ago."""
