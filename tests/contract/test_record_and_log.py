@@ -112,4 +112,4 @@ def test_the_log_has_no_verb_to_change_it(registry: SqlRegistryDatabase) -> None
     """Lines are appended and read. Rule: A-1"""
     with registry.read() as unit:
         verbs = {name for name in dir(unit.audit) if not name.startswith("_")}
-    assert verbs == {"append", "read_for_patient", "read_latest"}
+    assert verbs == {"append", "read_for_patient", "read_latest", "read_of_caller"}

@@ -96,9 +96,11 @@ def test_an_authorisation_ends(registry: SqlRegistryDatabase) -> None:
 
 
 def test_the_care_team_is_deemed_authorised(registry: SqlRegistryDatabase) -> None:
-    """Without an end, once the patient is informed; his objection ends it at once. Rule: D-22"""
+    """Once the patient is informed, for a year or as the operator says; his objection ends it at once. Rule: D-22"""
     opened(registry)
     declare(registry, by(NURSE), care_team=True)
+    assert reads(registry, NURSE, 364) and not reads(registry, NURSE, 365)
+    declare(registry, replace(by(NURSE), rules=Rules(care_team_days=0)), care_team=True)
     assert reads(registry, NURSE, 4000)
     run(registry, acts.object_to, make.PATIENT, "OPPOSITION_EQUIPE_DE_SOINS", by=holder())
     assert not reads(registry, NURSE)
