@@ -27,9 +27,10 @@ def test_right_pins_at_the_same_time_lock_nobody_out(pki: Pki) -> None:
     with an error of its own; nobody knows what became of that PIN, so it counts, until a right one comes."""
     made(pki, "together", is_rsa=False)
     one = f"""
-from guard.credentials import token_card
+from guard.credentials import token_card, token_tries
 from guard.credentials.pkcs11_uri import parse
 import sys
+token_tries.PATIENCE = 60.0  # six on a busy machine
 print("ready", flush=True)
 sys.stdin.readline()
 try:
@@ -49,7 +50,7 @@ except token_card.CardError as error:
         process.stdin.write("\n")
         process.stdin.flush()
     told = [process.communicate(timeout=120)[0].strip() for process in started]
-    broken = told.count("CardError the card answered GeneralError")
+    broken = sum(one.startswith("CardError the card answered ") and "ObjectHandle" not in one for one in told)
     assert told.count("open") == len(told) - broken or broken >= TRIES, told
 
 
