@@ -87,7 +87,7 @@ def test_nothing_is_kept_of_what_is_undone(world: World) -> None:
 
 
 def test_what_another_process_has_removed_is_kept_anew(world: World) -> None:
-    """A record is destroyed by hand while its physician's session goes on: his next line names a proof that is there."""
+    """A record is destroyed by hand while a session goes on: its next line names a proof that is there."""
     line = replace(make.line(), patient_key=77, assertion_sha256="b" * 64, assertion=b"<y/>")
     serving = storage.open_registry(world.settings.registry_database)
     other = storage.open_registry(world.settings.registry_database)

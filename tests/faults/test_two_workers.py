@@ -58,7 +58,7 @@ def rows(live: Live, name: str, statement: str) -> list[tuple[str, ...]]:
 def served_by(live: Live, name: str) -> set[int]:
     """Process ids of those who have written lines of deposits."""
     table = "audit_outbox" if name == "registry" else "repository_audit_outbox"
-    told = [json.loads(row[0]) for row in rows(live, name, f"SELECT particulars FROM {table}")]  # noqa: S608
+    told = [json.loads(row[0]) for row in rows(live, name, f"SELECT particulars FROM {table}")]
     return {int(one["process"].partition("@")[0]) for one in told if one.get("process") and not one.get("row")}
 
 
@@ -95,15 +95,15 @@ def test_both_workers_serve_and_write_one_log(pair: Live) -> None:
     pair.stop()
     for name in pair.services:
         table = "access_log" if name == "registry" else "repository_access_log"
-        acts = [row[0] for row in rows(pair, name, f"SELECT action FROM {table} ORDER BY number")]  # noqa: S608
+        acts = [row[0] for row in rows(pair, name, f"SELECT action FROM {table} ORDER BY number")]
         assert (acts.count(STARTED), acts.count(STOPPED)) == (1, 1)
         assert (acts[0], acts[-1]) == (STARTED, STOPPED), "the last line is that of the end"
 
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_one_worker_goes_on_while_the_other_is_killed(pair: Live, which: int) -> None:
-    """kill -9 of one worker of each service in the middle of deposits: what was acknowledged is there, the killed one is
-    replaced, and the figures come back with the first.
+    """kill -9 of one worker of each service amid deposits: what was acknowledged is there, the killed one is replaced,
+    and the figures come back with the first.
     """
     patient_id = pair.world.patient()
     before = {name: service.workers() for name, service in pair.services.items()}

@@ -182,7 +182,7 @@ def test_old_staging_is_cleared(store: FileDocumentStore, tmp_path: Path) -> Non
 
 
 def test_what_a_worker_is_receiving_stays(store: FileDocumentStore, tmp_path: Path) -> None:
-    """Another worker clears: bytes that wait for the rest of their message are young as long as their worker says so."""
+    """Another worker clears: bytes that wait for the rest of their message are as young as their worker says."""
     upload = store.begin()
     upload.write(b"half of a message")
     staged = upload.finish()
