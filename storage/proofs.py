@@ -114,7 +114,7 @@ class SqlProofs:
 
 
 def _closed(assertion: bytes) -> bytes:
-    """A window of 8 kB: more than an assertion repeats, and zlib then clears a quarter of the memory it takes by default."""
+    """With a window of 8 kB, which holds an assertion: zlib clears it each time, and would clear 32 kB by default."""
     engine = zlib.compressobj(1, zlib.DEFLATED, _WINDOW, _MEMORY)
     return engine.compress(assertion) + engine.flush()
 

@@ -16,7 +16,8 @@ from xds.model import Association, DocumentEntry, Folder, Submission, Submission
 from xds.model.datatypes import dtm_start
 from xds.model.json import decode, encode
 
-_ENTRY_FIELDS = ("entry_uuid", "status", "object_type", "unique_id", "logical_id", "version", "patient_id", "hash", "size")
+_ENTRY_FIELDS = ("entry_uuid", "status", "object_type", "unique_id", "logical_id", "version", "patient_id", "hash",
+                 "size")
 _SET_FIELDS = ("entry_uuid", "status", "unique_id", "patient_id")
 _FOLDER_FIELDS = ("entry_uuid", "status", "last_update_time", "unique_id", "logical_id", "version", "patient_id")
 _ASSOCIATION_FIELDS = ("entry_uuid", "status", "type", "source", "target")

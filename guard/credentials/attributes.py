@@ -203,10 +203,10 @@ def _single(values: Values, name: str) -> str:
     found = values.get(name.lower())
     if not found:
         return ""
-    if any([len(value) for value in found]):
-        raise _refused(f"{name} holds elements where text is expected")
-    if len(found) == 1:
+    if len(found) == 1 and not len(found[0]):
         return text(found[0])
+    if any(len(value) for value in found):
+        raise _refused(f"{name} holds elements where text is expected")
     texts = {text(value) for value in found}
     if len(texts) > 1:
         raise _refused(f"{name} has several values")
