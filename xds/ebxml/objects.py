@@ -13,7 +13,7 @@ import re
 from lxml import etree
 
 from xds import namespaces as ns
-from xds.ebxml.tree import Parts, Report, first_text, read_parts, read_slots, reference, rim
+from xds.ebxml.tree import Parts, Report, read_coded, read_parts, read_slots, reference, rim
 from xds.errors import Actor, ErrorCode, Severity
 from xds.model import Association, Author, Code, DocumentEntry, Folder, SubmissionSet
 from xds.rules import problem
@@ -248,8 +248,9 @@ def _codes(parts: Parts, scheme: str, name: str, report: Report) -> list[Code]:
 
 def _code(element: etree._Element, subject: str, name: str, report: Report) -> Code:
     """One coded value; each part that is missing is reported (R-023)."""
-    code, display = (element.get("nodeRepresentation") or "").strip(), first_text(element)
-    schemes = [v.strip() for v in read_slots(element, subject, name, report).get("codingScheme", ())]
+    code = (element.get("nodeRepresentation") or "").strip()
+    display, slots = read_coded(element, subject, name, report)
+    schemes = [v.strip() for v in slots.get("codingScheme", ())]
     if not code:
         report.add("R-023", subject, f"{name}/@nodeRepresentation", expected="a code")
     if len(schemes) != 1 or not schemes[0]:

@@ -168,13 +168,17 @@ def slot_values(slot: etree._Element) -> list[str]:
     return [text_of(v) for values in slot if values.tag == _VALUE_LIST for v in values if v.tag == _VALUE]
 
 
-def first_text(element: etree._Element) -> str:
-    """Value of the first LocalizedString of ``rim:Name``, "" when there is none."""
-    for name in element.iterchildren(_NAME):
-        for string in name:
-            if string.tag == _LOCALIZED:
-                return string.get("value") or ""
-    return ""
+def read_coded(element: etree._Element, subject: str, part: str, report: Report) -> tuple[str, dict[str, list[str]]]:
+    """Of a Classification that codes a value: its first display name, "" when there is none, and its slots."""
+    display: str | None = None
+    slots: dict[str, list[str]] = {}
+    for child in element:
+        tag = child.tag
+        if tag == _SLOT:
+            _read_slot(child, slots, subject, part, report)
+        elif tag == _NAME and display is None:
+            display = next((string.get("value") or "" for string in child if string.tag == _LOCALIZED), None)
+    return display or "", slots
 
 
 def _localized(element: etree._Element, subject: str, part: str, report: Report) -> list[LocalizedString]:
