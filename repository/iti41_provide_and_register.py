@@ -77,7 +77,9 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     Clause: ITI TF-2 3.41.4.1.3, 3.41.4.2
     """
     request = next(exchange.body.iterchildren(f"{{{LCM}}}SubmitObjectsRequest"))
-    submission, read = read_submission(request, Actor.REPOSITORY)
+    submission, read = read_submission(request, Actor.REPOSITORY, brief=True)
+    if any(actor.domain.signatures.is_signature(entry) for entry in submission.entries):
+        submission, read = read_submission(request, Actor.REPOSITORY)  # whoever verifies looks at the authors
     findings = [f for f in read if f.field in FILLED]
     findings += check_submission(submission, actor.domain, Actor.REPOSITORY, stage=Stage.PROVIDE)
     documents: list[Document] = []

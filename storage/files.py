@@ -49,11 +49,11 @@ class FileDocumentStore:
         give_way()
         folders = set()
         for one in staged:
-            target = self._path(one.key)
+            source, target = self._staging / one.key, self._path(one.key)
             folders.add(target.parent)
             try:
-                os.utime(self._staging / one.key)
-                os.rename(self._staging / one.key, target)
+                os.utime(source)
+                os.rename(source, target)
             except FileNotFoundError:
                 if not target.exists():
                     raise
@@ -118,7 +118,7 @@ class FileDocumentStore:
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
             raise FileNotFoundError("not a key of this store")
-        return self._kept / key[0] / key[1] / key
+        return self._kept.joinpath(key[0], key[1], key)
 
     def _make_folders(self) -> None:
         """May be repeated after an interruption: the folder that is looked for is made last."""

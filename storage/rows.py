@@ -1,29 +1,30 @@
 """Metadata objects as rows, and back.
 
-The columns are the truth: the same fields are blank in ``content`` and are set from the row when it is read.
+The columns are the truth: the same fields are left out of ``content`` and are set from the row when it is read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Table
 
 from storage import tables
 from storage.words import bare, compared, long, short, urn
-from xds import namespaces as ns
 from xds.model import Association, DocumentEntry, Folder, Submission, SubmissionSet, hl7
 from xds.model.datatypes import dtm_start
 from xds.model.json import decode, encode
 
-ENTRY_COLUMNS = ("entry_uuid", "status", "object_type", "unique_id", "logical_id", "version", "patient_id", "hash",
-                 "size", "content")
-SET_COLUMNS = ("entry_uuid", "status", "unique_id", "patient_id", "content")
-FOLDER_COLUMNS = ("entry_uuid", "status", "last_update_time", "unique_id", "logical_id", "version", "patient_id",
-                  "content")
-ASSOCIATION_COLUMNS = ("entry_uuid", "status", "type", "source", "target", "content")
+_ENTRY_FIELDS = ("entry_uuid", "status", "object_type", "unique_id", "logical_id", "version", "patient_id", "hash",
+                 "size")
+_SET_FIELDS = ("entry_uuid", "status", "unique_id", "patient_id")
+_FOLDER_FIELDS = ("entry_uuid", "status", "last_update_time", "unique_id", "logical_id", "version", "patient_id")
+_ASSOCIATION_FIELDS = ("entry_uuid", "status", "type", "source", "target")
+ENTRY_COLUMNS = (*_ENTRY_FIELDS, "content")
+SET_COLUMNS = (*_SET_FIELDS, "content")
+FOLDER_COLUMNS = (*_FOLDER_FIELDS, "content")
+ASSOCIATION_COLUMNS = (*_ASSOCIATION_FIELDS, "content")
 
 
 def padded(time: str) -> str:
@@ -52,10 +53,7 @@ def entry_row(patient_key: int, entry: DocumentEntry) -> dict[str, Any]:
         "patient_id": entry.patient_id,
         "hash": entry.hash,
         "size": entry.size,
-        "content": encode(replace(
-            entry, entry_uuid="", status="", object_type=ns.STABLE, unique_id="", logical_id="", version=0,
-            patient_id="", hash="", size=None,
-        )),
+        "content": encode(entry, without=_ENTRY_FIELDS),
     }
 
 
@@ -102,9 +100,7 @@ def set_row(patient_key: int, submission_set: SubmissionSet) -> dict[str, Any]:
         "content_type_code": _key(submission_set.content_type_code),
         "unique_id": submission_set.unique_id,
         "patient_id": submission_set.patient_id,
-        "content": encode(replace(
-            submission_set, entry_uuid="", status="", unique_id="", patient_id="",
-        )),
+        "content": encode(submission_set, without=_SET_FIELDS),
     }
 
 
@@ -127,10 +123,7 @@ def folder_row(patient_key: int, folder: Folder) -> dict[str, Any]:
         "logical_id": bare(folder.logical_id) if folder.logical_id else "",
         "version": folder.version,
         "patient_id": folder.patient_id,
-        "content": encode(replace(
-            folder, entry_uuid="", status="", last_update_time="", unique_id="", logical_id="", version=0,
-            patient_id="",
-        )),
+        "content": encode(folder, without=_FOLDER_FIELDS),
     }
 
 
@@ -155,9 +148,7 @@ def association_row(patient_key: int, association: Association) -> dict[str, Any
         "type": short(association.type),
         "source": bare(association.source),
         "target": bare(association.target),
-        "content": encode(replace(
-            association, entry_uuid="", status="", type="", source="", target="",
-        )) if has_more else "",
+        "content": encode(association, without=_ASSOCIATION_FIELDS) if has_more else "",
     }
 
 

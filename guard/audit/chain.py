@@ -18,7 +18,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from guard.audit.store import KEPT, AccessLine
@@ -27,14 +27,15 @@ GENESIS = "0" * 64
 """What stands for the hash before the first line of a lane."""
 CHANGED, REMOVED, INSERTED, TRUNCATED, REWRITTEN = "changed", "removed", "inserted", "truncated", "rewritten"
 UNFOUNDED = "destroyed without an act"
+_content = attrgetter(*KEPT)
+_dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
 
 
 def digest(line: AccessLine, number: int) -> str:
     """SHA-256 of the content of a line, 64 hex digits. What is empty is left out, so that a later field changes no
     digest of an earlier line."""
-    told = {name: value for name in KEPT if (value := getattr(line, name))}
-    text = json.dumps(told | {"number": number}, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    told = {name: value for name, value in zip(KEPT, _content(line), strict=True) if value}
+    return hashlib.sha256(_dumps(told | {"number": number}).encode()).hexdigest()
 
 
 def link(previous: str, sequence: int, digest_: str) -> str:

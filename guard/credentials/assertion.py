@@ -29,8 +29,9 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from lxml import etree
 
@@ -228,10 +229,10 @@ class Verifier:
             attributes.check_roles(said.roles, rule)
         elif signer.kind is Kind.PERSON and name_id != signer.identity.common_name:
             raise _refused("a person's card speaks for another person", "g")
-        caller = _caller(name_id, said, signer, issuer)
-        caller = replace(
-            caller, assertion_id=assertion_id, assertion=data, assertion_sha256=signed.sha256,
-            authn_class=statements.authn_class(root), authn_declaration=statements.authn_declaration(root),
+        caller = _caller(
+            name_id, said, signer, issuer=issuer, assertion_id=assertion_id, assertion=data,
+            assertion_sha256=signed.sha256, authn_class=statements.authn_class(root),
+            authn_declaration=statements.authn_declaration(root),
         )
         if rule.vihf and signer.sha256 in rule.portals:
             caller = portal.patient_at(caller, said)
@@ -366,7 +367,8 @@ def _check_peer(said: Attributes, signer: Accepted, peer: Accepted) -> None:
         raise _refused("TLS certificate is not of the one who signed", "tls")
 
 
-def _caller(name_id: str, said: Attributes, signer: Accepted, issuer: str) -> Caller:
+def _caller(name_id: str, said: Attributes, signer: Accepted, **told: Any) -> Caller:
+    """``told`` are the fields that stand outside the attributes."""
     purpose = said.purposes[0].code if said.purposes else vihf.NORMAL.code
     return Caller(
         identifier=name_id,
@@ -383,7 +385,6 @@ def _caller(name_id: str, said: Attributes, signer: Accepted, issuer: str) -> Ca
         purpose_reason=said.purpose_reason,
         patient_id=said.patient_id,
         secret_connection=said.is_secret_connection,
-        issuer=issuer,
         certificate_sha256=signer.sha256,
         software=said.software,
         software_version=said.software_version,
@@ -391,6 +392,7 @@ def _caller(name_id: str, said: Attributes, signer: Accepted, issuer: str) -> Ca
         homologation=said.homologation,
         user_profile=said.user_profile,
         vihf_version=said.version,
+        **told,
     )
 
 

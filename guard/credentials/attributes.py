@@ -24,6 +24,9 @@ from xds.wire.faults import INVALID_SECURITY_TOKEN, SoapFault, claim_fault, secu
 
 _CX = re.compile(r"[^\^&]{1,64}\^\^\^[^\^&]{0,64}&[0-9]+(?:\.[0-9]+)+&ISO(?:\^[A-Z0-9-]{1,8})?")
 _SECTOR = re.compile(r"([^\^]{1,32})\^{1,2}([0-9.]{1,64})")
+_STATEMENT, _ATTRIBUTE, _VALUE = (
+    f"{{{SAML}}}{name}" for name in ("AttributeStatement", "Attribute", "AttributeValue")
+)
 _ROLE_ELEMENTS = ("Role",)
 _PURPOSE_ELEMENTS = ("PurposeOfUse", "PurposeForUse")
 _MODES = {mode.value: mode for mode in (Mode.DIRECT, Mode.INDIRECT, Mode.REINFORCED_INDIRECT)}
@@ -133,9 +136,13 @@ ORGANIZATION_ID = "urn:oasis:names:tc:xspa:1.0:subject:organization-id"
 def _collect(root: etree._Element) -> Values:
     """All values by attribute name; letter case of the name is not compared, stacks differ in it."""
     found: Values = {}
-    for attribute in root.iterfind(f"{{{SAML}}}AttributeStatement/{{{SAML}}}Attribute"):
-        values = found.setdefault(str(attribute.get("Name", "")).lower(), [])
-        values.extend(attribute.iterfind(f"{{{SAML}}}AttributeValue"))
+    for statement in root:
+        if statement.tag != _STATEMENT:
+            continue
+        for attribute in statement:
+            if attribute.tag == _ATTRIBUTE:
+                values = found.setdefault(str(attribute.get("Name", "")).lower(), [])
+                values.extend([value for value in attribute if value.tag == _VALUE])
     return found
 
 
@@ -193,13 +200,17 @@ def check_roles(roles: tuple[Code, ...], rule: CredentialRule) -> None:
 
 def _single(values: Values, name: str) -> str:
     """The text of an attribute that has one value; "" when it is absent, a fault when its values differ."""
-    found = values.get(name.lower(), ())
+    found = values.get(name.lower())
+    if not found:
+        return ""
+    if len(found) == 1 and not len(found[0]):
+        return text(found[0])
     if any(len(value) for value in found):
         raise _refused(f"{name} holds elements where text is expected")
     texts = {text(value) for value in found}
     if len(texts) > 1:
         raise _refused(f"{name} has several values")
-    return texts.pop() if texts else ""
+    return texts.pop()
 
 
 def _first(values: Values, name: str) -> str:

@@ -168,8 +168,9 @@ class TrustStore:
         self._reload_seconds = reload_seconds
         self._memory = memory
         self._lock = threading.Lock()
-        self._seen: OrderedDict[tuple[str, Use], Accepted] = OrderedDict()
-        self._under_way: dict[tuple[str, Use], Future[Accepted]] = {}
+        self._seen: OrderedDict[tuple[bytes, Use], Accepted] = OrderedDict()
+        """By the whole certificate: it is looked up several times a request, and digests cost more than memory."""
+        self._under_way: dict[tuple[bytes, Use], Future[Accepted]] = {}
         self._trusted = _load(folder)
         self._next_look = time.monotonic() + reload_seconds
         self._heard = revocation.version
@@ -207,7 +208,7 @@ class TrustStore:
     def check(self, der: bytes, use: Use) -> Accepted:
         """Accept a certificate for one use, or raise CertificateRefused with the reason."""
         self.refresh()
-        key = (hashlib.sha256(der).hexdigest(), use)
+        key = (der, use)
         now = self._clock()
         with self._lock:
             trusted, generation = self._trusted, self.generation
@@ -221,7 +222,7 @@ class TrustStore:
         if other is not None:
             return _shared(other)
         try:
-            accepted = self._examine(der, use, key[0], now, trusted)
+            accepted = self._examine(der, use, now, trusted)
             mine.set_result(accepted)
         except BaseException as error:
             mine.set_exception(error)
@@ -293,7 +294,7 @@ class TrustStore:
         self._seen.clear()
         self.generation += 1
 
-    def _examine(self, der: bytes, use: Use, fingerprint: str, now: datetime, trusted: _Trusted) -> Accepted:
+    def _examine(self, der: bytes, use: Use, now: datetime, trusted: _Trusted) -> Accepted:
         try:
             certificate = x509.load_der_x509_certificate(der)
             is_provider = use is Use.TOKEN_SIGNATURE and certificate in trusted.providers
@@ -313,7 +314,7 @@ class TrustStore:
             raise
         except _UNREADABLE as error:
             raise CertificateRefused(f"certificate cannot be read: {type(error).__name__}") from error
-        subject = distinguished_name.write(certificate.subject)
+        fingerprint, subject = hashlib.sha256(der).hexdigest(), distinguished_name.write(certificate.subject)
         return Accepted(certificate, kind, who, fingerprint, is_server, until, subject)
 
     def _check_times_and_revocation(self, chain: list[x509.Certificate], now: datetime, trusted: _Trusted) -> datetime:

@@ -17,11 +17,22 @@ from guard.credentials.vihf import BEARER
 from xds.namespaces import SAML
 from xds.wire.faults import FAILED_AUTHENTICATION, INVALID_SECURITY_TOKEN, MESSAGE_EXPIRED, security_fault
 
-_NS = {"s": SAML}
 _INSTANT = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 _FAR = datetime(9000, 1, 1, tzinfo=UTC)
 """Later times count as this one: "never" is often written as the last moment of year 9999, and must stay addable to."""
-_CONDITIONS = {f"{{{SAML}}}{name}" for name in ("AudienceRestriction", "OneTimeUse", "ProxyRestriction")}
+_ISSUER, _SUBJECT, _CONDITIONS, _AUTHN_STATEMENT = (
+    f"{{{SAML}}}{name}" for name in ("Issuer", "Subject", "Conditions", "AuthnStatement")
+)
+_AUDIENCE_RESTRICTION, _AUDIENCE, _ONE_TIME_USE, _PROXY_RESTRICTION = (
+    f"{{{SAML}}}{name}" for name in ("AudienceRestriction", "Audience", "OneTimeUse", "ProxyRestriction")
+)
+_NAME_ID, _SUBJECT_CONFIRMATION, _SUBJECT_CONFIRMATION_DATA = (
+    f"{{{SAML}}}{name}" for name in ("NameID", "SubjectConfirmation", "SubjectConfirmationData")
+)
+_AUTHN_CONTEXT, _AUTHN_CONTEXT_CLASS_REF, _AUTHN_CONTEXT_DECL_REF, _AUTHN_CONTEXT_DECL = (
+    f"{{{SAML}}}AuthnContext{part}" for part in ("", "ClassRef", "DeclRef", "Decl")
+)
+_KNOWN_CONDITIONS = {_AUDIENCE_RESTRICTION, _ONE_TIME_USE, _PROXY_RESTRICTION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +75,12 @@ def check_validity(root: etree._Element, rule: CredentialRule, times: Times) -> 
     """Steps i, j and k: version, issue instant, conditions, audience."""
     if root.get("Version") != "2.0":
         raise security_fault(INVALID_SECURITY_TOKEN, "Version is not 2.0", "i")
-    if not text(root.find("s:Issuer", _NS)):
+    if not text(root.find(_ISSUER)):
         raise security_fault(INVALID_SECURITY_TOKEN, "Issuer is empty", "i")
     issued = instant(root.get("IssueInstant"), "IssueInstant", "i")
     if times.is_future(issued):
         raise security_fault(INVALID_SECURITY_TOKEN, "IssueInstant is in the future", "i")
-    conditions = root.find("s:Conditions", _NS)
+    conditions = root.find(_CONDITIONS)
     end = None if conditions is None else conditions.get("NotOnOrAfter")
     oldest = issued + timedelta(seconds=rule.max_age)
     if end is None:
@@ -83,7 +94,7 @@ def check_validity(root: etree._Element, rule: CredentialRule, times: Times) -> 
         return Validity(oldest + times.skew, False)
     until = _check_conditions(conditions, issued, oldest, rule, times)
     _check_audience(conditions, rule)
-    return Validity(until + times.skew, conditions.find("s:OneTimeUse", _NS) is not None)
+    return Validity(until + times.skew, conditions.find(_ONE_TIME_USE) is not None)
 
 
 def _check_conditions(
@@ -104,30 +115,30 @@ def _check_conditions(
         if until - min(begins, issued) > timedelta(seconds=rule.max_lifetime):
             raise security_fault(INVALID_SECURITY_TOKEN, "lives longer than accepted here", "j")
     for condition in conditions:
-        if condition.tag not in _CONDITIONS:
+        if condition.tag not in _KNOWN_CONDITIONS:
             raise security_fault(INVALID_SECURITY_TOKEN, "unknown condition", "j")
     return until
 
 
 def _check_audience(conditions: etree._Element, rule: CredentialRule) -> None:
     """Every restriction must name one of ours: audiences of one are alternatives, restrictions add up."""
-    restrictions = conditions.findall("s:AudienceRestriction", _NS)
+    restrictions = conditions.findall(_AUDIENCE_RESTRICTION)
     if rule.require_audience and not restrictions:
         raise security_fault(FAILED_AUTHENTICATION, "no AudienceRestriction", "k")
     for restriction in restrictions:
-        if rule.audiences.isdisjoint(text(audience) for audience in restriction.findall("s:Audience", _NS)):
+        if rule.audiences.isdisjoint(text(audience) for audience in restriction.findall(_AUDIENCE)):
             named = ", ".join(text(audience) for audience in restriction)[:200]
             raise security_fault(FAILED_AUTHENTICATION, f"the assertion is for another audience: {named!r}", "k")
 
 
 def check_subject(root: etree._Element, rule: CredentialRule, times: Times) -> tuple[str, datetime | None]:
     """Step l: the NameID, and the end of the subject confirmation relied on, if it has one."""
-    subjects = root.findall("s:Subject", _NS)
-    names = subjects[0].findall("s:NameID", _NS) if len(subjects) == 1 else []
+    subjects = root.findall(_SUBJECT)
+    names = subjects[0].findall(_NAME_ID) if len(subjects) == 1 else []
     name_id = text(names[0]) if len(names) == 1 else ""
     if not name_id or len(names[0]):
         raise security_fault(INVALID_SECURITY_TOKEN, "no single NameID", "l")
-    confirmations = subjects[0].findall("s:SubjectConfirmation", _NS)
+    confirmations = subjects[0].findall(_SUBJECT_CONFIRMATION)
     if not confirmations:
         if rule.require_subject_confirmation:
             raise security_fault(INVALID_SECURITY_TOKEN, "no SubjectConfirmation", "l")
@@ -148,7 +159,7 @@ def _confirm(confirmation: etree._Element, rule: CredentialRule, times: Times) -
     """
     if confirmation.get("Method") != BEARER:
         return "method is not bearer", None
-    data = confirmation.find("s:SubjectConfirmationData", _NS)
+    data = confirmation.find(_SUBJECT_CONFIRMATION_DATA)
     if data is None:
         return "", None
     if data.get("InResponseTo") is not None:
@@ -166,13 +177,13 @@ def _confirm(confirmation: etree._Element, rule: CredentialRule, times: Times) -
 
 def check_authentication(root: etree._Element, rule: CredentialRule, times: Times) -> datetime:
     """Step m: exactly one statement with one context of an accepted class, not too long ago; returns its end."""
-    statements = root.findall("s:AuthnStatement", _NS)
-    contexts = root.findall(".//s:AuthnContext", _NS)
+    statements = root.findall(_AUTHN_STATEMENT)
+    contexts = list(root.iter(_AUTHN_CONTEXT))
     if len(statements) != 1 or len(contexts) != 1:
         raise security_fault(
             FAILED_AUTHENTICATION, f"{len(statements)} AuthnStatement, {len(contexts)} AuthnContext", "m"
         )
-    classes = contexts[0].findall("s:AuthnContextClassRef", _NS) or contexts[0].findall("s:AuthnContextDeclRef", _NS)
+    classes = contexts[0].findall(_AUTHN_CONTEXT_CLASS_REF) or contexts[0].findall(_AUTHN_CONTEXT_DECL_REF)
     named = text(classes[0]) if len(classes) == 1 else ""
     if not named or (rule.authn_classes and named not in rule.authn_classes):
         raise security_fault(FAILED_AUTHENTICATION, f"authentication context is not accepted: {named[:200]!r}", "m")
@@ -190,10 +201,10 @@ def check_authentication(root: etree._Element, rule: CredentialRule, times: Time
 
 def authn_class(root: etree._Element) -> str:
     """AuthnContextClassRef (or DeclRef) of an assertion that passed ``check_authentication``."""
-    found = root.find(".//s:AuthnContextClassRef", _NS)
-    return text(found if found is not None else root.find(".//s:AuthnContextDeclRef", _NS))
+    found = next(root.iter(_AUTHN_CONTEXT_CLASS_REF), None)
+    return text(found if found is not None else next(root.iter(_AUTHN_CONTEXT_DECL_REF), None))
 
 
 def authn_declaration(root: etree._Element) -> str:
     """Text of AuthnContextDecl, "" when there is none. Clause: DMP VIHF reinforced indirect mode"""
-    return text(root.find(".//s:AuthnContextDecl", _NS))
+    return text(next(root.iter(_AUTHN_CONTEXT_DECL), None))

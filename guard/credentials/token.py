@@ -5,6 +5,8 @@ Clause: ITI TF-2 3.40.4.1.2, 3.40.4.1.3; WSS SOAP Message Security 1.1
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from lxml import etree
 
 from xds.ebxml.schema import validate_assertion
@@ -41,7 +43,8 @@ def locate(envelope: etree._Element, security: etree._Element | None) -> etree._
     the wire layer found; it must be the same one. A header with no assertion but with a token of another kind
     gets the fault of step c, which tells its sender more.
     """
-    blocks = list(envelope.iter(_SECURITY))
+    told = list(envelope.iter(_SECURITY, ASSERTION, *_UNSUPPORTED))
+    blocks = [element for element in told if element.tag == _SECURITY]
     if len(blocks) != 1:
         raise security_fault(INVALID_SECURITY, f"{len(blocks)} wsse:Security elements instead of one", "b")
     block = blocks[0]
@@ -52,22 +55,23 @@ def locate(envelope: etree._Element, security: etree._Element | None) -> etree._
         raise security_fault(INVALID_SECURITY, "two readings of the security header", "b")
     if block.get(f"{{{SOAP12}}}role", "") not in _FOR_US:
         raise security_fault(INVALID_SECURITY, "wsse:Security is addressed to another role", "b")
-    everywhere = list(envelope.iter(ASSERTION))
+    everywhere = [element for element in told if element.tag == ASSERTION]
     found = [element for element in everywhere if element.getparent() is block]
     if len(everywhere) != len(found) or len(found) > 1:
         raise security_fault(INVALID_SECURITY, f"{len(everywhere)} assertions, {len(found)} in the header", "b")
     values: list[str] = _identifiers(envelope)  # type: ignore[assignment]
     if len(values) != len(set(values)):
         raise security_fault(INVALID_SECURITY, "an identifier is used twice in the message", "b")
-    _refuse_other_tokens(envelope, block)
+    _refuse_other_tokens(told, block)
     if not found:
         raise security_fault(INVALID_SECURITY, "no assertion in the security header", "b")
     return found[0]
 
 
-def _refuse_other_tokens(envelope: etree._Element, block: etree._Element) -> None:
-    for element in envelope.iter(*_UNSUPPORTED):
-        raise security_fault(UNSUPPORTED_SECURITY_TOKEN, f"{etree.QName(element).localname} is not accepted", "c")
+def _refuse_other_tokens(told: Iterable[etree._Element], block: etree._Element) -> None:
+    for element in told:
+        if element.tag in _UNSUPPORTED:
+            raise security_fault(UNSUPPORTED_SECURITY_TOKEN, f"{etree.QName(element).localname} is not accepted", "c")
     for child in block:
         if isinstance(child.tag, str) and child.tag != ASSERTION and child.tag not in _BESIDE:
             name = child.tag.rpartition("}")[2]  # which may have a colon: QName would not take it

@@ -13,7 +13,7 @@ import re
 from lxml import etree
 
 from xds import namespaces as ns
-from xds.ebxml.tree import Parts, Report, first_text, read_parts, read_slots, reference
+from xds.ebxml.tree import Parts, Report, read_coded, read_parts, read_slots, reference, rim
 from xds.errors import Actor, ErrorCode, Severity
 from xds.model import Association, Author, Code, DocumentEntry, Folder, SubmissionSet
 from xds.rules import problem
@@ -28,6 +28,7 @@ _ENTRY_LISTS = {
     "sourcePatientInfo": "source_patient_info", "URI": "uri",
     "urn:ihe:iti:xds:2013:referenceIdList": "reference_ids",
 }
+_ENTRY_KNOWN = frozenset((*_ENTRY_SLOTS, *_ENTRY_LISTS, "size"))
 _ENTRY_CODES = {
     ns.DE_CLASS_CODE: ("classCode", "class_code"), ns.DE_TYPE_CODE: ("typeCode", "type_code"),
     ns.DE_FORMAT_CODE: ("formatCode", "format_code"),
@@ -37,6 +38,7 @@ _ENTRY_CODES = {
 _ASSOCIATION_SLOTS = frozenset(
     {"SubmissionSetStatus", "PreviousVersion", "AssociationPropagation", "OriginalStatus", "NewStatus"}
 )
+_IN_BRIEF = frozenset({ns.DE_FORMAT_CODE, ns.DE_CLASS_CODE})
 _SET_BY_REPOSITORY = frozenset({"hash", "size", "repositoryUniqueId"})
 _MARKERS = {ns.SUBMISSION_SET_NODE: "SubmissionSet", ns.FOLDER_NODE: "Folder"}
 _URN = re.compile(r"urn:[a-z0-9][a-z0-9-]{0,31}:\S+", re.IGNORECASE).fullmatch
@@ -44,6 +46,7 @@ _OLD_PREFIX = "urn:oasis:names:tc:ebxml-regrep:AssociationType:"
 _OLD_TYPES = {
     _OLD_PREFIX + t.rpartition(":")[2]: t for t in (ns.RPLC, ns.XFRM, ns.APND, ns.XFRM_RPLC, ns.SIGNS)
 }
+_CLASSIFICATION, _SLOT, _VERSION_INFO = rim("Classification"), rim("Slot"), rim("VersionInfo")
 _DIGITS = re.compile(r"[0-9]{1,18}").fullmatch
 
 
@@ -63,7 +66,7 @@ def read_entry(element: etree._Element, report: Report) -> DocumentEntry:
         confidentiality_codes=_codes(parts, ns.DE_CONFIDENTIALITY_CODE, "confidentialityCode", report),
         event_codes=_codes(parts, ns.DE_EVENT_CODE, "eventCodeList", report), size=_size(parts, report),
         limited_metadata=_limited(parts, ns.DE_LIMITED, report),
-        extra_slots=_extra(parts, frozenset((*_ENTRY_SLOTS, *_ENTRY_LISTS, "size")), report),
+        extra_slots=_extra(parts, _ENTRY_KNOWN, report),
     )
     for slot, attribute in _ENTRY_SLOTS.items():
         setattr(entry, attribute, _single(parts, slot, report))
@@ -80,7 +83,7 @@ def package_kind(element: etree._Element, beside: list[str], report: Report) -> 
     ``beside`` lists the classificationNodes of Classifications in the object list that name this package.
     """
     inside = [
-        reference(c.get("classificationNode")) for c in element.iterchildren(f"{{{ns.RIM}}}Classification")
+        reference(c.get("classificationNode")) for c in element.iterchildren(_CLASSIFICATION)
     ]
     kinds = {_MARKERS[node] for node in (*inside, *beside) if node in _MARKERS}
     if len(kinds) == 1:
@@ -150,11 +153,11 @@ def refuse_update_semantics(element: etree._Element, report: Report, subject: st
     id_, lid = reference(element.get("id")), reference(element.get("lid"))
     if lid and lid != id_:
         report.add("R-017", subject, "lid", found=lid, expected="no lid other than the id in a registration")
-    for info in element.iterchildren(f"{{{ns.RIM}}}VersionInfo"):
+    for info in element.iterchildren(_VERSION_INFO):
         version = (info.get("versionName") or "1.1").strip()
         if version not in ("1", "1.1"):
             report.add("R-017", subject, "VersionInfo", found=version, expected="no version in a registration")
-    for slot in element.iterchildren(f"{{{ns.RIM}}}Slot"):
+    for slot in element.iterchildren(_SLOT):
         if slot.get("name") == "PreviousVersion":
             report.add("R-017", subject, "PreviousVersion", found="slot PreviousVersion",
                        expected="no metadata update in a registration")
@@ -185,9 +188,11 @@ def _single(parts: Parts, name: str, report: Report) -> str:
 
     Tolerated: an empty hash, size or repositoryUniqueId on its way to the repository, which sets them.
     """
+    values = [v.strip() for v in parts.slots.get(name, ())]
+    if len(values) == 1 and values[0]:
+        return values[0]
     if name not in parts.slots:
         return ""
-    values = [v.strip() for v in parts.slots[name]]
     given = [v for v in values if v]
     replaced = report.actor is Actor.REPOSITORY and name in _SET_BY_REPOSITORY and not given
     if (len(values) != 1 or not given) and not replaced:
@@ -236,13 +241,16 @@ def _one_code(parts: Parts, scheme: str, name: str, report: Report) -> Code | No
 
 
 def _codes(parts: Parts, scheme: str, name: str, report: Report) -> list[Code]:
+    if report.brief and scheme not in _IN_BRIEF:
+        return []
     return [_code(element, parts.subject, name, report) for element in parts.schemes.get(scheme, ())]
 
 
 def _code(element: etree._Element, subject: str, name: str, report: Report) -> Code:
     """One coded value; each part that is missing is reported (R-023)."""
-    code, display = (element.get("nodeRepresentation") or "").strip(), first_text(element)
-    schemes = [v.strip() for v in read_slots(element, subject, name, report).get("codingScheme", ())]
+    code = (element.get("nodeRepresentation") or "").strip()
+    display, slots = read_coded(element, subject, name, report)
+    schemes = [v.strip() for v in slots.get("codingScheme", ())]
     if not code:
         report.add("R-023", subject, f"{name}/@nodeRepresentation", expected="a code")
     if len(schemes) != 1 or not schemes[0]:
@@ -253,6 +261,8 @@ def _code(element: etree._Element, subject: str, name: str, report: Report) -> C
 
 
 def _authors(parts: Parts, scheme: str, report: Report) -> list[Author]:
+    if report.brief:
+        return []
     return [_author(element, parts.subject, report) for element in parts.schemes.get(scheme, ())]
 
 

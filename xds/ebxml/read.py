@@ -38,18 +38,19 @@ RETURN_TYPES = ("LeafClass", "ObjectRef")
 
 
 def read_submission(
-    submit_objects_request: etree._Element, actor: Actor, *, updating: bool = False
+    submit_objects_request: etree._Element, actor: Actor, *, updating: bool = False, brief: bool = False
 ) -> tuple[Submission, list[Finding]]:
     """``lcm:SubmitObjectsRequest`` and every fault that only the XML shows.
 
-    ``updating`` leaves in peace what only a metadata update may carry.
+    ``updating`` leaves in peace what only a metadata update may carry. ``brief`` reads no authors, and no codes but
+    formatCode and classCode: for who passes the request on and looks at nothing else.
 
     Without a readable SubmissionSet the submission holds an empty one (``entry_uuid`` "") and the finding
     R-004 says so.
 
     Clause: ITI TF-2 3.42.4.1.2; ITI TF-3 4.1.4
     """
-    report = Report(actor)
+    report = Report(actor, brief)
     lists = list(children(submit_objects_request, rim("RegistryObjectList")))
     if len(lists) != 1:
         report.add("R-003", "SubmitObjectsRequest", "RegistryObjectList", found=f"{len(lists)} lists",

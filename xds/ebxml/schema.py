@@ -50,9 +50,9 @@ _BASE64 = re.compile(r"(?:[A-Za-z0-9+/]{4})*+(?:[A-Za-z0-9+/][AQgw]==|[A-Za-z0-9
 _XSI_TYPE = f"{{{ns.XSI}}}type"
 _QUERY = f"{{{ns.QUERY}}}AdhocQueryRequest"
 _LONG_VALUE = re.compile(r"\bValue: \d+ characters long")
-_big = etree.XPath("count(descendant-or-self::*) + count(descendant-or-self::*/@*) > $most")
+_big = etree.XPath(f"count(descendant-or-self::*) + count(descendant-or-self::*/@*) > {DIRECT}")
 _typed = etree.XPath("descendant-or-self::*[@xsi:type]", namespaces={"xsi": ns.XSI})
-_crowded = etree.XPath("boolean(descendant-or-self::*[count(@*) > $most])")
+_crowded = etree.XPath(f"boolean(descendant-or-self::*[count(@*) > {ATTRIBUTES}])")
 
 
 def validate(element: etree._Element) -> list[str]:
@@ -99,8 +99,8 @@ def validate_assertion(element: etree._Element) -> list[str]:
     return problems or _bounded(
         f"line {child.sourceline}: Attribute: only AttributeValue is allowed inside"
         for attribute in element.iter(_ATTRIBUTE)
-        for child in attribute.iterchildren(etree.Element)
-        if child.tag != _ATTRIBUTE_VALUE
+        for child in attribute
+        if child.tag != _ATTRIBUTE_VALUE and isinstance(child.tag, str)
     )
 
 
@@ -192,8 +192,8 @@ class _Validator:
 
 
 def _check(element: etree._Element, validator: _Validator) -> list[str]:
-    if _big(element, most=DIRECT):
-        if _crowded(element, most=ATTRIBUTES):
+    if _big(element):
+        if _crowded(element):
             return [f"an element has more than {ATTRIBUTES} attributes"]
         verdict = _stream(element, validator.schema)
         if verdict is not None:

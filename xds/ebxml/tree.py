@@ -29,8 +29,18 @@ def rim(name: str) -> str:
     return f"{{{RIM}}}{name}"
 
 
+_SLOT, _VALUE_LIST, _VALUE = rim("Slot"), rim("ValueList"), rim("Value")
+_NAME, _DESCRIPTION, _LOCALIZED = rim("Name"), rim("Description"), rim("LocalizedString")
+_CLASSIFICATION, _EXTERNAL_IDENTIFIER = rim("Classification"), rim("ExternalIdentifier")
+_VERSION_INFO, _OBJECT_LIST = rim("VersionInfo"), rim("RegistryObjectList")
+
+
 def children(element: etree._Element, tag: str = "{*}*") -> Iterator[etree._Element]:
-    """Child elements; comments and processing instructions are not children."""
+    """Child elements; comments and processing instructions are not children.
+
+    Where there are only a few, and many such places, the readers below compare tags instead: lxml takes a name apart
+    for each iterator, which costs as much as a loop over three.
+    """
     return element.iterchildren(tag)
 
 
@@ -41,7 +51,9 @@ def text_of(element: etree._Element) -> str:
 
 def reference(value: str | None) -> str:
     """An id or a reference to one: trimmed, a UUID URN in lower case. Clause: ITI TF-3 4.2.3.1 (entryUUID)"""
-    stripped = (value or "").strip()
+    if not value:
+        return ""
+    stripped = value.strip()
     lower = stripped.lower()
     return lower if lower.startswith("urn:uuid:") else stripped
 
@@ -51,6 +63,8 @@ class Report:
     """Findings of one reading, reported in the name of one actor."""
 
     actor: Actor
+    brief: bool = False
+    """Authors are left out, and codes but those that tell what a document is."""
     findings: list[Finding] = field(default_factory=list)
     ids: dict[str, str] = field(default_factory=dict)
     """id -> what carries it"""
@@ -99,20 +113,22 @@ class Parts:
 
 def read_parts(element: etree._Element, subject: str, report: Report) -> Parts:
     """Everything below a RegistryObject, structural faults reported."""
-    parts = Parts(report.identify(element, subject), subject, slots=read_slots(element, subject, "", report))
-    for child in children(element):
+    parts = Parts(report.identify(element, subject), subject)
+    for child in element:
         tag = child.tag
-        if tag == rim("Classification"):
+        if tag == _SLOT:
+            _read_slot(child, parts.slots, subject, "", report)
+        elif tag == _CLASSIFICATION:
             _classification(child, parts, report)
-        elif tag == rim("Name"):
-            parts.name = _localized(child, subject, "Name", report)
-        elif tag == rim("Description"):
-            parts.description = _localized(child, subject, "Description", report)
-        elif tag == rim("VersionInfo"):
-            parts.version = (child.get("versionName") or "1.1").strip()
-        elif tag == rim("ExternalIdentifier"):
+        elif tag == _EXTERNAL_IDENTIFIER:
             _identifier(child, parts, report)
-        elif tag == rim("RegistryObjectList"):
+        elif tag == _NAME:
+            parts.name = _localized(child, subject, "Name", report)
+        elif tag == _DESCRIPTION:
+            parts.description = _localized(child, subject, "Description", report)
+        elif tag == _VERSION_INFO:
+            parts.version = (child.get("versionName") or "1.1").strip()
+        elif tag == _OBJECT_LIST:
             report.add("R-008", subject, found="RegistryObjectList",
                        expected="members linked by HasMember associations, not nested")
     return parts
@@ -121,21 +137,26 @@ def read_parts(element: etree._Element, subject: str, report: Report) -> Parts:
 def read_slots(element: etree._Element, subject: str, part: str, report: Report) -> dict[str, list[str]]:
     """Slots by name, values as received. Of two slots with one name the first is kept (R-011)."""
     slots: dict[str, list[str]] = {}
-    for slot in children(element, rim("Slot")):
-        name = (slot.get("name") or "").strip()
-        if not name:
-            report.add("R-011", subject, _within(part, "Slot"), expected="a slot name")
-            continue
-        if name in slots:
-            report.add("R-011", subject, _within(part, name), found=f"slot {name} more than once",
-                       expected="one slot of this name")
-            continue
-        values = slots[name] = slot_values(slot)
-        for value in values:
-            if len(value) > _VALUE_LENGTH:
-                report.add("R-011", subject, _within(part, name), found=f"{len(value)} characters",
-                           expected=f"a value of at most {_VALUE_LENGTH} characters")
+    for child in element:
+        if child.tag == _SLOT:
+            _read_slot(child, slots, subject, part, report)
     return slots
+
+
+def _read_slot(slot: etree._Element, slots: dict[str, list[str]], subject: str, part: str, report: Report) -> None:
+    name = (slot.get("name") or "").strip()
+    if not name:
+        report.add("R-011", subject, _within(part, "Slot"), expected="a slot name")
+        return
+    if name in slots:
+        report.add("R-011", subject, _within(part, name), found=f"slot {name} more than once",
+                   expected="one slot of this name")
+        return
+    values = slots[name] = slot_values(slot)
+    for value in values:
+        if len(value) > _VALUE_LENGTH:
+            report.add("R-011", subject, _within(part, name), found=f"{len(value)} characters",
+                       expected=f"a value of at most {_VALUE_LENGTH} characters")
 
 
 def _within(part: str, name: str) -> str:
@@ -144,20 +165,27 @@ def _within(part: str, name: str) -> str:
 
 def slot_values(slot: etree._Element) -> list[str]:
     """Every Value of one ``rim:Slot``, as received."""
-    return [text_of(v) for values in children(slot, rim("ValueList")) for v in children(values, rim("Value"))]
+    return [text_of(v) for values in slot if values.tag == _VALUE_LIST for v in values if v.tag == _VALUE]
 
 
-def first_text(element: etree._Element) -> str:
-    """Value of the first LocalizedString of ``rim:Name``, "" when there is none."""
-    for name in children(element, rim("Name")):
-        for string in children(name, rim("LocalizedString")):
-            return string.get("value") or ""
-    return ""
+def read_coded(element: etree._Element, subject: str, part: str, report: Report) -> tuple[str, dict[str, list[str]]]:
+    """Of a Classification that codes a value: its first display name, "" when there is none, and its slots."""
+    display: str | None = None
+    slots: dict[str, list[str]] = {}
+    for child in element:
+        tag = child.tag
+        if tag == _SLOT:
+            _read_slot(child, slots, subject, part, report)
+        elif tag == _NAME and display is None:
+            display = next((string.get("value") or "" for string in child if string.tag == _LOCALIZED), None)
+    return display or "", slots
 
 
 def _localized(element: etree._Element, subject: str, part: str, report: Report) -> list[LocalizedString]:
     texts = []
-    for string in children(element, rim("LocalizedString")):
+    for string in element:
+        if string.tag != _LOCALIZED:
+            continue
         charset = string.get("charset", "UTF-8")
         if charset.upper() != "UTF-8":
             report.add("R-033", subject, f"{part}/@charset", found=charset, expected="UTF-8")
@@ -192,7 +220,7 @@ def _identifier(element: etree._Element, parts: Parts, report: Report) -> None:
 
 
 def _belongs(element: etree._Element, attribute: str, parts: Parts, report: Report) -> None:
-    owner = reference(element.get(attribute))
-    if owner != parts.id:
+    named = element.get(attribute)
+    if named != parts.id and (owner := reference(named)) != parts.id:
         report.add("R-010", parts.subject, f"{etree.QName(element).localname}/@{attribute}", found=owner,
                    expected=f"the id of the object it stands in, {parts.id!r}")

@@ -19,7 +19,9 @@ from xds.model import hl7
 
 _OID = re.compile(r"[0-2](\.(0|[1-9][0-9]*))+").fullmatch
 _UUID_URN = re.compile(r"urn:uuid:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
-_DTM = re.compile(r"[0-9]{4}([0-9]{2}){0,5}").fullmatch
+_DTM = re.compile(
+    "(?!0000)[0-9]{4}((0[1-9]|1[0-2])((0[1-9]|[12][0-9]|3[01])(([01][0-9]|2[0-3])([0-5][0-9]([0-5][0-9])?)?)?)?)?"
+).fullmatch
 _LANGUAGE = re.compile(r"([A-Za-z]{2,8}|[xXiI](?=-))(-[A-Za-z0-9]{1,8})*").fullmatch
 _SHA1 = re.compile(r"[0-9A-Fa-f]{40}").fullmatch
 _MIME_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}/[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}").fullmatch
@@ -70,17 +72,9 @@ def is_identifier(text: str) -> bool:
 
 def is_dtm(text: str) -> bool:
     """Four to fourteen digits of a UTC time that exists; no zone, no fraction. Clause: ITI TF-3 4.2.3.1.7"""
-    if not _DTM(text) or text[:4] == "0000":
+    if not _DTM(text):
         return False
-    year, month, day, hour, minute, second = _dtm_parts(text)
-    return (
-        1 <= month <= 12 and 1 <= day <= monthrange(year, month)[1] and hour <= 23 and minute <= 59 and second <= 59
-    )
-
-
-def _dtm_parts(text: str) -> tuple[int, int, int, int, int, int]:
-    full = text + _LOWEST[len(text) - 4 :]
-    return int(full[:4]), int(full[4:6]), int(full[6:8]), int(full[8:10]), int(full[10:12]), int(full[12:14])
+    return text[6:8] <= "28" or int(text[6:8]) <= monthrange(int(text[:4]), int(text[4:6]))[1]
 
 
 def dtm_start(text: str) -> str:

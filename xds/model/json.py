@@ -8,7 +8,7 @@ shares equal codes. A key that is not known is ignored: a store may have been wr
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -42,6 +42,9 @@ _ASSOCIATION_TEXT = {
     "id": "entry_uuid", "t": "type", "a": "source", "b": "target", "st": "status", "hc": "home_community_id",
     "x": "slots",
 }
+_KEYS = {
+    name: key for table in (_ENTRY_TEXT, _SET_TEXT, _FOLDER_TEXT, _ASSOCIATION_TEXT) for key, name in table.items()
+} | {"version": "v", "object_type": "ot", "size": "sz"}
 _AUTHOR_SLOTS = (("p", "person"), ("i", "institutions"), ("r", "roles"), ("s", "specialties"),
                  ("t", "telecommunications"))
 
@@ -49,9 +52,15 @@ _dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circu
 _loads = json.JSONDecoder().decode
 
 
-def encode(obj: RegistryObject) -> str:
-    """One line of JSON. The kind is not in the text: the store knows which table the row is in."""
-    return _dumps(_ENCODERS[obj.kind](obj))
+def encode(obj: RegistryObject, without: Iterable[str] = ()) -> str:
+    """One line of JSON. The kind is not in the text: the store knows which table the row is in.
+
+    ``without`` names attributes of plain value that are left out, as if they were empty.
+    """
+    values = _ENCODERS[obj.kind](obj)
+    for name in without:
+        values.pop(_KEYS[name], None)
+    return _dumps(values)
 
 
 def decode(kind: str, text: str) -> Any:

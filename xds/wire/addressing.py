@@ -25,6 +25,7 @@ SOAP_FAULT_ACTION = "http://www.w3.org/2005/08/addressing/soap/fault"
 """Action of every other fault."""
 
 _PREFIX = "{" + WSA + "}"
+_ADDRESS, _REFERENCE_PARAMETERS = _PREFIX + "Address", _PREFIX + "ReferenceParameters"
 _SINGLE = frozenset({"To", "From", "ReplyTo", "FaultTo", "MessageID", "Action"})
 _IRI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:\S+")
 _LONGEST = 2048
@@ -118,11 +119,11 @@ def _endpoint(block: etree._Element | None, name: str) -> Endpoint | None:
     """An endpoint reference: one Address, perhaps reference parameters. Clause: W3C WS-Addressing 1.0 Core 2.1"""
     if block is None:
         return None
-    addresses = block.findall(f"{_PREFIX}Address")
+    addresses = [child for child in block if child.tag == _ADDRESS]
     if len(addresses) != 1:
         raise SoapFault(SENDER, f"The header wsa:{name} needs exactly one Address", subcode=INVALID_HEADER)
     address = _iri(addresses[0], f"{name}/Address")
-    holders = block.findall(f"{_PREFIX}ReferenceParameters")
+    holders = [child for child in block if child.tag == _REFERENCE_PARAMETERS]
     if len(holders) > 1:
         raise SoapFault(SENDER, f"The header wsa:{name} has ReferenceParameters twice", subcode=INVALID_HEADER)
     return Endpoint(address, b"".join(_parameters(holders[0], name)) if holders else b"")

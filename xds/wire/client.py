@@ -26,6 +26,7 @@ from lxml import etree
 
 from xds.limits import DEFAULT, Limits
 from xds.wire.addressing import new_message_id, read_addressing, request_headers
+from xds.wire.answer_head import Head
 from xds.wire.exchange import OutgoingPart, Part, PartSink, Peer
 from xds.wire.faults import QName, SoapFault
 from xds.wire.http import PEER_KEY, RELATED, SOAP, BodyReader, HttpError, Read
@@ -253,6 +254,7 @@ class SoapClient:
             connection = http.client.HTTPSConnection(
                 self._host, self._port, timeout=self._timeout, context=current(self._tls)
             )
+        connection.response_class = Head
         try:
             connection.connect()  # http.client sets TCP_NODELAY here
         except OSError as error:
@@ -314,9 +316,8 @@ class SoapClient:
             except OSError as error:
                 refused = call.fresh and isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
                 raise PeerUnreachable(f"No answer: {_kind(error)}", sent=call.whole and not refused) from None
-            headers = {name.lower(): value for name, value in response.getheaders()}
             answer = _understand(
-                response.status, headers, response.length, response.read,
+                response.status, dict(response.headers), response.length, response.read,
                 message_id=call.message_id, limits=self._limits, begin_part=call.begin_part,
             )
         except FaultReceived:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from xds.limits import Limits
 
@@ -22,7 +23,7 @@ PEER_KEY = "carnet.peer"
 
 _TYPE = re.compile(r"\s*([!#$%&'*+.^_`|~0-9A-Za-z-]+/[!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*")
 _PARAMETER = re.compile(
-    r";\s*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|([^;\"\s]*))\s*)?"
+    r";\s*(?:([!#$%&'*+.^_`|~0-9A-Za-z-]+)\s*=\s*(?:\"([^\"\\]*(?:\\.[^\"\\]*)*)\"|([^;\"\s]*))\s*)?"
 )
 _ESCAPE = re.compile(r"\\(.)")
 _LONGEST_HEADER = 4096
@@ -46,13 +47,15 @@ class MediaType:
     """A Content-Type: ``name`` and the names of ``parameters`` in lower case, values as sent, unquoted."""
 
     name: str
-    parameters: dict[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """Never changed: one value is shared by all messages that carry it."""
 
     def get(self, parameter: str) -> str:
         """Value of a parameter, "" when absent."""
         return self.parameters.get(parameter, "")
 
 
+@lru_cache(maxsize=256)
 def parse_media_type(value: str) -> MediaType:
     """Read a Content-Type. Raises ValueError when it cannot be read or repeats a parameter.
 

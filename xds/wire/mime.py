@@ -15,8 +15,8 @@ from __future__ import annotations
 import binascii
 import re
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from secrets import token_hex
 from urllib.parse import quote, unquote
-from uuid import uuid4
 
 from xds.limits import DEFAULT, Limits
 from xds.wire.exchange import OutgoingPart
@@ -354,8 +354,8 @@ def multipart_response(
 
     Rule: M-01, M-03, M-04, M-05, M-13. Clause: ITI TF-2 Appendix V 3.6
     """
-    boundary = f"carnet-{uuid4().hex}"
-    root_id = f"root-{uuid4().hex}@carnet"
+    boundary = f"carnet-{token_hex(16)}"
+    root_id = f"root-{token_hex(16)}@carnet"
     heads = [_part_head(boundary, root_id, f'{XOP}; charset=UTF-8; type="{SOAP}"', first=True)]
     heads += [_part_head(boundary, part.content_id, _clean_type(part.content_type)) for part in parts]
     end = f"\r\n--{boundary}--\r\n".encode()

@@ -10,8 +10,8 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from secrets import token_hex
 from typing import Any
-from uuid import uuid4
 from wsgiref.types import StartResponse, WSGIEnvironment
 
 from lxml import etree
@@ -127,7 +127,7 @@ class SoapService:
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         path = (environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")).rstrip("/")
         actions = self._by_path.get(path)
-        trace_id = uuid4().hex
+        trace_id = token_hex(16)
         method = environ["REQUEST_METHOD"]
         if actions is None:
             return _refused(environ, start_response, trace_id, HttpError(404, "No service lives at this address"))

@@ -13,6 +13,7 @@ from lxml import etree
 
 from xds import namespaces as ns
 from xds.ebxml import read, write
+from xds.ebxml.completion import FILLED
 from xds.errors import Actor
 from xds.model import Association, DocumentEntry, Folder, LocalizedString, Submission, SubmissionSet
 
@@ -50,6 +51,34 @@ def test_a_submission_is_read_back(submission: Submission) -> None:
     """A whole submission survives the way from repository to registry."""
     again, _ = read.read_submission(etree.fromstring(write.submit_objects_request(submission)), Actor.REGISTRY)
     assert again == submission
+
+
+@given(ms.submissions, st.sampled_from(sorted(FILLED)), st.lists(st.text("0aé ", max_size=3), max_size=2))
+@settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large], deadline=None, max_examples=60)
+def test_in_brief_a_repository_reads_all_it_needs(submission: Submission, slot: str, values: list[str]) -> None:
+    """What it compares, sets and reports is the same as in the whole; authors are left to the registry.
+
+    Clause: ITI TF-2 3.41.4.1.3
+    """
+    request = etree.fromstring(write.submit_objects_request(submission))
+    for entry in request.iter(f"{{{ns.RIM}}}ExtrinsicObject"):
+        for spoiled in [s for s in entry.iterchildren(f"{{{ns.RIM}}}Slot") if s.get("name") == slot]:
+            spoiled[0][:] = [etree.Element(f"{{{ns.RIM}}}Value") for _ in values]
+            for element, text in zip(spoiled[0], values, strict=True):
+                element.text = text
+    (whole, said), (brief, told) = (
+        read.read_submission(request, Actor.REPOSITORY, brief=brief) for brief in (False, True)
+    )
+    assert [f for f in told if f.field in FILLED] == [f for f in said if f.field in FILLED]
+    needed = ("entry_uuid", "unique_id", "mime_type", "hash", "size", "repository_unique_id", "format_code",
+              "class_code")
+    assert [[getattr(e, n) for n in needed] for e in brief.entries] == [
+        [getattr(e, n) for n in needed] for e in whole.entries
+    ]
+    for name in ("entry_uuid", "unique_id", "patient_id"):
+        assert getattr(brief.submission_set, name) == getattr(whole.submission_set, name)
+    assert [f.unique_id for f in brief.folders] == [f.unique_id for f in whole.folders]
+    assert not any(e.authors for e in brief.entries)
 
 
 @given(st.lists(ms.objects, max_size=2))

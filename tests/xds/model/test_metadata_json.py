@@ -27,6 +27,13 @@ def test_empty_values_are_left_out() -> None:
     assert decode("DocumentEntry", encode(DocumentEntry(entry_uuid="x", size=0))).size == 0
 
 
+def test_what_stands_beside_is_left_out() -> None:
+    """As if it were empty, also what is not written as plain text."""
+    entry = DocumentEntry(entry_uuid="x", version=2, size=3, object_type="urn:uuid:y", hash="h", mime_type="text/xml")
+    assert encode(entry, without=("entry_uuid", "version", "size", "object_type", "hash")) == '{"mt":"text/xml"}'
+    assert entry.size == 3
+
+
 def test_objects_decoded_twice_share_no_lists() -> None:
     """Changing one decoded entry leaves the other alone."""
     text = encode(DocumentEntry(entry_uuid="x"))
