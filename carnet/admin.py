@@ -1,7 +1,7 @@
 """The operator's listener of one service: /livez, /readyz, /metrics. Plain HTTP, loopback only.
 
 Measures: requests by transaction and outcome with their time, the outbox of audit messages, and the process's own
-memory and CPU.
+memory and CPU. The first worker answers for all: the others report to it what they count.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -28,6 +30,7 @@ from prometheus_client.registry import Collector
 from carnet import node
 from carnet.keys import Stamp
 from carnet.settings import Settings
+from carnet.workers import Workers
 from xds.domain_source import DomainSource
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
@@ -143,6 +146,74 @@ class Meter:
         self._seconds.labels(transaction or "none").observe(seconds)
 
 
+class Reporter(Meter):
+    """Of a worker that is not the first: what happens to requests is counted there."""
+
+    def __init__(self, workers: Workers) -> None:
+        super().__init__()
+        self._workers = workers
+
+    def revocation(self, outcome: str) -> None:
+        self._report("revocation", outcome)
+
+    def software(self, outcome: str) -> None:
+        self._report("software", outcome)
+
+    def replied(self, transaction: str, outcome: str) -> None:
+        self._report("replied", transaction, outcome)
+
+    def observe(self, transaction: str, outcome: str, seconds: float) -> None:
+        self._report("observe", transaction, outcome, seconds)
+
+    def _report(self, *what: str | float) -> None:
+        self._workers.report(json.dumps(what).encode("ascii"))
+
+
+class Tally:
+    """Counts in the first worker what the others report: when somebody asks for figures, and every second."""
+
+    def __init__(self, meter: Meter, workers: Workers) -> None:
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._count: dict[str, Callable[..., None]] = {
+            "revocation": meter.revocation, "software": meter.software, "replied": meter.replied,
+            "observe": meter.observe,
+        }
+        meter.collected.register(_Processes(workers))
+
+    def take(self) -> None:
+        with self._lock:
+            for line in self._workers.read_reports():
+                name, *values = json.loads(line)
+                self._count[name](*values)
+
+    def run(self) -> None:
+        """As long as the process lives; the pipe must not run full."""
+        while True:
+            self.take()
+            time.sleep(1.0)
+
+
+class _Processes(Collector):
+    """All workers together; the ``process_`` figures are of the first alone."""
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        found = [size for pid in self._workers.process_ids() if (size := _resident(pid))]
+        yield GaugeMetricFamily("carnet_workers", "Processes that serve", value=len(found))
+        yield GaugeMetricFamily("carnet_resident_bytes", "Memory of all of them", value=sum(found))
+
+
+def _resident(pid: int) -> int:
+    """Bytes; 0 for a process that is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
+
+
 class _Endings(Collector):
     """Reads the files when it is asked: what was put in their place counts at once."""
 
@@ -168,8 +239,12 @@ def _problem(source: DomainSource) -> str:
     return source.problem
 
 
-def serve(port: int, meter: Meter, ready: Callable[[], str]) -> Callable[[], None]:
-    """Listen on 127.0.0.1 in a thread of its own. ``ready`` returns "" or what is wrong. Returns how to stop it."""
+def serve(
+    port: int, meter: Meter, ready: Callable[[], str], tally: Callable[[], None] = lambda: None
+) -> Callable[[], None]:
+    """Listen on 127.0.0.1 in a thread of its own. ``ready`` returns "" or what is wrong; ``tally`` brings the meter up
+    to date. Returns how to stop it.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -183,6 +258,7 @@ def serve(port: int, meter: Meter, ready: Callable[[], str]) -> Callable[[], Non
                     "application/json",
                 )
             elif self.path == "/metrics":
+                tally()
                 self._answer(200, generate_latest(meter.collected), CONTENT_TYPE_LATEST)
             else:
                 self._answer(404, b"/livez /readyz /metrics\n", "text/plain")

@@ -58,8 +58,9 @@ class AuditDatabase(Protocol):
 class Outgoing:
     """What one sender sends, and how it says so.
 
-    ``actor`` is the service whose outbox it is. ``under_way`` are trace ids of exchanges of this process whose end is
-    not known yet; those of another process are over ``hold`` seconds after their line. ``retention`` is in days.
+    ``actor`` is the service whose outbox it is. ``under_way`` are trace ids of exchanges whose end is not known yet, of
+    the ``processes`` that serve now; those of another process are over ``hold`` seconds after their line. ``retention``
+    is in days.
     ``tell`` gets how many wait, the age of the oldest in seconds, how many went, and whether an attempt failed.
     """
 
@@ -67,6 +68,7 @@ class Outgoing:
     node: atna.Node
     header: Header
     under_way: Collection[str] = ()
+    processes: Callable[[], Collection[str]] = lambda: (process_id(),)
     hold: float = 60.0
     retention: int = 30
     tell: Callable[[int, float, int, bool], None] = lambda _waiting, _age, _sent, _failed: None
@@ -114,9 +116,10 @@ class AuditSender:
         if self._channel is None:
             return 0
         began, busy = time.time_ns(), frozenset(self._outgoing.under_way)
+        serving = self._outgoing.processes()
         with self._database.read() as unit:
             waiting = unit.outbox.waiting(BATCH)
-        ready = [(key, line) for key, line in waiting if self._has_ended(key, line, began, busy)]
+        ready = [(key, line) for key, line in waiting if self._has_ended(key, line, began, busy, serving)]
         frames, told, silent = self._frames(ready)
         if frames:
             self._channel.send(frames)
@@ -127,7 +130,9 @@ class AuditSender:
         self._tell(len(frames), failed=False)
         return len(told) + len(silent)
 
-    def _has_ended(self, key: Key, line: AccessLine, began: int, busy: Collection[str]) -> bool:
+    def _has_ended(
+        self, key: Key, line: AccessLine, began: int, busy: Collection[str], serving: Collection[str]
+    ) -> bool:
         """A deposit is logged before the registry is asked; its message waits until the answer is known.
 
         A line older than the look at ``under_way`` is of an exchange that was in it or had ended, and what ended
@@ -135,7 +140,7 @@ class AuditSender:
         """
         if line.particulars.sent_on != "ITI-42" or line.outcome != "success":
             return True
-        if line.particulars.process == process_id():
+        if line.particulars.process in serving:
             return key.number < began and key.trace_id not in busy
         return key.number < began - int(self._outgoing.hold * 1e9)
 

@@ -22,8 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
 
 from carnet.worker import PatientWorker, QuietLogger
+from carnet.workers import Workers
 from xds.wire.tls import Tls, current
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -32,7 +34,10 @@ log = logging.getLogger("carnet.server")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listener:
-    """Where and how one actor is served. ``idle`` is the longest silence on a socket, in seconds."""
+    """Where and how one actor is served.
+
+    ``idle`` is the longest silence on a socket, in seconds; ``threads`` of each worker.
+    """
 
     name: str
     host: str
@@ -97,23 +102,36 @@ def _share_memory_between_threads() -> None:
         log.debug("the C library has no mallopt")
 
 
+class Master(Arbiter):
+    """Keeps the number of workers it was started with. What they are made of is followed without a signal."""
+
+    def handle_hup(self) -> None:
+        """gunicorn would start a second set of workers beside the first."""
+        log.warning("SIGHUP changes nothing: keys, authorities and code sets are followed, settings need a restart")
+
+    handle_ttin = handle_ttou = handle_usr2 = handle_hup
+
+
 class Server(BaseApplication):
     """Serves one WSGI application until SIGTERM or SIGINT; requests under way are finished."""
 
     def __init__(
         self,
         listener: Listener,
+        workers: Workers,
         build: Callable[[], WsgiApp],
         started: Callable[[], None] | None = None,
         abandoned: Callable[[], None] | None = None,
         ended: Callable[[], None] | None = None,
     ):
-        """``build`` runs in the worker, after the fork, so that no connection or thread crosses it.
+        """``build`` runs in each worker, after the fork, so that no connection or thread crosses it; ``started`` in a
+        thread of its own when it serves.
 
         ``abandoned`` is called in the worker when the master has ended: let go of what its successor will need.
         ``ended`` is called in the worker when it has served its last request.
         """
         self.listener = listener
+        self.workers = workers
         self.idle = listener.idle
         self._build = build
         self._started = started
@@ -132,13 +150,16 @@ class Server(BaseApplication):
         if self._abandoned is not None:
             self._abandoned()
 
+    def run(self) -> None:
+        Master(self).run()
+
     def load_config(self) -> None:
         one = self.listener
         settings = {
             "bind": f"{one.host}:{one.port}",
             "worker_class": PatientWorker,
             "logger_class": QuietLogger,
-            "workers": 1,
+            "workers": self.workers.count,
             "threads": one.threads,
             "worker_connections": max(1000, one.threads * 8),
             "keepalive": 75,
@@ -156,6 +177,8 @@ class Server(BaseApplication):
             "errorlog": "-",
             "loglevel": "warning",
             "control_socket_disable": True,
+            "pre_fork": self._worker_next,
+            "post_fork": self._worker_begins,
             "post_worker_init": self._worker_ready,
             "worker_exit": self._worker_exits,
         }
@@ -163,10 +186,17 @@ class Server(BaseApplication):
             if key in self.cfg.settings:
                 self.cfg.set(key, value)
 
+    def _worker_next(self, master: Arbiter, worker: Any) -> None:
+        worker.number = self.workers.free_number(one.number for one in master.WORKERS.values())
+
+    def _worker_begins(self, _master: Arbiter, worker: Any) -> None:
+        self.workers.join(worker.number)
+
     def _worker_ready(self, _worker: Any) -> None:
         """What start-up has made lives as long as the process: a full collection would walk it, 60 ms each time."""
         gc.collect()
         gc.freeze()
+        self.workers.up()
         if self._started is not None:
             threading.Thread(target=self._started, name="background", daemon=True).start()
 

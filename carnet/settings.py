@@ -20,6 +20,7 @@ SERVED_NAME = "served.toml"
 HTTP_PORT = "TCP port without TLS, loopback only and only with credentials off; 0: none"
 DATABASE = "SQLAlchemy URL; empty: SQLite under the data folder"
 """May hold a password: it is in no text about the settings."""
+WORKERS = "processes that serve; 0: one for each core, at most 4"
 Choice = Annotated[bool | None, BeforeValidator(lambda given: None if given == "" else given)]
 """True, false, or empty for what the domain says."""
 
@@ -47,7 +48,8 @@ class Registry(Section):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8442, description="TCP port of the services", ge=0, le=65535)
     admin_port: int = Field(9442, description="TCP port of /livez /readyz /metrics, loopback only; 0: none")
-    threads: int = Field(16, description="requests served at once", ge=1, le=512)
+    workers: int = Field(0, description=WORKERS, ge=0, le=64)
+    threads: int = Field(16, description="requests each worker serves at once", ge=1, le=512)
     database: str = Field("", description=DATABASE, repr=False)
     max_results: int = Field(5000, description="objects in one LeafClass answer", ge=1)
     direct_registration: Choice = Field(
@@ -82,7 +84,8 @@ class Repository(Section):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8441, description="TCP port of the services", ge=0, le=65535)
     admin_port: int = Field(9441, description="TCP port of /livez /readyz /metrics, loopback only; 0: none")
-    threads: int = Field(16, description="requests served at once", ge=1, le=512)
+    workers: int = Field(0, description=WORKERS, ge=0, le=64)
+    threads: int = Field(16, description="requests each worker serves at once", ge=1, le=512)
     unique_id: str = Field("1.2.250.1.999.1.1", description="repositoryUniqueId, an OID of yours")
     database: str = Field("", description=DATABASE, repr=False)
     documents: str = Field("", description="folder of the documents; empty: under the data folder")

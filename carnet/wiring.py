@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import record.td.app
 import registry.app
@@ -23,7 +23,7 @@ import repository.app
 import storage
 from carnet import node
 from carnet.acceptance import author_rule, takes_direct_registration, trust_of
-from carnet.admin import Meter
+from carnet.admin import Meter, Reporter
 from carnet.affinity import domain_of, domain_source, policy_of
 from carnet.audit_sender import AuditSender, Outgoing
 from carnet.feeds import feed_rules, identity_sources, patient_feed
@@ -40,7 +40,9 @@ from carnet.replies import deliveries_of
 from carnet.retention import retain_for_ever
 from carnet.settings import Settings
 from carnet.syslog import Header, SyslogChannel
+from carnet.workers import Workers
 from guard.audit import access_log, atna
+from guard.audit.particulars import process_id
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
 from registry import iti44_patient_feed_v3
@@ -71,6 +73,10 @@ LAST_WORDS = 3.0
 """Seconds a service that ends gives its last audit messages."""
 
 
+ALONE = Workers()
+"""One process that serves, and is the first."""
+
+
 class AuditDatabase(Protocol):
     """Either actor's database, as far as its access log and its outbox are concerned."""
 
@@ -95,6 +101,15 @@ class Service:
     feed: PatientFeed | None = None
 
 
+def meter_of(workers: Workers) -> Meter:
+    return Meter() if workers.is_first else Reporter(workers)
+
+
+def writers_of(settings: Settings, name: str, workers: Workers) -> Path | None:
+    """Where the workers of a service queue for its database; None for one alone, who queues with nobody."""
+    return settings.data / f"{name}.writers" if workers.count > 1 else None
+
+
 def limits_of(settings: Settings) -> Limits:
     return Limits(**settings.limits.model_dump())
 
@@ -109,11 +124,11 @@ def peer_of(environ: dict[str, Any]) -> Peer:
 # -- registry ------------------------------------------------------------------------------------------
 
 
-def registry_actor(settings: Settings) -> RegistryActor:
+def registry_actor(settings: Settings, workers: Workers = ALONE) -> RegistryActor:
     source = domain_source(settings)
     any_repository = source.current.any_repository and not settings.registry.repositories
     return RegistryActor(
-        database=storage.open_registry(settings.registry_database),
+        database=storage.open_registry(settings.registry_database, writers_of(settings, REGISTRY_NODE, workers)),
         domains=source,
         policy=policy_of(settings, source.current),
         repositories=frozenset() if any_repository else settings.known_repositories,
@@ -123,10 +138,10 @@ def registry_actor(settings: Settings) -> RegistryActor:
     )
 
 
-def registry_service(settings: Settings, actor: RegistryActor | None = None) -> Service:
+def registry_service(settings: Settings, actor: RegistryActor | None = None, workers: Workers = ALONE) -> Service:
     """The registry as a WSGI application."""
-    actor = actor or registry_actor(settings)
-    meter = Meter()
+    actor = actor or registry_actor(settings, workers)
+    meter = meter_of(workers)
     database: Any = actor.database
     tell = revocation_teller(database, REGISTRY_NODE, meter)
     verifier = verifier_of(settings, actor.domain, database.replay, tell)
@@ -162,6 +177,8 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None) -> 
     meter.watch_keys(settings, REGISTRY_NODE)
 
     def background() -> None:
+        if not workers.is_first:
+            return
         threading.Thread(target=keeper.run, name="log", daemon=True).start()
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         threading.Thread(target=Calendar(settings, REGISTRY_NODE).run, name="calendar", daemon=True).start()
@@ -251,11 +268,15 @@ def _first_certificate(file: Path) -> str:
     return file.read_text("ascii").split(end, 1)[0] + end
 
 
-def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -> RepositoryActor:
+def repository_actor(
+    settings: Settings, link: SoapRegistryLink | None = None, workers: Workers = ALONE
+) -> RepositoryActor:
     source = domain_source(settings)
     return RepositoryActor(
         unique_id=settings.repository.unique_id,
-        database=storage.open_repository(settings.repository_database),
+        database=storage.open_repository(
+            settings.repository_database, writers_of(settings, REPOSITORY_NODE, workers)
+        ),
         documents=storage.open_documents(settings.documents),
         registry=link or link_of(settings),
         domains=source,
@@ -265,13 +286,16 @@ def repository_actor(settings: Settings, link: SoapRegistryLink | None = None) -
         keeps_snapshots=settings.repository.keep_snapshots,
         trust=trust_of(settings, source.current),
         author_rule=author_rule(settings, source.current),
+        under_way=workers.under_way,
     )
 
 
-def repository_service(settings: Settings, actor: RepositoryActor | None = None) -> Service:
+def repository_service(
+    settings: Settings, actor: RepositoryActor | None = None, workers: Workers = ALONE
+) -> Service:
     """The repository as a WSGI application."""
-    actor = actor or repository_actor(settings)
-    meter = Meter()
+    actor = actor or repository_actor(settings, workers=workers)
+    meter = meter_of(workers)
     database: Any = actor.database
     tell = revocation_teller(database, REPOSITORY_NODE, meter)
     verifier = verifier_of(settings, actor.domain, database.replay, tell)
@@ -305,11 +329,13 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         observe=paced(meter.observe),
         blocks=emergency_notice,
     )
-    sender = audit_sender(settings, REPOSITORY_NODE, actor.database, meter, under_way=actor.under_way)
+    sender = audit_sender(settings, REPOSITORY_NODE, actor.database, meter, workers, actor.under_way)
     keeper = LogKeeper(settings, REPOSITORY_NODE, actor.database, failed=meter.log_failure)
     meter.watch_keys(settings, REPOSITORY_NODE)
 
     def background() -> None:
+        if not workers.is_first:
+            _refresh_for_ever(settings, actor)
         threading.Thread(target=sender.run, name="audit", daemon=True).start()
         threading.Thread(target=keeper.run, name="log", daemon=True).start()
         threading.Thread(target=Calendar(settings, REPOSITORY_NODE).run, name="calendar", daemon=True).start()
@@ -323,6 +349,16 @@ def repository_service(settings: Settings, actor: RepositoryActor | None = None)
         began=lambda: note(actor.database, REPOSITORY_NODE, started=True),
         ended=lambda: end(actor.database, REPOSITORY_NODE, sender, keeper),
     )
+
+
+def _refresh_for_ever(settings: Settings, actor: RepositoryActor) -> NoReturn:
+    """The first worker sweeps: what another is still receiving must not look old to it."""
+    while True:
+        time.sleep(settings.repository.sweep_every)
+        try:
+            actor.documents.refresh_staging()
+        except OSError as error:
+            log.error("what is being received cannot be marked: %s", type(error).__name__)
 
 
 def _sweep_for_ever(settings: Settings, actor: RepositoryActor) -> None:
@@ -361,7 +397,8 @@ def audit_node(settings: Settings) -> atna.Node:
 
 
 def audit_sender(
-    settings: Settings, name: str, database: AuditDatabase, meter: Meter, under_way: Collection[str] = ()
+    settings: Settings, name: str, database: AuditDatabase, meter: Meter, workers: Workers = ALONE,
+    under_way: Collection[str] = (),
 ) -> AuditSender:
     """The sender of one service's outbox. Raises OSError when a key or certificate it needs cannot be read."""
     chosen = settings.audit
@@ -370,6 +407,7 @@ def audit_sender(
         node=audit_node(settings),
         header=Header(socket.gethostname(), chosen.app_name, str(os.getpid()), chosen.facility),
         under_way=under_way,
+        processes=lambda: [process_id(pid) for pid in (os.getpid(), *workers.process_ids())],
         hold=settings.repository.registry_timeout + 10,
         retention=chosen.retention,
         tell=meter.audit,

@@ -22,10 +22,13 @@ from gunicorn.http import errors
 from gunicorn.workers.gthread import TConn
 
 from carnet.staying import StayingWorker
+from carnet.workers import Workers
 from xds.wire.outcome import place_of
 
 MAX_HEAD = 64 * 1024
 """Bytes of a request line and its headers."""
+YIELD = 0.001
+"""Seconds a new connection is left to the workers that have fewer; then this one takes it."""
 LINGER = 2.0
 """Seconds a connection we have ended is still read, so that the peer sees the answer before the end."""
 MOST_LINGERING = 1 << 20
@@ -44,6 +47,7 @@ class Served(Protocol):
 
     idle: float
     """Seconds a handshake or a head may take."""
+    workers: Workers
 
     def handshake_failed(self, address: str, reason: str) -> None: ...
 
@@ -89,9 +93,22 @@ class PatientWorker(StayingWorker):
         self._arriving: dict[TConn, _Arrival] = {}
         self._parting: dict[TConn, tuple[float, int]] = {}
 
+    @property
+    def nr_conns(self) -> int:
+        """As gunicorn counts them; the other workers see it."""
+        return self._connections
+
+    @nr_conns.setter
+    def nr_conns(self, count: int) -> None:
+        self._connections = count
+        self.app.workers.has(count)
+
     # -- arrival: handshake and head, on the main thread, never blocking ------------------------------------
 
     def accept(self, listener: Any) -> None:
+        """Connections are kept for long, so who takes one decides who works: the workers share them evenly."""
+        if self.app.workers.has_more():
+            time.sleep(YIELD)
         try:
             client, address = listener.accept()
         except OSError as error:

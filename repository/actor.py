@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableSet
 from dataclasses import dataclass, field
 
 from guard.credentials.certificates import TrustStore
@@ -38,7 +38,7 @@ class RepositoryActor:
     trust: TrustStore | None = None
     author_rule: str = "off"
     clock: Callable[[], float] = time.time
-    under_way: set[str] = field(default_factory=set)
+    under_way: MutableSet[str] = field(default_factory=set)
 
     @property
     def domain(self) -> AffinityDomain:

@@ -77,6 +77,10 @@ class DocumentStore(Protocol):
         """(key, size in bytes, age in seconds) of everything permanent, in the order of the keys."""
         ...
 
+    def refresh_staging(self) -> None:
+        """What this process is receiving is young again. Raises OSError."""
+        ...
+
     def clear_staging(self, older_than: float) -> int:
         """Remove staged bytes older than so many seconds; returns how many."""
         ...

@@ -5,6 +5,8 @@ The only package that knows SQL and paths. ``carnet`` opens them and hands them 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from storage.database import SqlRegistryDatabase, SqlRepositoryDatabase, SqlTokensDatabase
 from storage.files import FileDocumentStore
 from storage.schema import SchemaMismatch, require_current, upgrade
@@ -16,16 +18,19 @@ __all__ = [
 ]
 
 
-def open_registry(url: str) -> SqlRegistryDatabase:
-    """``url`` is ``sqlite:///path`` or ``postgresql+psycopg://...``. Raises SchemaMismatch, OSError, ValueError."""
+def open_registry(url: str, writers: Path | None = None) -> SqlRegistryDatabase:
+    """``url`` is ``sqlite:///path`` or ``postgresql+psycopg://...``. Raises SchemaMismatch, OSError, ValueError.
+
+    ``writers`` is the same for all processes of one service: where they queue to write (see ``storage.process_turn``).
+    """
     require_current(url, "registry")
-    return SqlRegistryDatabase(url)
+    return SqlRegistryDatabase(url, writers)
 
 
-def open_repository(url: str) -> SqlRepositoryDatabase:
+def open_repository(url: str, writers: Path | None = None) -> SqlRepositoryDatabase:
     """As ``open_registry``, for the repository's own database."""
     require_current(url, "repository")
-    return SqlRepositoryDatabase(url)
+    return SqlRepositoryDatabase(url, writers)
 
 
 def open_tokens(url: str) -> SqlTokensDatabase:

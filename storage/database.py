@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
+from pathlib import Path
 
 from storage import notices
 from storage.audit import SqlAuditStore, SqlOutbox
@@ -151,8 +152,8 @@ class SqlRegistryDatabase:
     (ENOSPC when the disk is full) when it cannot be written; nothing of the unit is then stored.
     """
 
-    def __init__(self, url: str) -> None:
-        self.engine = connect(url)
+    def __init__(self, url: str, writers: Path | None = None) -> None:
+        self.engine = connect(url, writers)
         self._kept = KeptProofs()
         self.replay = SqlReplay(self.engine, shown_assertion)
 
@@ -177,8 +178,8 @@ class SqlRegistryDatabase:
 class SqlRepositoryDatabase:
     """``repository.store.RepositoryDatabase``. Raises as ``SqlRegistryDatabase`` does."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = connect(url)
+    def __init__(self, url: str, writers: Path | None = None) -> None:
+        self.engine = connect(url, writers)
         self._kept = KeptProofs()
         self.replay = SqlReplay(self.engine, repository_shown_assertion)
 

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -35,6 +36,7 @@ from sqlalchemy import (
 from sqlalchemy import Engine as SqlAlchemyEngine
 from sqlalchemy.dialects import postgresql, sqlite
 
+from storage.process_turn import ProcessTurn
 from storage.sqlite_writer import SqliteWriter
 from storage.transaction import Build, Statement, Transaction
 from xds.wire.turns import give_way
@@ -48,12 +50,16 @@ LOCK_SPACE = 4271
 IDENTIFIER_LOCKS = 256
 
 
-def connect(url: str) -> Engine:
-    """The engine of a database URL; opens nothing yet. Raises ValueError for another kind of database."""
+def connect(url: str, writers: Path | None = None) -> Engine:
+    """The engine of a database URL; opens nothing yet. Raises ValueError for another kind of database.
+
+    ``writers`` names the files at which the processes of one service queue to write, where the database has no queue
+    of its own.
+    """
     parsed = make_url(url)
     match parsed.get_backend_name():
         case "sqlite":
-            return SqliteEngine(parsed)
+            return SqliteEngine(parsed, writers)
         case "postgresql":
             return PostgresqlEngine(parsed.set(drivername="postgresql+psycopg"))
         case other:
@@ -118,9 +124,12 @@ class Engine(ABC):
 
 
 class SqliteEngine(Engine):
-    """Writers of one process queue in order of arrival on one connection; other processes wait by busy_timeout."""
+    """Writers of one process queue in order of arrival on one connection, and the processes of one service behind each
+    other; whoever else writes waits by busy_timeout.
+    """
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, writers: Path | None = None) -> None:
+        self._writers = writers
         engine = create_engine(
             url, paramstyle="named", poolclass=QueuePool, pool_size=0, pool_reset_on_return=None,
             connect_args={"check_same_thread": False, "cached_statements": 512, "isolation_level": None},
@@ -130,7 +139,7 @@ class SqliteEngine(Engine):
         self._after_fork()
 
     def _after_fork(self) -> None:
-        self._writer = SqliteWriter(self._opened)
+        self._writer = SqliteWriter(self._opened, ProcessTurn(self._writers) if self._writers else None)
         self._readers: deque[Any] = deque()
         """Idle ones: their own queue, because the pool's costs more than a look-up."""
 

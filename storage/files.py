@@ -98,6 +98,11 @@ class FileDocumentStore:
                         state = file.stat()
                         yield file.name, state.st_size, now - state.st_mtime
 
+    def refresh_staging(self) -> None:
+        for one in self._under_way.valuerefs():
+            with suppress(FileNotFoundError):
+                os.utime(self._staging / one.key)
+
     def clear_staging(self, older_than: float) -> int:
         """Leaves what this process is still receiving: the rest of a large message may take longer than any limit."""
         limit = time.time() - older_than

@@ -1,7 +1,7 @@
 """What callers' assertions said, kept for proof: one row an assertion, in the transaction of the first line naming it.
 
 A line names its assertion by the SHA-256 of what was signed. Its bytes are compressed and never changed. Which were
-kept already is remembered for each database, so that the assertion of a session costs one insert and then nothing.
+kept already is remembered for each database, so that the assertion of a session costs one insert and then a look.
 """
 
 from __future__ import annotations
@@ -65,14 +65,22 @@ class SqlProofs:
         self._kept = kept
 
     def keep(self, sha256: str, number: int, assertion: bytes) -> None:
-        """Once is enough; what another process has kept stays as it is."""
-        if sha256 in self._kept:
+        """Once is enough; what another process has kept stays as it is, and what it has removed is kept anew."""
+        if sha256 in self._kept and self._is_there(sha256):
             return
         self._sql.change(
             ("keep proof", self._table.name), lambda: self._sql.flavour.insert_if_free(self._table),
             sha256=sha256, number=number, assertion=_closed(assertion),
         )
         self._sql.after_commit(lambda: self._kept.add(sha256))
+
+    def _is_there(self, sha256: str) -> bool:
+        columns = self._table.c
+        row = self._sql.first(
+            ("proof is there", self._table.name),
+            lambda: select(columns.number).where(columns.sha256 == bindparam("which")), which=sha256,
+        )
+        return row is not None
 
     def find(self, sha256: str) -> Proof | None:
         columns = self._table.c

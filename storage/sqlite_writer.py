@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
+from storage.process_turn import ProcessTurn
 from storage.turnstile import Turnstile
 
 
@@ -27,10 +28,13 @@ class _Batch:
 
 
 class SqliteWriter:
-    """Safe for any number of threads. ``opened`` makes a pooled connection."""
+    """Safe for any number of threads. ``opened`` makes a pooled connection; ``others`` is the queue of the processes
+    that serve the same database, None for one alone.
+    """
 
-    def __init__(self, opened: Callable[[], Any]) -> None:
+    def __init__(self, opened: Callable[[], Any], others: ProcessTurn | None = None) -> None:
         self._opened = opened
+        self._others = others
         self._turn = Turnstile()
         self._pooled: Any = None
         self._batch: _Batch | None = None
@@ -64,6 +68,8 @@ class SqliteWriter:
             self._pooled = self._opened()
         connection = self._pooled.driver_connection
         try:
+            if self._others is not None:
+                self._others.take()
             connection.execute("BEGIN IMMEDIATE")
             yield connection
         except BaseException:
@@ -89,6 +95,7 @@ class SqliteWriter:
             batch.error = error
             self._undo(connection)
         finally:
+            self._leave()
             batch.done.set()
 
     def _undo_one(self, connection: Any, batch: _Batch, error: BaseException) -> None:
@@ -109,14 +116,26 @@ class SqliteWriter:
         except Exception:
             self._pooled.invalidate()
             self._pooled = None
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """The transaction has ended: another process may begin one."""
+        if self._others is not None:
+            self._others.leave()
 
     @contextmanager
     def nobody(self) -> Iterator[None]:
-        """No unit is under way while this lasts."""
+        """No unit is under way while this lasts, in no process that queues with us."""
         with self._turn:
             if self._batch is not None:
                 self._end(self._batch)
-            yield
+            try:
+                if self._others is not None:
+                    self._others.take()
+                yield
+            finally:
+                self._leave()
 
     def close(self) -> None:
         """Close the connection. The writer may be used again."""

@@ -83,7 +83,7 @@ def child(module: str, pin: str = "") -> Iterator[Child]:
 
 
 def family(pid: int) -> list[int]:
-    """A process and its children: a service is a watching process and one that works."""
+    """A process and its children: a service is a watching process and those that work."""
     found = [pid]
     with suppress(OSError):
         for task in Path(f"/proc/{pid}/task").iterdir():
@@ -101,9 +101,9 @@ def cpu_seconds(pid: int) -> float:
     return total
 
 
-def memory(pid: int) -> tuple[int, int]:
-    """Resident memory now and at its highest (bytes) of the largest process of the family; zeros without /proc."""
-    return max((_memory_of(one) for one in family(pid)), default=(0, 0))
+def memory(pid: int) -> dict[int, tuple[int, int]]:
+    """Resident memory now and at its highest (bytes) of each process of the family; zeros without /proc."""
+    return {one: _memory_of(one) for one in family(pid)}
 
 
 def _memory_of(pid: int) -> tuple[int, int]:

@@ -140,7 +140,7 @@ class Bench:
                     into.add(answer["seconds"], answer["latencies"], {"load": answer["cpu"], **{
                         name: processes.cpu_seconds(pid) - before[name] for name, pid in side.processes.items()
                     }})
-                    into.memory = {name: processes.memory(pid)[1] for name, pid in side.processes.items()}
+                    into.memory = {name: _highest(processes.memory(pid)) for name, pid in side.processes.items()}
         return figures
 
     # -- orders --------------------------------------------------------------------------------------------
@@ -207,18 +207,24 @@ class _Large:
         ]
 
     def _transfer(self, client: Child, order: dict[str, Any], into: Figures) -> None:
-        """One transfer; how much memory it took at its highest over what was held before it."""
+        """One transfer; how much memory one process took at its highest over what it held before."""
         for pid in self.pids.values():
             processes.forget_highest(pid)
-        held = {name: processes.memory(pid)[0] for name, pid in self.pids.items()}
+        held = {name: processes.memory(pid) for name, pid in self.pids.items()}
         before = {name: processes.cpu_seconds(pid) for name, pid in self.pids.items()}
         answer = client.ask(order)
         used = {name: processes.cpu_seconds(pid) - before[name] for name, pid in self.pids.items()}
         into.add(answer["seconds"], [], {"load": answer["cpu"], **used})
         for name, pid in self.pids.items():
-            highest = processes.memory(pid)[1]
-            into.memory[name] = max(into.memory.get(name, 0), highest)
-            into.growth[name] = max(into.growth.get(name, 0), highest - held[name])
+            now = processes.memory(pid)
+            growth = max(highest - held[name].get(one, (0, 0))[0] for one, (_, highest) in now.items())
+            into.memory[name] = max(into.memory.get(name, 0), _highest(now))
+            into.growth[name] = max(into.growth.get(name, 0), growth)
+
+
+def _highest(memory: dict[int, tuple[int, int]]) -> int:
+    """Of the largest process."""
+    return max(highest for _, highest in memory.values())
 
 
 def _path(one: Stage) -> str:

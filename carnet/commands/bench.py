@@ -16,6 +16,7 @@ from carnet.bench import decisions as rights
 from carnet.bench import processes, report, stage
 from carnet.bench.scenarios import Bench, Plan
 from carnet.console import JSON, Misuse, Refused, table
+from carnet.workers import wanted
 
 
 @click.command("bench")
@@ -44,6 +45,7 @@ def command(
       carnet bench
       carnet bench --quick --json
       carnet bench --work bench-data --out figures.json
+      CARNET__REGISTRY__WORKERS=1 CARNET__REPOSITORY__WORKERS=1 carnet bench
       carnet bench --decisions
       carnet bench --credentials --json
     """
@@ -98,7 +100,9 @@ def _measure(plan: Plan, work: Path) -> tuple[dict[str, Any], str]:
         label = f"registry of {count} entries"
         with click.progressbar(length=count, label=label, file=sys.stderr, update_min_steps=1000) as bar:
             stages.append(stage.prepare(work / f"entries-{count}", count, bar.update))
-    machine = processes.machine()
+    served = stages[0].settings
+    workers = [wanted(one.workers) for one in (served.registry, served.repository)]
+    machine = processes.machine() | {"workers of each service": min(workers)}
     try:
         with tempfile.TemporaryDirectory(prefix="floor-", dir=work) as floors:
             results = Bench(plan, stages, Path(floors), tell).run()

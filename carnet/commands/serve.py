@@ -8,6 +8,7 @@ import shutil
 import socket
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -29,6 +30,7 @@ from carnet.server import Listener, Server, bounded, demanding
 from carnet.settings import Settings, write_served
 from carnet.supervisor import Supervisor, die_with_parent
 from carnet.token_service import logins_of, signer_of, token_service
+from carnet.workers import Workers, wanted
 from guard.credentials.certificates import TrustError
 from guard.credentials.rule import Required
 from xds.domain import DomainError
@@ -36,12 +38,14 @@ from xds.domain import load as load_domain
 
 log = logging.getLogger("carnet.serve")
 
-BUILDERS: dict[str, tuple[Callable[[Settings], wiring.Service], Callable[[str], Any]]] = {
-    gate.REGISTRY_NODE: (wiring.registry_service, storage.open_registry),
-    gate.REPOSITORY_NODE: (wiring.repository_service, storage.open_repository),
-    gate.TOKENS_NODE: (token_service, storage.open_tokens),
+BUILDERS: dict[str, tuple[Callable[[Settings, Workers], wiring.Service], Callable[[str], Any]]] = {
+    gate.REGISTRY_NODE: (lambda chosen, us: wiring.registry_service(chosen, workers=us), storage.open_registry),
+    gate.REPOSITORY_NODE: (lambda chosen, us: wiring.repository_service(chosen, workers=us), storage.open_repository),
+    gate.TOKENS_NODE: (lambda chosen, _us: token_service(chosen), storage.open_tokens),
 }
-"""How each service is put together, and how its database is opened."""
+"""How each service is put together, and how its database is opened. The token service is one worker."""
+LAST_REQUESTS = 30.0
+"""Seconds the first worker waits at the end for the others, whose lines it sends and signs."""
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -253,26 +257,34 @@ A deposit, in another terminal (fictive patient{", test card" if issue else ""})
 
 
 def serve_one(settings: Settings, name: str) -> None:
-    """One actor in this process; returns when it is told to stop."""
+    """One actor in this process and its workers; returns when it is told to stop."""
     section: Any = getattr(settings, name)
     build, opener = BUILDERS[name]
     url: str = getattr(settings, f"{name}_database")
     files = node.pair_files(settings, name)
+    workers = Workers(wanted(getattr(section, "workers", 1)), section.threads)
     built: list[wiring.Service] = []
     beside: list[Callable[[], None]] = []
     """How to stop what listens beside the service."""
 
     def make() -> Any:
-        built.append(build(settings))
-        if built[0].feed is not None:
-            beside.append(listen_mllp(settings, built[0].feed))
+        built.append(build(settings, workers))
+        if workers.is_first:
+            open_beside(built[0])
+        return built[0].app
+
+    def open_beside(service: wiring.Service) -> None:
+        if service.feed is not None:
+            beside.append(listen_mllp(settings, service.feed))
         if section.admin_port:
-            beside.append(admin.serve(section.admin_port, built[0].meter, built[0].ready))
-        built[0].began()
+            tally = admin.Tally(service.meter, workers)
+            threading.Thread(target=tally.run, name="tally", daemon=True).start()
+            ready = lambda: service.ready() or workers.missing()  # noqa: E731
+            beside.append(admin.serve(section.admin_port, service.meter, ready, tally.take))
+        service.began()
         if getattr(section, "http_port", 0):
             anchors = settings.pki / "trust" / "ca.pem"
             beside.append(plain_door.open_door(section.http_port, section.host, section.port, anchors))
-        return built[0].app
 
     def abandoned() -> None:
         for stop in beside:
@@ -292,10 +304,11 @@ def serve_one(settings: Settings, name: str) -> None:
         on_handshake_failure=handshake_logger(lambda: opener(url), name),
     )
     def ended() -> None:
-        for one in built:
+        for one in built if workers.is_first else ():
+            workers.wait_alone(LAST_REQUESTS)
             one.ended()
 
-    Server(listener, make, lambda: built[0].background(), abandoned, ended).run()  # noqa: PLW0108 - built exists only in the worker
+    Server(listener, workers, make, lambda: built[0].background(), abandoned, ended).run()  # noqa: PLW0108 - built exists only in the worker
 
 
 def listening_tls(

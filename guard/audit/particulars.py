@@ -112,9 +112,9 @@ def purpose_of(caller: Caller | None) -> tuple[str, ...]:
     return tuple(part for code in codes for part in (code.code, code.scheme, code.display))
 
 
-def process_id() -> str:
-    """Of the process that serves, as ``pid@host``."""
-    return f"{os.getpid()}@{_HOST}"
+def process_id(pid: int = 0) -> str:
+    """Of the process that serves, or of another on this machine, as ``pid@host``."""
+    return f"{pid or os.getpid()}@{_HOST}"
 
 
 _HOST = socket.gethostname()

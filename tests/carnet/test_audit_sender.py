@@ -144,6 +144,18 @@ def test_a_deposit_under_way_waits_for_its_end(database: SqlRepositoryDatabase) 
     assert waiting(database) == 0
 
 
+def test_a_deposit_of_another_worker_is_told_when_it_has_ended(database: SqlRepositoryDatabase) -> None:
+    """As soon as one of our own: what is under way there is known here. Rule: A-22"""
+    tape, busy = Tape(), {"a"}
+    of_other = replace(LINE, particulars=replace(LINE.particulars, process=process_id(1)))
+    logged(database, replace(of_other, trace_id="a"), replace(of_other, trace_id="b"))
+    one = sender(database, tape)
+    one._outgoing = replace(one._outgoing, under_way=busy, processes=lambda: [process_id(), process_id(1)])
+    assert one.step() == 1 and len(tape.got) == 2
+    busy.clear()
+    assert one.step() == 1 and len(tape.got) == 4
+
+
 def test_a_deposit_of_a_killed_process_is_told_after_a_time(database: SqlRepositoryDatabase) -> None:
     """Nobody can say how it ended; once it must have ended it is told as what was stored."""
     tape = Tape()

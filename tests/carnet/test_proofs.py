@@ -86,6 +86,24 @@ def test_nothing_is_kept_of_what_is_undone(world: World) -> None:
     database.close()
 
 
+def test_what_another_process_has_removed_is_kept_anew(world: World) -> None:
+    """A record is destroyed by hand while a session goes on: its next line names a proof that is there."""
+    line = replace(make.line(), patient_key=77, assertion_sha256="b" * 64, assertion=b"<y/>")
+    serving = storage.open_registry(world.settings.registry_database)
+    other = storage.open_registry(world.settings.registry_database)
+    with serving.write() as unit:
+        unit.audit.append(line)
+    with other.write() as unit:
+        assert unit.chain.destroy([77], [], "t" * 32)
+        assert unit.proofs.find("b" * 64) is None
+    with serving.write() as unit:
+        unit.audit.append(line)
+    with serving.read() as unit:
+        assert unit.proofs.find("b" * 64) is not None
+    serving.close()
+    other.close()
+
+
 def test_what_is_remembered_is_bounded() -> None:
     memory = KeptProofs()
     for number in range(5000):

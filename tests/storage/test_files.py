@@ -181,6 +181,20 @@ def test_old_staging_is_cleared(store: FileDocumentStore, tmp_path: Path) -> Non
     assert {key for key, _, _ in store.kept()} == {new.key, permanent.key}
 
 
+def test_what_a_worker_is_receiving_stays(store: FileDocumentStore, tmp_path: Path) -> None:
+    """Another worker clears: bytes that wait for the rest of their message are as young as their worker says."""
+    upload = store.begin()
+    upload.write(b"half of a message")
+    staged = upload.finish()
+    past = time.time() - 100
+    os.utime(tmp_path / "documents" / "staging" / staged.key, (past, past))
+    store.refresh_staging()
+    assert FileDocumentStore(tmp_path / "documents").clear_staging(50) == 0
+    store.keep([staged])
+    del upload
+    store.refresh_staging()
+
+
 def test_another_process_finds_the_documents(tmp_path: Path) -> None:
     """By path and by file URL."""
     staged = kept(FileDocumentStore(tmp_path / "d"), b"abc")

@@ -1,0 +1,237 @@
+"""What the workers of one service share. Real processes, forked as gunicorn forks its workers."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from uuid import uuid4
+
+import pytest
+
+from carnet import wiring
+from carnet import workers as module
+from carnet.admin import Meter, Reporter, Tally
+from carnet.worker import PatientWorker
+from carnet.workers import Workers, wanted
+from storage import FileDocumentStore
+from tests.storage.test_process_turn import ended, forked, until
+from tests.world import World
+
+
+def test_zero_is_one_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cores this process may use count, and no more than four are taken unasked."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 3})
+    assert [wanted(0), wanted(1), wanted(7)] == [2, 1, 7]
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
+    assert wanted(0) == module.MOST
+
+
+def test_a_worker_takes_the_number_of_a_dead_one() -> None:
+    """The lowest that is free; never one that is not there."""
+    workers = Workers(3)
+    assert workers.free_number([]) == 0
+    assert workers.free_number([0, 1]) == 2
+    assert workers.free_number([1, 2]) == 0
+    assert workers.free_number([0, 1, 2]) == 2
+
+
+def test_one_worker_is_the_first_and_shares_nothing() -> None:
+    """No pipe, no places: any number of exchanges may be under way."""
+    workers = Workers()
+    assert workers.is_first
+    for _ in range(100):
+        workers.under_way.add(uuid4().hex)
+    assert len(workers.under_way) == 100
+    assert workers.read_reports() == []
+
+
+def test_what_is_under_way_in_one_worker_is_seen_by_the_others(tmp_path: Path) -> None:
+    """And ends with it: its successor of the same number has nothing under way."""
+    workers, trace = Workers(2, 4), uuid4().hex
+    begun, go = tmp_path / "begun", tmp_path / "go"
+
+    def serve() -> None:
+        workers.join(1)
+        other = uuid4().hex
+        for one in (other, trace):
+            workers.under_way.add(one)
+            workers.under_way.add(one)
+        workers.under_way.discard(other)
+        begun.touch()
+        until(go.exists)
+
+    pid = forked(serve)
+    workers.join(0)
+    workers.under_way.add(mine := uuid4().hex)
+    until(begun.exists)
+    assert set(workers.under_way) == {trace, mine}
+    assert trace in workers.under_way
+    assert workers.process_ids() == [os.getpid(), pid]
+    go.touch()
+    assert ended(pid) == 0
+    assert set(workers.under_way) == {trace, mine}, "how it ended is not known"
+    assert ended(forked(lambda: workers.join(1))) == 0
+    assert set(workers.under_way) == {mine}
+
+
+def test_every_exchange_of_a_worker_has_a_place() -> None:
+    """As many as it has threads, again and again."""
+    workers = Workers(2, 3)
+    workers.join(1)
+    for _ in range(5):
+        traces = {uuid4().hex for _ in range(3)}
+        for one in traces:
+            workers.under_way.add(one)
+        assert set(workers.under_way) == traces
+        for one in traces:
+            workers.under_way.discard(one)
+            workers.under_way.discard(one)
+    assert len(workers.under_way) == 0
+
+
+def test_ready_once_every_worker_has_been_up() -> None:
+    """A worker that dies later leaves the service ready: the others serve."""
+    workers = Workers(2)
+
+    def serve() -> None:
+        workers.join(1)
+        workers.up()
+
+    workers.join(0)
+    workers.up()
+    assert workers.missing() == "1 of 2 workers are up"
+    assert ended(forked(serve)) == 0
+    assert workers.missing() == ""
+    assert ended(forked(lambda: workers.join(1))) == 0
+    assert workers.missing() == ""
+
+
+def test_a_worker_knows_whether_another_has_fewer_connections() -> None:
+    """As they are now, and not as they were when it last took one."""
+    workers = Workers(2)
+    workers.join(0)
+    workers.has(1)
+    assert workers.has_more()
+
+    def serve(connections: int) -> None:
+        workers.join(1)
+        workers.has(connections)
+
+    assert ended(forked(lambda: serve(1))) == 0
+    assert not workers.has_more()
+    workers.has(2)
+    assert workers.has_more()
+    workers.has(0)
+    assert not workers.has_more()
+
+
+def test_the_first_worker_counts_for_all() -> None:
+    """Requests, answers sent elsewhere, questions about revocation and software, of every worker."""
+    workers = Workers(3)
+
+    def serve(number: int) -> None:
+        workers.join(number)
+        meter = Reporter(workers)
+        meter.observe("ITI-43", "ok", 0.004)
+        meter.observe("", "fault", 2.0)
+        meter.replied("ITI-18", "delivered")
+        meter.revocation("fetched")
+        meter.software("warn")
+
+    workers.join(0)
+    meter = Meter()
+    tally = Tally(meter, workers)
+    meter.observe("ITI-43", "ok", 0.004)
+    for number in (1, 2):
+        assert ended(forked(lambda number=number: serve(number))) == 0  # type: ignore[misc]
+    tally.take()
+
+    def value(name: str, **labels: str) -> float | None:
+        return meter.collected.get_sample_value(name, labels)
+
+    assert value("carnet_requests_total", transaction="ITI-43", outcome="ok") == 3
+    assert value("carnet_requests_total", transaction="none", outcome="fault") == 2
+    assert value("carnet_request_seconds_bucket", transaction="ITI-43", le="0.005") == 3
+    assert value("carnet_request_seconds_sum", transaction="none") == 4
+    assert value("carnet_replies_total", transaction="ITI-18", outcome="delivered") == 2
+    assert value("carnet_revocation_total", outcome="fetched") == 2
+    assert value("carnet_software_total", outcome="warn") == 2
+    assert value("carnet_workers") == 1, "the others have ended"
+    tally.take()
+    assert value("carnet_requests_total", transaction="ITI-43", outcome="ok") == 3, "nothing counts twice"
+
+
+def test_a_worker_never_waits_for_the_count() -> None:
+    """What does not fit into the pipe is lost, whole lines of it."""
+    workers = Workers(2)
+    for number in range(60_000):
+        workers.report(b'["observe", "ITI-43", "ok", %d]' % number)
+    lines = workers.read_reports()
+    assert 0 < len(lines) < 60_000
+    assert all(line.endswith(b"]") for line in lines)
+    assert workers.read_reports() == []
+
+
+def test_the_first_waits_for_the_others_at_the_end(tmp_path: Path) -> None:
+    """It sends and signs what they write last; and it does not wait for ever."""
+    gone, waited = tmp_path / "gone", tmp_path / "waited"
+
+    def master() -> None:
+        workers = Workers(2)
+
+        def other() -> None:
+            workers.join(1)
+            until(waited.exists)
+            gone.touch()
+
+        def first() -> None:
+            workers.join(0)
+            workers.wait_alone(0.05)
+            assert not gone.exists()
+            waited.touch()
+            workers.wait_alone(20)
+            assert gone.exists()
+
+        for pid in [forked(other), forked(first)]:
+            assert ended(pid) == 0
+
+    assert ended(forked(master)) == 0
+
+
+def test_connections_are_counted_for_the_others() -> None:
+    """gunicorn's own count is what the other workers see."""
+    worker, workers = PatientWorker.__new__(PatientWorker), Workers(2)
+    workers.join(1)
+    worker.app = SimpleNamespace(workers=workers)  # type: ignore[assignment]
+    worker.nr_conns = 2
+    worker.nr_conns += 1
+    assert worker.nr_conns == 3 and workers.has_more()
+    worker.nr_conns -= 3
+    assert not workers.has_more()
+
+
+def test_only_the_first_worker_has_jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another one sends nothing, signs nothing and sweeps nothing; it keeps what it receives from looking old."""
+    world = World.prepare(tmp_path / "data", "sweep_every = 0.01")
+    workers, enough, did = Workers(2), RuntimeError("enough"), []
+    workers.join(1)
+    job = threading.Thread(target=wiring.registry_service(world.settings, workers=workers).background, daemon=True)
+    before = set(threading.enumerate())
+    job.start()
+    job.join(20)
+    assert not job.is_alive()
+    monkeypatch.setattr(wiring, "sweep", lambda *_: did.append("swept"))
+    monkeypatch.setattr(wiring, "erase", lambda *_: did.append("erased"))
+
+    def refresh(_store: FileDocumentStore) -> None:
+        did.append("refreshed")
+        if len(did) == 3:
+            raise enough
+
+    monkeypatch.setattr(FileDocumentStore, "refresh_staging", refresh)
+    with pytest.raises(RuntimeError, match="enough"):
+        wiring.repository_service(world.settings, workers=workers).background()
+    assert did == ["refreshed"] * 3
+    assert set(threading.enumerate()) == before

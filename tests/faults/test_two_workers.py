@@ -1,0 +1,134 @@
+"""Two workers a service: they share the work and the log, and one goes on while the other is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sqlite3
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from guard.audit.access_log import STARTED, STOPPED
+from tests.live import Live, a_document, provide, submission_of
+from tests.world import unique_ids
+from xds.wire.client import PeerUnreachable
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Live]:
+    live = Live.prepare(tmp_path / "data", "workers = 2", registry="workers = 2")
+    try:
+        yield live.start()
+    finally:
+        live.stop()
+    live.assert_discreet_logs()
+
+
+def eventually(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def metrics(live: Live, name: str) -> dict[str, float]:
+    """Series to value, of one service."""
+    port = getattr(live.world.settings, name).admin_port
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        lines = answer.read().decode().splitlines()
+    return {series: float(value) for series, _, value in (line.rpartition(" ") for line in lines if line[0] != "#")}
+
+
+def rows(live: Live, name: str, statement: str) -> list[tuple[str, ...]]:
+    database = getattr(live.world.settings, f"{name}_database").removeprefix("sqlite:///")
+    opened = sqlite3.connect(f"file:{database}?mode=ro", uri=True)
+    try:
+        return opened.execute(statement).fetchall()
+    finally:
+        opened.close()
+
+
+def served_by(live: Live, name: str) -> set[int]:
+    """Process ids of those who have written lines of deposits."""
+    table = "audit_outbox" if name == "registry" else "repository_audit_outbox"
+    told = [json.loads(row[0]) for row in rows(live, name, f"SELECT particulars FROM {table}")]
+    return {int(one["process"].partition("@")[0]) for one in told if one.get("process") and not one.get("row")}
+
+
+def deposits(live: Live, patient_id: str, count: int, at_once: int) -> list[str]:
+    """Deposit so many documents over so many connections; the uniqueIds of those that succeeded."""
+
+    def some(_number: int) -> list[str]:
+        client, done = live.client(timeout=60), []
+        for _ in range(count // at_once):
+            data = a_document()
+            submission = submission_of(data, patient_id)
+            with suppress(PeerUnreachable):  # its worker was killed
+                if provide(client, submission, data).is_success:
+                    done.append(submission.entries[0].unique_id)
+        return done
+
+    with ThreadPoolExecutor(at_once) as pool:
+        return [one for found in pool.map(some, range(at_once)) for one in found]
+
+
+def test_both_workers_serve_and_write_one_log(pair: Live) -> None:
+    """Connections are shared, no deposit is lost, the chain of each log holds, and figures are of both workers."""
+    patient_id = pair.world.patient()
+    stored = deposits(pair, patient_id, 48, 8)
+    assert len(stored) == 48
+    for name, service in pair.services.items():
+        assert len(service.workers()) == 2
+        assert served_by(pair, name) >= set(service.workers()), name
+    assert sorted(unique_ids(pair.world.find(patient_id))) == sorted(stored)
+    assert metrics(pair, "repository")['carnet_requests_total{outcome="answered",transaction="ITI-41"}'] == 48
+    assert metrics(pair, "registry")['carnet_requests_total{outcome="answered",transaction="ITI-42"}'] == 48
+    assert metrics(pair, "registry")["carnet_workers"] == 2
+    pair.assert_agreement()
+    pair.stop()
+    for name in pair.services:
+        table = "access_log" if name == "registry" else "repository_access_log"
+        acts = [row[0] for row in rows(pair, name, f"SELECT action FROM {table} ORDER BY number")]
+        assert (acts.count(STARTED), acts.count(STOPPED)) == (1, 1)
+        assert (acts[0], acts[-1]) == (STARTED, STOPPED), "the last line is that of the end"
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_one_worker_goes_on_while_the_other_is_killed(pair: Live, which: int) -> None:
+    """kill -9 of one worker of each service amid deposits: what was acknowledged is there, the killed one is replaced,
+    and the figures come back with the first.
+    """
+    patient_id = pair.world.patient()
+    before = {name: service.workers() for name, service in pair.services.items()}
+    with ThreadPoolExecutor(1) as pool:
+        work = pool.submit(deposits, pair, patient_id, 40, 4)
+        eventually(lambda: len(rows(pair, "registry", "SELECT 1 FROM document_entry")) > 4)
+        for pids in before.values():
+            os.kill(pids[which], signal.SIGKILL)
+        stored = work.result(120)
+    for name, service in pair.services.items():
+        eventually(lambda service=service: len(service.workers()) == 2)  # type: ignore[misc]
+        assert before[name][1 - which] in service.workers() and before[name][which] not in service.workers()
+    pair.wait_ready()
+    assert len(stored) >= 20, "the other half had no reason to fail"
+    assert set(stored) <= set(unique_ids(pair.world.find(patient_id)))
+    eventually(lambda: metrics(pair, "registry").get("carnet_workers") == 2)
+    assert len(deposits(pair, patient_id, 8, 4)) == 8
+    pair.assert_agreement()
+
+
+def test_a_hang_up_changes_nothing(pair: Live) -> None:
+    """SIGHUP starts no second set of workers; it is said in the log what it is not needed for."""
+    before = {name: service.workers() for name, service in pair.services.items()}
+    for service in pair.services.values():
+        os.kill(service.master, signal.SIGHUP)
+    eventually(lambda: pair.logs().count("SIGHUP changes nothing") == 2)
+    assert pair.deposit(a_document())[1].is_success
+    assert {name: service.workers() for name, service in pair.services.items()} == before
