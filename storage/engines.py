@@ -139,7 +139,11 @@ class SqliteEngine(Engine):
         self._after_fork()
 
     def _after_fork(self) -> None:
-        self._writer = SqliteWriter(self._opened, ProcessTurn(self._writers) if self._writers else None)
+        file = self.sqlalchemy.url.database
+        self._writer = SqliteWriter(
+            self._opened, Path(f"{file}-wal") if file and file != ":memory:" else None,
+            ProcessTurn(self._writers) if self._writers else None,
+        )
         self._readers: deque[Any] = deque()
         """Idle ones: their own queue, because the pool's costs more than a look-up."""
 

@@ -1,113 +1,77 @@
-"""The one connection of a process that writes to a SQLite database: writers in the order of arrival, commits shared.
+"""The one connection of a process that writes to a SQLite database: writers in the order of arrival, syncs shared.
 
-A commit waits for the disk, and every writer needs one. So a unit that ends while others wait for their turn does not
-commit: it goes to the end of the queue, lets each of those do its work in the same transaction, behind a savepoint of
-its own, and commits for all when its turn comes again. Nobody is told of success before that commit is durable.
+A commit only writes to the log of the database. Whoever has committed lets the next one begin, and waits until a sync
+of the log has ended that began after his commit; those who wait at once share one. So nobody is told of success before
+the disk has it. Others may read a unit a moment earlier; whatever they write about it lies behind it in the same log,
+so no line of theirs can be on the disk without it.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from threading import Event
+from pathlib import Path
+from threading import Condition
 from typing import Any
 
 from storage.process_turn import ProcessTurn
 from storage.turnstile import Turnstile
 
 
-class _Batch:
-    """A transaction under way that several units share."""
-
-    __slots__ = ("done", "error")
-
-    def __init__(self) -> None:
-        self.done = Event()
-        self.error: Exception | None = None
-        """Why nothing of it was stored."""
-
-
 class SqliteWriter:
-    """Safe for any number of threads. ``opened`` makes a pooled connection; ``others`` is the queue of the processes
-    that serve the same database, None for one alone.
+    """Safe for any number of threads. ``opened`` makes a pooled connection to a database in WAL mode; ``log`` is the
+    write-ahead log of that database, None for one in memory; ``others`` is the queue of the processes that serve it,
+    None for one alone.
     """
 
-    def __init__(self, opened: Callable[[], Any], others: ProcessTurn | None = None) -> None:
+    def __init__(self, opened: Callable[[], Any], log: Path | None, others: ProcessTurn | None = None) -> None:
         self._opened = opened
+        self._log = LogSync(log) if log is not None else None
         self._others = others
         self._turn = Turnstile()
         self._pooled: Any = None
-        self._batch: _Batch | None = None
 
     @contextmanager
     def unit(self) -> Iterator[Any]:
         """The driver's connection, within a transaction that is durable when the block has ended.
 
-        A block that raises is undone alone. Raises the driver's errors.
+        A block that raises is undone. Raises the driver's errors; OSError for ever once a sync has failed.
         """
-        with self._turn:
-            batch = self._batch
-            if batch is None:
-                yield from self._first()
-                return
-            connection = self._pooled.driver_connection
-            connection.execute("SAVEPOINT unit")
+        if self._log is not None:
+            self._log.check()
+        with self._alone():
+            connection = self._connection()
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 yield connection
-                connection.execute("RELEASE unit")
-            except BaseException as error:
-                self._undo_one(connection, batch, error)
+                connection.commit()
+            except BaseException:
+                self._undo(connection)
                 raise
-        batch.done.wait()
-        if batch.error is not None:
-            raise batch.error
+        if self._log is not None:
+            self._log.sync()
 
-    def _first(self) -> Iterator[Any]:
-        """A unit that begins a transaction, and ends it for all that have joined."""
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Neither a thread nor another process that queues with us is in its unit while this lasts."""
+        with self._turn:
+            if self._others is None:
+                yield
+                return
+            self._others.take()
+            try:
+                yield
+            finally:
+                self._others.leave()
+
+    def _connection(self) -> Any:
         if self._pooled is None:
             self._pooled = self._opened()
-        connection = self._pooled.driver_connection
-        try:
-            if self._others is not None:
-                self._others.take()
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-        except BaseException:
-            self._undo(connection)
-            raise
-        batch = self._batch = _Batch()
-        try:
-            self._turn.let_pass()
-        finally:
-            self._end(batch)
-        if batch.error is not None:
-            raise batch.error
-
-    def _end(self, batch: _Batch) -> None:
-        """Commit, unless somebody did or the transaction is lost. The holder of the turn may call this at any time."""
-        if self._batch is not batch:
-            return
-        self._batch = None
-        connection = self._pooled.driver_connection
-        try:
-            connection.commit()
-        except Exception as error:
-            batch.error = error
-            self._undo(connection)
-        finally:
-            self._leave()
-            batch.done.set()
-
-    def _undo_one(self, connection: Any, batch: _Batch, error: BaseException) -> None:
-        """Undo one unit of several. After some errors SQLite has undone the whole transaction: then all have failed."""
-        try:
-            connection.execute("ROLLBACK TO unit")
-            connection.execute("RELEASE unit")
-        except Exception as lost:
-            self._batch = None
-            batch.error = error if isinstance(error, Exception) else lost
-            self._undo(connection)
-            batch.done.set()
+            if self._log is not None:
+                self._pooled.driver_connection.execute("PRAGMA synchronous=NORMAL").close()
+        return self._pooled.driver_connection
 
     def _undo(self, connection: Any) -> None:
         """Roll back; a connection that cannot even do that is thrown away, its transaction with it."""
@@ -116,30 +80,68 @@ class SqliteWriter:
         except Exception:
             self._pooled.invalidate()
             self._pooled = None
-        finally:
-            self._leave()
-
-    def _leave(self) -> None:
-        """The transaction has ended: another process may begin one."""
-        if self._others is not None:
-            self._others.leave()
 
     @contextmanager
     def nobody(self) -> Iterator[None]:
-        """No unit is under way while this lasts, in no process that queues with us."""
-        with self._turn:
-            if self._batch is not None:
-                self._end(self._batch)
-            try:
-                if self._others is not None:
-                    self._others.take()
-                yield
-            finally:
-                self._leave()
+        """No unit is under way while this lasts."""
+        with self._alone():
+            yield
 
     def close(self) -> None:
         """Close the connection. The writer may be used again."""
-        with self.nobody():
+        with self._turn:
             if self._pooled is not None:
                 self._pooled.invalidate()
                 self._pooled = None
+
+
+class LogSync:
+    """Brings the log of a database to the disk, for all who have committed before.
+
+    What a failed sync has not written may look written to the next one. So after a failure nothing more is taken: the
+    process has to be started again, by somebody who has looked at the disk.
+    """
+
+    def __init__(self, log: Path) -> None:
+        self._log = log
+        self._changed = Condition()
+        self._begun = self._ended = 0
+        self._has_failed = False
+
+    def check(self) -> None:
+        """Raises OSError when a sync has failed."""
+        if self._has_failed:
+            raise OSError(errno.EIO, "the log of the database could not be synced: look at the disk, then start again")
+
+    def sync(self) -> None:
+        """Returns when a sync has ended that began after this call. Raises OSError when it failed."""
+        with self._changed:
+            mine = self._begun + 1
+            while self._ended < mine and not self._has_failed:
+                if self._begun > self._ended:
+                    self._changed.wait()
+                else:
+                    self._lead()
+        self.check()
+
+    def _lead(self) -> None:
+        """One sync for whoever waits; the lock is let go of meanwhile."""
+        self._begun += 1
+        self._changed.release()
+        is_done = False
+        try:
+            descriptor = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+            is_done = True
+        except OSError:
+            self._has_failed = True
+        finally:
+            self._changed.acquire()
+            if is_done:
+                self._ended = self._begun
+            else:
+                self._begun = self._ended
+            self._changed.notify_all()

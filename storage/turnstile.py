@@ -39,27 +39,6 @@ class Turnstile:
         with self._guard:
             self._pass_on()
 
-    def let_pass(self) -> None:
-        """Let everybody go first who waits now. The caller holds the turn, and holds it again when this ends, even by
-        an exception (a signal that came meanwhile).
-        """
-        with self._guard:
-            if not self._waiting:
-                return
-            gate = Lock()
-            gate.acquire()
-            self._waiting.append(gate)
-            self._pass_on()
-        interruption: BaseException | None = None
-        is_back = False
-        while not is_back:
-            try:
-                is_back = gate.acquire()
-            except BaseException as error:
-                interruption = error
-        if interruption is not None:
-            raise interruption
-
     def _pass_on(self) -> None:
         if self._waiting:
             self._waiting.popleft().release()

@@ -22,20 +22,15 @@ from storage.upload import SMALL
 from tests.storage.test_files import put
 from tests.world import World
 
-FULL, EXTRA = 2, 3
-"""``PRAGMA synchronous``: a commit is on the disk when it returns."""
-
 
 class Calls:
     """What this process asks of the disk, in order: ``(call, name)``, of a synced folder its path."""
 
     def __init__(self) -> None:
         self.made: list[tuple[str, str]] = []
-        self.connections: dict[str, Any] = {}
-        """The last that committed, by the name of its database"""
 
     def of(self, keys: set[str], *databases: str) -> list[tuple[str, str]]:
-        """Those about these documents, their folders, and the commits to these databases."""
+        """Those about these documents, their folders, and the commits to these databases and syncs of their logs."""
         names = keys | {f"{key[0]}/{key[1]}" for key in keys} | set(databases)
         return [one for one in self.made if one[1] in names]
 
@@ -45,7 +40,6 @@ class Calls:
         def told(statement: str) -> None:
             if statement.startswith("COMMIT"):
                 self.made.append(("commit", Path(file).name))
-                self.connections[Path(file).name] = connection
 
         connection.set_trace_callback(told)
 
@@ -53,13 +47,17 @@ class Calls:
 @pytest.fixture
 def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
     watched = Calls()
-    fsync, rename, unlink = os.fsync, os.rename, os.unlink
+    fsync, fdatasync, rename, unlink = os.fsync, os.fdatasync, os.rename, os.unlink
 
     def synced(descriptor: int) -> None:
         fsync(descriptor)
         path = Path(os.readlink(f"/proc/self/fd/{descriptor}"))
         is_folder = stat.S_ISDIR(os.fstat(descriptor).st_mode)
         watched.made.append(("folder", f"{path.parent.name}/{path.name}") if is_folder else ("file", path.name))
+
+    def log_synced(descriptor: int) -> None:
+        fdatasync(descriptor)
+        watched.made.append(("log", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name.removesuffix("-wal")))
 
     def renamed(source: Any, target: Any, **more: Any) -> None:
         rename(source, target, **more)
@@ -69,7 +67,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
         unlink(path, **more)
         watched.made.append(("unlink", Path(path).name))
 
-    for name, call in (("fsync", synced), ("rename", renamed), ("unlink", unlinked)):
+    for name, call in (
+        ("fsync", synced), ("fdatasync", log_synced), ("rename", renamed), ("unlink", unlinked),
+    ):
         monkeypatch.setattr(os, name, call)
     event.listen(Pool, "connect", watched.watch)
     yield watched
@@ -118,13 +118,10 @@ def test_a_deposit_is_on_the_disk_before_its_row_and_its_row_before_the_registry
     databases = ("repository.sqlite", "registry.sqlite")
     made = calls.of({key}, *databases)
     assert made[:3] == [("file", key), ("rename", key), ("folder", folder)]
-    commits = made[3:]
-    assert commits[:2] == [("commit", name) for name in databases] and {call for call, _ in commits} == {"commit"}
-    for name in databases:
-        connection = calls.connections[name]
-        assert connection.execute("PRAGMA synchronous").fetchone()[0] in (FULL, EXTRA), name
-        assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",), name
+    assert made[3:] == [(call, name) for name in databases for call in ("commit", "log")]
     calls.made.clear()
     wanted = [(world.settings.repository.unique_id, submission.entries[0].unique_id)]
     assert world.client().remove_documents(wanted).is_success
-    assert calls.of({key}, *databases) == [("commit", databases[0]), ("unlink", key), ("folder", folder)]
+    assert calls.of({key}, *databases) == [
+        ("commit", databases[0]), ("log", databases[0]), ("unlink", key), ("folder", folder),
+    ]
