@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from threading import Lock
 
-
 PATIENCE = 20.0
 """Seconds."""
 

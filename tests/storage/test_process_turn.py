@@ -145,7 +145,11 @@ def test_an_interrupted_waiter_holds_nothing(tmp_path: Path, monkeypatch: pytest
     first, second = ProcessTurn(tmp_path / "writers"), ProcessTurn(tmp_path / "writers")
     first.take(20)
 
-    def interrupted(came: threading.Event, _seconds: float) -> None:
+    wait = threading.Event.wait
+
+    def interrupted(came: threading.Event, seconds: float | None = None) -> bool:
+        if seconds is None:  # a thread that starts
+            return wait(came)
         first.leave()
         until(came.is_set)
         raise KeyboardInterrupt
