@@ -55,6 +55,7 @@ class Meter:
             buckets=BUCKETS,
             registry=self.collected,
         )
+        self._series: dict[tuple[str, str], tuple[Counter, Histogram]] = {}
         self._waiting = Gauge(
             "carnet_audit_waiting", "Lines whose audit message is not handed over", registry=self.collected
         )
@@ -145,8 +146,12 @@ class Meter:
 
     def observe(self, transaction: str, outcome: str, seconds: float) -> None:
         """One request; ``transaction`` is "" when it was not understood."""
-        self._requests.labels(transaction or "none", outcome).inc()
-        self._seconds.labels(transaction or "none").observe(seconds)
+        key = (transaction or "none", outcome)
+        found = self._series.get(key)
+        if found is None:  # of known transactions and outcomes there are few
+            found = self._series[key] = (self._requests.labels(*key), self._seconds.labels(key[0]))
+        found[0].inc()
+        found[1].observe(seconds)
 
 
 class Reporter(Meter):

@@ -96,15 +96,24 @@ def demanding(context: ssl.SSLContext) -> ssl.SSLContext:
     return context
 
 
-def _share_memory_between_threads() -> None:
-    """Two heaps for all threads in place of one for each (glibc): what one request has freed, the next one uses.
+_MALLOC = {
+    -8: 2,  # M_ARENA_MAX: two heaps for all threads; one for each would keep what a burst of large messages took
+    -1: 32 << 20,  # M_TRIM_THRESHOLD
+    -2: 1 << 20,  # M_TOP_PAD
+    -3: 1 << 20,  # M_MMAP_THRESHOLD
+}
+"""What one request has freed the next one uses (glibc). By default memory goes back to the system and comes again, page
+by page, several times a request: a twentieth of its processor time."""
 
-    Otherwise a burst of large messages leaves a large heap behind in every thread, for good.
-    """
+
+def _tune_memory() -> None:
     try:
-        ctypes.CDLL(None).mallopt(-8, 2)  # M_ARENA_MAX
+        mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):
         log.debug("the C library has no mallopt")
+        return
+    for parameter, value in _MALLOC.items():
+        mallopt(parameter, value)
 
 
 class Master(Arbiter):
@@ -161,7 +170,7 @@ class Server(BaseApplication):
         self._started = started
         self._abandoned = abandoned
         self._ended = ended
-        _share_memory_between_threads()
+        _tune_memory()
         super().__init__()
 
     def handshake_failed(self, address: str, reason: str) -> None:
