@@ -37,12 +37,10 @@ from sqlalchemy import Engine as SqlAlchemyEngine
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.process_turn import ProcessTurn
-from storage.sqlite_writer import SqliteWriter
+from storage.sqlite_writer import BUSY_SECONDS, SqliteWriter
 from storage.transaction import Build, Statement, Transaction
 from xds.wire.turns import give_way
 
-BUSY_SECONDS = 15
-"""Longest wait for another process (SQLite) or for another transaction's lock (PostgreSQL)."""
 STATEMENTS = 1_000
 """Statements kept ready; a sender who invents ever new shapes of query makes the engine start again, not grow."""
 LOCK_SPACE = 4271

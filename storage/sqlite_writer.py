@@ -20,6 +20,9 @@ from typing import Any
 from storage.process_turn import ProcessTurn
 from storage.turnstile import PATIENCE, Turnstile
 
+BUSY_SECONDS = 15
+"""Longest wait for a program that does not queue with us."""
+
 
 class SqliteWriter:
     """Safe for any number of threads. ``opened`` makes a pooled connection to a database in WAL mode; ``log`` is the
@@ -38,14 +41,16 @@ class SqliteWriter:
     def unit(self) -> Iterator[Any]:
         """The driver's connection, within a transaction that is durable when the block has ended.
 
-        A block that raises is undone. Raises the driver's errors; OSError for ever once a sync has failed.
+        A block that raises is undone. Raises the driver's errors; TimeoutError after ``PATIENCE``, whoever is waited
+        for; OSError for ever once a sync has failed.
         """
         if self._log is not None:
             self._log.check()
+        until = time.monotonic() + PATIENCE
         with self._alone():
             connection = self._connection()
             try:
-                connection.execute("BEGIN IMMEDIATE")
+                self._begin(connection, until - time.monotonic())
                 yield connection
                 connection.commit()
             except BaseException:
@@ -54,18 +59,29 @@ class SqliteWriter:
         if self._log is not None:
             self._log.sync()
 
+    def _begin(self, connection: Any, left: float) -> None:
+        """Begin within so many seconds: while another program writes nobody may keep the turn for longer than that,
+        and who comes to it too late is told at once.
+        """
+        if left <= 0:
+            raise TimeoutError("the database is busy with another process")
+        if left >= BUSY_SECONDS:
+            connection.execute("BEGIN IMMEDIATE")
+            return
+        connection.execute(f"PRAGMA busy_timeout={int(left * 1000)}").close()
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        finally:
+            connection.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}").close()
+
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Neither a thread nor another process that queues with us is in its unit while this lasts.
-
-        Raises TimeoutError after ``PATIENCE``, here and there together.
-        """
-        until = time.monotonic() + PATIENCE
+        """Neither a thread nor another process that queues with us is in its unit while this lasts."""
         with self._turn:
             if self._others is None:
                 yield
                 return
-            self._others.take(until - time.monotonic())
+            self._others.take()
             try:
                 yield
             finally:
@@ -88,8 +104,8 @@ class SqliteWriter:
 
     @contextmanager
     def nobody(self) -> Iterator[None]:
-        """No unit is under way while this lasts."""
-        with self._alone():
+        """No unit of this process is under way while this lasts. Other processes find the database busy, and say so."""
+        with self._turn:
             yield
 
     def close(self) -> None:

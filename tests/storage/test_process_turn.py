@@ -8,11 +8,13 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import storage
+from storage import sqlite_writer
 from storage.process_turn import ProcessTurn
 from tests.contract import store_objects as make
 
@@ -55,7 +57,7 @@ def test_one_process_is_inside_at_a_time(tmp_path: Path) -> None:
     def count() -> None:
         turn = ProcessTurn(tmp_path / "writers")
         for _ in range(50):
-            turn.take(20)
+            turn.take()
             value = int(counter.read_text())
             time.sleep(0.0002)
             counter.write_text(str(value + 1))
@@ -71,17 +73,17 @@ def test_who_leaves_does_not_pass_a_waiter(tmp_path: Path) -> None:
 
     def wait() -> None:
         mine = ProcessTurn(tmp_path / "writers")
-        mine.take(20)
+        mine.take()
         order.write_text("waiter")
         mine.leave()
 
     for _ in range(20):
         order.write_text("")
-        turn.take(20)
+        turn.take()
         pid = forked(wait)
         until(lambda pid=pid: waits_for_a_lock(pid))  # type: ignore[misc]
         turn.leave()
-        turn.take(20)
+        turn.take()
         assert order.read_text() == "waiter"
         turn.leave()
         assert ended(pid) == 0
@@ -95,88 +97,61 @@ def test_a_killed_process_is_in_nobodys_way(tmp_path: Path, place: str) -> None:
 
     def stay() -> None:
         mine = ProcessTurn(tmp_path / "writers")
-        mine.take(20)
+        mine.take()
         inside.touch()
         time.sleep(60)
 
     if place == "waiting":
-        turn.take(20)
+        turn.take()
     pid = forked(stay)
     until(lambda: inside.exists() if place == "inside" else waits_for_a_lock(pid))
     os.kill(pid, signal.SIGKILL)
     assert ended(pid) == -signal.SIGKILL
     if place == "waiting":
         turn.leave()
-    turn.take(20)
+    turn.take()
     turn.leave()
 
 
-def test_who_waits_too_long_is_told_and_lets_go(tmp_path: Path) -> None:
-    """Of the turn, of the door, and of the lock that comes to him afterwards."""
-    inside, out = tmp_path / "inside", tmp_path / "out"
-
-    def stay() -> None:
-        mine = ProcessTurn(tmp_path / "writers")
-        mine.take(20)
-        inside.touch()
-        until(out.exists)
-        mine.leave()
-
-    pid, turn = forked(stay), ProcessTurn(tmp_path / "writers")
-    until(inside.exists)
-    for _ in range(3):
-        with pytest.raises(TimeoutError, match="busy with another process"):
-            turn.take(0.05)
-    out.touch()
-    assert ended(pid) == 0
-    turn.take(20)
-    turn.leave()
-
-    def pass_through() -> None:
-        mine = ProcessTurn(tmp_path / "writers")
-        mine.take(20)
-        mine.leave()
-
-    assert ended(forked(pass_through)) == 0
-
-
-def test_an_interrupted_waiter_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A signal came while he waited; the lock came at the same moment."""
-    first, second = ProcessTurn(tmp_path / "writers"), ProcessTurn(tmp_path / "writers")
-    first.take(20)
-
-    wait = threading.Event.wait
-
-    def interrupted(came: threading.Event, seconds: float | None = None) -> bool:
-        if seconds is None:  # a thread that starts
-            return wait(came)
-        first.leave()
-        until(came.is_set)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(threading.Event, "wait", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        second.take(20)
-    monkeypatch.undo()
-    first.take(0.5)
-    first.leave()
-
-
-def test_an_exclusive_act_is_alone_among_processes(tmp_path: Path) -> None:
-    """A database is rewritten while no other worker is in a unit."""
+def test_no_wait_adds_up_over_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another program holds the database. Three workers with three writers each: everybody is told within the patience
+    of one, those at the end of the queue at once.
+    """
     url = f"sqlite:///{tmp_path}/repository.db"
     storage.upgrade_repository(url)
+    monkeypatch.setattr(sqlite_writer, "PATIENCE", 1.5)
+    holder = sqlite3.connect(tmp_path / "repository.db", isolation_level=None)
+    holder.execute("BEGIN IMMEDIATE")
+
+    def work() -> None:
+        database = storage.open_repository(url, tmp_path / "writers")
+        refused = []
+
+        def write() -> None:
+            with suppress(TimeoutError):
+                with database.write() as unit:
+                    unit.audit.append(make.line())
+                return
+            refused.append(1)
+
+        threads = [threading.Thread(target=write) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(refused) == 3
+
+    began = time.monotonic()
+    pids = [forked(work) for _ in range(3)]
+    assert [ended(pid) for pid in pids] == [0] * 3
+    waited = time.monotonic() - began
+    holder.execute("ROLLBACK")
+    assert waited < 9 * 1.5 / 2, "one after the other would be nine times the patience"
     database = storage.open_repository(url, tmp_path / "writers")
-    turn = ProcessTurn(tmp_path / "writers")
-    turn.take(20)
-    done: list[str] = []
-    scrubbing = threading.Thread(target=lambda: (database.scrub(), done.append("scrubbed")))
-    scrubbing.start()
-    until(lambda: waits_for_a_lock(os.getpid()))
-    assert done == []
-    turn.leave()
-    scrubbing.join(20)
-    assert done == ["scrubbed"]
+    with database.write() as unit:
+        unit.audit.append(make.line())
+        busy = unit.audit._sql._connection.execute("PRAGMA busy_timeout").fetchone()[0]
+    assert busy == sqlite_writer.BUSY_SECONDS * 1000
     database.close()
 
 
