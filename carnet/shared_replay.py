@@ -47,7 +47,7 @@ class SharedReplay:
         self._lock = threading.Lock()
 
     def show(self, key: ReplayKey, sha256: str, until: datetime, now: datetime, trace_id: str = "") -> int | None:
-        """As ``ReplayMemory.show``, but times are counted to 2 and traces not looked at: not for what may be shown once.
+        """As ``ReplayMemory.show``, but times are counted to 2 and traces not looked at: not for what is shown once.
 
         None when there is no free slot for it. Raises OSError when the lock cannot be had.
         """

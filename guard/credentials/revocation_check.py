@@ -93,7 +93,7 @@ class Alarm(Protocol):
         ...
 
     def rung(self) -> int:
-        """How often it was rung, by anybody; one more after each ``ring``. Cheap: looked at for every check."""
+        """How often it was rung, by anybody, ourselves included. Cheap: looked at for every check."""
         ...
 
 
@@ -106,8 +106,8 @@ class _Fetched(NamedTuple):
 class Revocation:
     """Remembers what it was told. Thread-safe; questions about one address are asked one at a time.
 
-    With an ``alarm`` what good is remembered counts only until somebody else has heard something bad: then it is asked
-    again. Whoever hears it rings once: a certificate that was already bad, and a list that names nothing new, are no
+    With an ``alarm`` what good is remembered counts only until somebody has heard something bad: then all ask again.
+    Whoever hears it rings once: a certificate that was already bad, and a list that names nothing new, are no
     news. So those who ring each other come to rest after one ring of each.
     """
 
@@ -147,12 +147,12 @@ class Revocation:
         return self._version
 
     def _ring(self) -> None:
-        """Something bad was heard here. What good we remember ourselves is as old as it was."""
+        """Something bad was heard here. With an alarm we hear it ourselves, as all do."""
+        if self._alarm is not None:
+            self._alarm.ring()
+            return
         with self._lock:
             self._version += 1
-            if self._alarm is not None:
-                self._alarm.ring()
-                self._rung += 1
 
     def until(
         self, certificate: x509.Certificate, issuer: x509.Certificate,
@@ -273,7 +273,6 @@ class Revocation:
             end = min(answer.until, now + timedelta(seconds=self.rule.longest))
             answer = replace(answer, until=end)
             if answer.is_good:
-                self._bad.pop(key, None)
                 self._remember(self._answers, key, answer, drops)
             else:
                 is_news = key not in self._bad

@@ -216,7 +216,7 @@ def test_a_newer_list_reaches_the_other(responder: Responder, tmp_path: Path) ->
         one.refused(card)
         for worker in (one, two):
             worker.check(other)
-    assert bell.rings == 2 and responder.asked.count("/full.crl") == 5
+    assert bell.rings == 2 and responder.asked.count("/full.crl") == 6
 
 
 def test_lists_made_for_each_question_or_by_turns_are_no_news(responder: Responder, tmp_path: Path) -> None:
@@ -236,7 +236,7 @@ def test_lists_made_for_each_question_or_by_turns_are_no_news(responder: Respond
     for _ in range(10):
         for worker in (one, two):
             worker.check(card)
-    assert bell.rings == 4 and made == [new, old, new, old, new], "one, the other, and one again after that"
+    assert bell.rings == 4 and made == [old, new, old, new], "each twice: before its ring and after both"
 
 
 def test_what_a_list_names_is_read_as_it_stands(responder: Responder) -> None:
