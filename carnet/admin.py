@@ -7,6 +7,7 @@ memory and CPU. The first worker answers for all: the others report to it what t
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 import time
@@ -32,6 +33,8 @@ from carnet.keys import Stamp
 from carnet.settings import Settings
 from carnet.workers import Workers
 from xds.domain_source import DomainSource
+
+log = logging.getLogger("carnet.admin")
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
 
@@ -190,7 +193,10 @@ class Tally:
     def run(self) -> None:
         """As long as the process lives; the pipe must not run full."""
         while True:
-            self.take()
+            try:
+                self.take()
+            except Exception as error:
+                log.error("what another worker has counted is lost: %s", type(error).__name__)
             time.sleep(1.0)
 
 

@@ -23,11 +23,16 @@ from typing import Any
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
 
 from carnet.worker import PatientWorker, QuietLogger
 from carnet.workers import Workers
 from xds.wire.tls import Tls, current
 
+GRACE = 30
+"""Seconds requests under way are given when the service ends."""
+RETRY = 2.0
+"""Seconds until a worker that could not begin is tried again."""
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 log = logging.getLogger("carnet.server")
 
@@ -105,11 +110,30 @@ def _share_memory_between_threads() -> None:
 class Master(Arbiter):
     """Keeps the number of workers it was started with. What they are made of is followed without a signal."""
 
+    app: Server
+
     def handle_hup(self) -> None:
-        """gunicorn would start a second set of workers beside the first."""
-        log.warning("SIGHUP changes nothing: keys, authorities and code sets are followed, settings need a restart")
+        """gunicorn would start a second set of workers beside the first, or another number of them, or a new master."""
+        log.warning(
+            "SIGHUP, SIGTTIN, SIGTTOU, SIGUSR2 change nothing: keys, authorities and code sets are followed, settings "
+            "need a restart"
+        )
 
     handle_ttin = handle_ttou = handle_usr2 = handle_hup
+
+    def stop(self, graceful: bool = True) -> None:
+        self.app.workers.stop()
+        super().stop(graceful)
+
+    def reap_workers(self) -> None:
+        """A worker that cannot begin ends a service that has not begun; while others serve it is tried again."""
+        try:
+            super().reap_workers()
+        except HaltServer as error:
+            if not self.app.workers.have_been_up():
+                raise
+            log.error("a worker cannot begin (%s); trying again in %g s", error.reason, RETRY)
+            time.sleep(RETRY)
 
 
 class Server(BaseApplication):
@@ -164,7 +188,7 @@ class Server(BaseApplication):
             "worker_connections": max(1000, one.threads * 8),
             "keepalive": 75,
             "timeout": 60,
-            "graceful_timeout": 30,
+            "graceful_timeout": GRACE,
             "certfile": str(one.certificate),
             "keyfile": str(one.key),
             "ssl_context": lambda _conf, _default: current(one.tls),

@@ -354,7 +354,7 @@ def repository_service(
 def _refresh_for_ever(settings: Settings, actor: RepositoryActor) -> NoReturn:
     """The first worker sweeps: what another is still receiving must not look old to it."""
     while True:
-        time.sleep(settings.repository.sweep_every)
+        time.sleep(min(settings.repository.sweep_every, settings.repository.grace / 4))
         try:
             actor.documents.refresh_staging()
         except OSError as error:

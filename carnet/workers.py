@@ -23,14 +23,26 @@ MOST = 4
 """Workers of a service on a machine with more cores, unless the operator wants more."""
 _NOTE = Struct("=QI?3x")
 """Of each worker: process id, connections, whether it has ever been up."""
+_ENDS = Struct("=d")
+"""Of the service: when it was told to end (monotonic seconds), 0 before."""
 _TRACE = 16
 _PIPE = 1 << 20
 _READ = 1 << 16
+_SHARE = Path("/sys/fs/cgroup/cpu.max")
 
 
 def wanted(setting: int) -> int:
-    """How many workers a setting means; 0 is one for each core we may use."""
-    return setting or min(MOST, len(os.sched_getaffinity(0)))
+    """How many workers a setting means; 0 is one for each core we may use, by affinity and by share of time."""
+    return setting or max(1, min(MOST, len(os.sched_getaffinity(0)), _share()))
+
+
+def _share() -> int:
+    """Cores' worth of time a container has (cgroup v2), MOST without a limit."""
+    try:
+        quota, period = _SHARE.read_text("ascii").split()
+        return MOST if quota == "max" else -(-int(quota) // int(period))
+    except (OSError, ValueError, ZeroDivisionError):
+        return MOST
 
 
 class Workers:
@@ -43,6 +55,8 @@ class Workers:
         self._connections, self._is_up, self._is_in = 0, False, False
         self._master = os.getpid()
         self._notes = mmap.mmap(-1, count * _NOTE.size)
+        self._ends = mmap.mmap(-1, _ENDS.size)
+        self._has_begun = mmap.mmap(-1, 1)
         self.under_way: MutableSet[str] = set()
         """Trace ids of the exchanges of all workers whose end is not known yet."""
         self.alarm: SharedAlarm | None = None
@@ -65,23 +79,42 @@ class Workers:
         return min(set(range(self.count)) - set(taken), default=self.count - 1)
 
     def join(self, number: int) -> None:
-        """This process is the worker of that number, and nothing of its predecessor is under way any more."""
+        """This process is the worker of that number, and nothing of its predecessor is under way any more: so it is
+        known by its process id before that is forgotten.
+        """
         self.number = number
-        if self.count > 1:
-            self._traces.own(number)
         if self.alarm is not None:
             self.alarm.own(number)
         self._is_up, self._is_in = self._read(number)[2], True
         self._note()
+        if self.count > 1:
+            self._traces.own(number)
 
     def up(self) -> None:
         """This worker serves."""
         self._is_up = True
         self._note()
 
+    def have_been_up(self) -> bool:
+        """Whether any worker has ever served."""
+        return any(self._read(number)[2] for number in range(self.count))
+
+    def stop(self) -> None:
+        """The service is told to end. Called by the master."""
+        _ENDS.pack_into(self._ends, 0, time.monotonic())
+
+    def is_ending(self) -> bool:
+        """Whether the service ends, and not this worker alone."""
+        return bool(_ENDS.unpack(self._ends)[0]) or os.getppid() != self._master
+
+    def begins(self) -> bool:
+        """True for the first worker that begins the service: one that replaces another while others serve does not."""
+        has_begun, self._has_begun[0] = self._has_begun[0], 1
+        return self.count == 1 or not has_begun
+
     def has(self, connections: int) -> None:
         """This worker has so many connections."""
-        self._connections = connections
+        self._connections = max(0, connections)
         self._note()
 
     def has_more(self) -> bool:
@@ -112,9 +145,9 @@ class Workers:
         return told.splitlines()
 
     def wait_alone(self, patience: float) -> None:
-        """Until the other workers have ended, for so many seconds at most."""
+        """Until the other workers have ended, for so many seconds since the service was told to end."""
         children = Path(f"/proc/{self._master}/task/{self._master}/children")
-        until = time.monotonic() + patience
+        until = _ENDS.unpack(self._ends)[0] + patience
         with suppress(OSError):
             while os.getppid() == self._master and time.monotonic() < until:
                 if not {int(one) for one in children.read_text("ascii").split()} - {os.getpid()}:

@@ -33,10 +33,10 @@ def open_repository(url: str, writers: Path | None = None) -> SqlRepositoryDatab
     return SqlRepositoryDatabase(url, writers)
 
 
-def open_tokens(url: str) -> SqlTokensDatabase:
+def open_tokens(url: str, writers: Path | None = None) -> SqlTokensDatabase:
     """As ``open_registry``, for the token service's own database."""
     require_current(url, "tokens")
-    return SqlTokensDatabase(url)
+    return SqlTokensDatabase(url, writers)
 
 
 def open_documents(place: str) -> FileDocumentStore:

@@ -204,8 +204,8 @@ class SqlRepositoryDatabase:
 class SqlTokensDatabase:
     """``tokens.store.TokensDatabase``. Raises as ``SqlRegistryDatabase`` does."""
 
-    def __init__(self, url: str) -> None:
-        self.engine = connect(url)
+    def __init__(self, url: str, writers: Path | None = None) -> None:
+        self.engine = connect(url, writers)
         self._kept = KeptProofs()
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""Whose turn it is to write, among processes that serve one database: in the order of arrival, without polling.
+"""Whose turn it is to write, among processes that serve one database: one after the other, without polling.
 
 SQLite lets a second writer sleep and try again, so that whoever comes first after a commit is served first. The locks
 here are the kernel's (flock): a waiter sleeps until it is woken, and a killed process lets go of everything. Only the
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
+from threading import Event, Lock, Thread
 
 
 class ProcessTurn:
@@ -21,24 +23,88 @@ class ProcessTurn:
 
     def __init__(self, path: Path) -> None:
         """``path`` names two files, ``path`` itself and one beside it. Raises OSError."""
-        self._turn = _opened(path)
-        self._door = _opened(path.with_name(f"{path.name}-next"))
-        self._is_held = False
+        self._turn = _Gate(path)
+        self._door = _Gate(path.with_name(f"{path.name}-next"))
 
-    def take(self) -> None:
-        """Waits as long as the others need: each has a transaction of bounded length."""
-        fcntl.flock(self._door, fcntl.LOCK_EX)
+    def take(self, patience: float) -> None:
+        """Raises TimeoutError after so many seconds: somebody holds the database, and the caller is to be told."""
+        until = time.monotonic() + patience
+        self._door.take(until)
         try:
-            fcntl.flock(self._turn, fcntl.LOCK_EX)
-            self._is_held = True
+            self._turn.take(until)
         finally:
-            fcntl.flock(self._door, fcntl.LOCK_UN)
+            self._door.leave()
 
     def leave(self) -> None:
-        """May be repeated."""
-        if self._is_held:
-            self._is_held = False
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+        self._turn.leave()
+
+
+class _Gate:
+    """One file, locked by whoever is inside."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._idle = _opened(path)
+        self._held = -1
+
+    def take(self, until: float) -> None:
+        try:
+            fcntl.flock(self._idle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._held = self._idle
+        except BlockingIOError:
+            self._held = _Waiter(self._path).descriptor(until)
+
+    def leave(self) -> None:
+        held, self._held = self._held, -1
+        if held == self._idle:
+            fcntl.flock(held, fcntl.LOCK_UN)
+        else:
+            os.close(held)
+
+
+class _Waiter:
+    """A thread that waits for a lock, because nothing else ends the wait for one; on a descriptor of its own, so that
+    a lock that comes too late is let go of with it, and with nothing else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = _opened(path)
+        self._decision = Lock()
+        self._is_over = False
+        self._came = Event()
+        self._error: OSError | None = None
+        Thread(target=self._wait, name="turn", daemon=True).start()
+
+    def _wait(self) -> None:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        except OSError as error:
+            self._error = error
+        with self._decision:
+            if self._is_over:
+                os.close(self._descriptor)
+            self._came.set()
+
+    def descriptor(self, until: float) -> int:
+        """The locked file, to be closed by the caller. Raises TimeoutError, OSError."""
+        try:
+            self._came.wait(max(0.0, until - time.monotonic()))
+        except BaseException:
+            if self._has_come():
+                os.close(self._descriptor)
+            raise
+        if not self._has_come():
+            raise TimeoutError("the database is busy with another process")
+        if self._error is not None:
+            os.close(self._descriptor)
+            raise self._error
+        return self._descriptor
+
+    def _has_come(self) -> bool:
+        """Whether the lock is here; one that comes later is let go of by the thread."""
+        with self._decision:
+            self._is_over = True
+            return self._came.is_set()
 
 
 def _opened(path: Path) -> int:

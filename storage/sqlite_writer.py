@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from threading import Condition
 from typing import Any
 
 from storage.process_turn import ProcessTurn
-from storage.turnstile import Turnstile
+from storage.turnstile import PATIENCE, Turnstile
 
 
 class SqliteWriter:
@@ -55,12 +56,16 @@ class SqliteWriter:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Neither a thread nor another process that queues with us is in its unit while this lasts."""
+        """Neither a thread nor another process that queues with us is in its unit while this lasts.
+
+        Raises TimeoutError after ``PATIENCE``, here and there together.
+        """
+        until = time.monotonic() + PATIENCE
         with self._turn:
             if self._others is None:
                 yield
                 return
-            self._others.take()
+            self._others.take(until - time.monotonic())
             try:
                 yield
             finally:

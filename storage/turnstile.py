@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import deque
 from threading import Lock
 
+PATIENCE = 20.0
+"""Seconds."""
+
 
 class Turnstile:
     """One holder at a time, first come first served, no polling.
@@ -14,7 +17,7 @@ class Turnstile:
     TimeoutError: the service is busy, and says so while its caller still listens.
     """
 
-    def __init__(self, patience: float = 20.0) -> None:
+    def __init__(self, patience: float = PATIENCE) -> None:
         self._patience = patience
         self._guard = Lock()
         self._is_taken = False

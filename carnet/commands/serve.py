@@ -26,7 +26,7 @@ from carnet.hold import AlreadyServed, hold
 from carnet.keys import Following, KeyTrouble
 from carnet.mllp import MllpListener, MllpServer, PatientFeed
 from carnet.refusals import handshake_logger
-from carnet.server import Listener, Server, bounded, demanding
+from carnet.server import GRACE, Listener, Server, bounded, demanding
 from carnet.settings import Settings, write_served
 from carnet.supervisor import Supervisor, die_with_parent
 from carnet.token_service import logins_of, signer_of, token_service
@@ -38,14 +38,15 @@ from xds.domain import load as load_domain
 
 log = logging.getLogger("carnet.serve")
 
-BUILDERS: dict[str, tuple[Callable[[Settings, Workers], wiring.Service], Callable[[str], Any]]] = {
+BUILDERS: dict[str, tuple[Callable[[Settings, Workers], wiring.Service], Callable[..., Any]]] = {
     gate.REGISTRY_NODE: (lambda chosen, us: wiring.registry_service(chosen, workers=us), storage.open_registry),
     gate.REPOSITORY_NODE: (lambda chosen, us: wiring.repository_service(chosen, workers=us), storage.open_repository),
     gate.TOKENS_NODE: (lambda chosen, _us: token_service(chosen), storage.open_tokens),
 }
 """How each service is put together, and how its database is opened. The token service is one worker."""
-LAST_REQUESTS = 30.0
-"""Seconds the first worker waits at the end for the others, whose lines it sends and signs."""
+LAST_REQUESTS = GRACE - wiring.LAST_WORDS - 3.0
+"""Seconds after the service was told to end that the first worker waits for the others, whose lines it signs and sends;
+what is left is for that."""
 FORMAT = "%(asctime)s %(levelname)s %(name)s %(message)s"
 
 
@@ -281,7 +282,8 @@ def serve_one(settings: Settings, name: str) -> None:
             threading.Thread(target=tally.run, name="tally", daemon=True).start()
             ready = lambda: service.ready() or workers.missing()  # noqa: E731
             beside.append(admin.serve(section.admin_port, service.meter, ready, tally.take))
-        service.began()
+        if workers.begins():
+            service.began()
         if getattr(section, "http_port", 0):
             anchors = settings.pki / "trust" / "ca.pem"
             beside.append(plain_door.open_door(section.http_port, section.host, section.port, anchors))
@@ -301,10 +303,10 @@ def serve_one(settings: Settings, name: str) -> None:
             settings, name, partial(bounded, idle=settings.limits.body_idle, rate=settings.limits.body_rate)
         ),
         idle=settings.limits.body_idle,
-        on_handshake_failure=handshake_logger(lambda: opener(url), name),
+        on_handshake_failure=handshake_logger(lambda: opener(url, wiring.writers_of(settings, name, workers)), name),
     )
     def ended() -> None:
-        for one in built if workers.is_first else ():
+        for one in built if workers.is_first and workers.is_ending() else ():
             workers.wait_alone(LAST_REQUESTS)
             one.ended()
 

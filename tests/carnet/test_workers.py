@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from pathlib import Path
@@ -11,10 +12,12 @@ from uuid import uuid4
 import pytest
 
 from carnet import wiring
+from carnet import worker as worker_module
 from carnet import workers as module
 from carnet.admin import Meter, Reporter, Tally
 from carnet.worker import PatientWorker
 from carnet.workers import Workers, wanted
+from guard.audit.particulars import process_id
 from storage import FileDocumentStore
 from tests.storage.test_process_turn import ended, forked, until
 from tests.world import World
@@ -22,6 +25,7 @@ from tests.world import World
 
 def test_zero_is_one_for_each_core(monkeypatch: pytest.MonkeyPatch) -> None:
     """Cores this process may use count, and no more than four are taken unasked."""
+    monkeypatch.setattr(module, "_SHARE", Path("/nowhere"))
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 3})
     assert [wanted(0), wanted(1), wanted(7)] == [2, 1, 7]
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
@@ -188,16 +192,91 @@ def test_the_first_waits_for_the_others_at_the_end(tmp_path: Path) -> None:
 
         def first() -> None:
             workers.join(0)
+            until(workers.is_ending)
             workers.wait_alone(0.05)
             assert not gone.exists()
             waited.touch()
             workers.wait_alone(20)
             assert gone.exists()
 
+        workers.stop()
         for pid in [forked(other), forked(first)]:
             assert ended(pid) == 0
 
     assert ended(forked(master)) == 0
+
+
+def test_a_service_begins_once(tmp_path: Path) -> None:
+    """A worker that replaces the first while others serve begins nothing, and ends nothing when it alone ends; one
+    that is alone does. Without a master the service ends.
+    """
+    workers, alone = Workers(2), Workers(1)
+    answers = tmp_path / "answers"
+
+    def first(one: Workers) -> None:
+        one.join(0)
+        answers.write_text(f"{one.begins()} {one.is_ending()}")
+
+    def told(one: Workers) -> str:
+        assert ended(forked(lambda: first(one))) == 0
+        return answers.read_text()
+
+    assert [told(workers), told(workers)] == ["True False", "False False"]
+    assert [told(alone), told(alone)] == ["True False"] * 2
+    workers.stop()
+    assert told(workers) == "False True"
+    orphaned = tmp_path / "orphaned"
+
+    def orphan() -> None:
+        until(lambda: alone.is_ending())
+        orphaned.touch()
+
+    assert ended(forked(lambda: forked(orphan) and None)) == 0
+    until(orphaned.exists)
+
+
+def test_a_share_of_time_counts_as_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A container of one and a half cores on a large machine has two workers, one of half a core has one."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(64)))
+    for text, count in (("max 100000", 4), ("150000 100000", 2), ("50000 100000", 1), ("rubbish", 4)):
+        (tmp_path / "cpu.max").write_text(text)
+        monkeypatch.setattr(module, "_SHARE", tmp_path / "cpu.max")
+        assert wanted(0) == count
+
+
+def test_who_has_more_connections_lets_another_take_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For a moment; then it looks itself."""
+    worker, slept = PatientWorker.__new__(PatientWorker), []
+    monkeypatch.setattr(worker_module.time, "sleep", slept.append)
+
+    class Nobody:
+        def accept(self) -> None:
+            raise BlockingIOError(errno.EAGAIN, "")
+
+    for has_more in (True, False):
+        worker.app = SimpleNamespace(workers=SimpleNamespace(has_more=lambda has_more=has_more: has_more))  # type: ignore[assignment]
+        worker.accept(Nobody())
+    assert slept == [worker_module.YIELD]
+
+
+def test_the_sender_knows_what_is_under_way_in_every_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And who serves beside it. Rule: A-22"""
+    world, workers, made = World.prepare(tmp_path / "data"), Workers(2, 16), []
+    workers.join(0)
+    monkeypatch.setattr(wiring, "AuditSender", lambda _database, outgoing, _channel: made.append(outgoing))
+    wiring.repository_service(world.settings, workers=workers)
+    trace, go = uuid4().hex, tmp_path / "go"
+
+    def other() -> None:
+        workers.join(1)
+        workers.under_way.add(trace)
+        until(go.exists)
+
+    pid = forked(other)
+    until(lambda: trace in set(made[0].under_way))
+    assert set(made[0].processes()) == {process_id(), process_id(pid)}
+    go.touch()
+    assert ended(pid) == 0
 
 
 def test_connections_are_counted_for_the_others() -> None:

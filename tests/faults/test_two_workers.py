@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import sqlite3
 import time
 import urllib.request
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -15,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from carnet.bench import messages
 from guard.audit.access_log import STARTED, STOPPED
 from tests.live import Live, a_document, provide, submission_of
-from tests.world import unique_ids
+from tests.world import STRUCTURE, unique_ids
 from xds.wire.client import PeerUnreachable
 
 
@@ -129,6 +132,101 @@ def test_a_hang_up_changes_nothing(pair: Live) -> None:
     before = {name: service.workers() for name, service in pair.services.items()}
     for service in pair.services.values():
         os.kill(service.master, signal.SIGHUP)
-    eventually(lambda: pair.logs().count("SIGHUP changes nothing") == 2)
+    eventually(lambda: pair.logs().count("SIGUSR2 change nothing") == 2)
     assert pair.deposit(a_document())[1].is_success
     assert {name: service.workers() for name, service in pair.services.items()} == before
+
+
+def numbered(live: Live, name: str) -> list[int]:
+    """Process ids of the workers of one service, the first one first: it answers for the others."""
+    port = getattr(live.world.settings, name).admin_port
+    inodes = {line.split()[9] for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+              if int(line.split()[1].rpartition(":")[2], 16) == port and line.split()[3] == "0A"}
+    pids = getattr(live, name).workers()
+    return sorted(pids, key=lambda pid: not (open_files(pid) & {f"socket:[{inode}]" for inode in inodes}))
+
+
+def open_files(pid: int) -> set[str]:
+    found = set()
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            found.add(os.readlink(one))
+    return found
+
+
+def test_the_workers_of_a_service_queue_at_one_place(pair: Live) -> None:
+    """Every one of them, once it has written."""
+    deposits(pair, pair.world.patient(), 8, 4)
+    for name, service in pair.services.items():
+        for pid in service.workers():
+            assert str(pair.world.folder / f"{name}.writers") in open_files(pid)
+
+
+def test_a_worker_that_ends_alone_is_replaced_at_once(pair: Live) -> None:
+    """The first one, asked to end by itself: the service has neither ended nor begun, and says so."""
+    first, second = numbered(pair, "registry")
+    os.kill(first, signal.SIGTERM)
+    eventually(lambda: first not in pair.registry.workers() and len(pair.registry.workers()) == 2)
+    pair.wait_ready()
+    assert second in pair.registry.workers()
+    assert len(deposits(pair, pair.world.patient(), 8, 4)) == 8
+    acts = [row[0] for row in rows(pair, "registry", "SELECT action FROM access_log")]
+    assert (acts.count(STARTED), acts.count(STOPPED)) == (1, 0)
+
+
+def test_a_worker_that_cannot_begin_leaves_the_others_alone(pair: Live) -> None:
+    """The trust folder is spoiled while a worker is replaced: the other serves on; once mended, both do."""
+    anchors = pair.world.folder / "pki" / "trust" / "ca.pem"
+    good = anchors.read_bytes()
+    first, second = numbered(pair, "repository")
+    anchors.write_bytes(b"-----BEGIN CERTIFICATE-----\nspoiled\n")
+    os.kill(second, signal.SIGKILL)
+    eventually(lambda: "a worker cannot begin" in pair.repository.log.read_text("utf-8"))
+    anchors.write_bytes(good)
+    assert first in pair.repository.workers()
+    eventually(lambda: len(pair.repository.workers()) == 2 and "carnet_workers" in str(metrics(pair, "repository")))
+    assert first in pair.repository.workers()
+    eventually(lambda: len(deposits(pair, pair.world.patient(), 4, 2)) == 4)
+
+
+def test_the_last_line_waits_for_the_last_request(pair: Live) -> None:
+    """A deposit is half sent to the second worker when the service is told to end: it is finished, and the end of the
+    service stands behind it in the log, signed.
+    """
+    patient_id = pair.world.patient()
+    card = pair.world.cards["physician"]
+    port = pair.world.settings.repository.port
+    request = messages.deposit(messages.Sender(card, STRUCTURE, patient_id), f"2.25.{uuid.uuid4().int >> 10}")
+    second = numbered(pair, "repository")[1]
+    context = card.tls_context(pair.world.folder / "pki" / "trust" / "ca.pem")
+    held = []
+    for _ in range(4):
+        held.append(context.wrap_socket(socket.create_connection(("127.0.0.1", port)), server_hostname="localhost"))
+        held[-1].sendall(request[:4000])
+    ours = next(one for one in held if connection_of(one, second))
+    for one in held:
+        if one is not ours:
+            one.close()
+    time.sleep(0.5)
+    pair.repository.end()
+    time.sleep(2.0)
+    ours.sendall(request[4000:])
+    answer = b""
+    while b"RegistryResponse" not in answer or b"ResponseStatusType:" not in answer:
+        data = ours.recv(1 << 16)
+        assert data, answer[:500]
+        answer += data
+    assert b"ResponseStatusType:Success" in answer
+    pair.repository.stop()
+    acts = [row[0] for row in rows(pair, "repository", "SELECT action FROM repository_access_log ORDER BY number")]
+    assert acts[-1] == STOPPED and "deposit" in " ".join(acts)
+
+
+def connection_of(ours: socket.socket, pid: int) -> bool:
+    """Whether that process has the other end of a connection over IPv4."""
+    mine, remote = f":{ours.getsockname()[1]:04X}", f":{ours.getpeername()[1]:04X}"
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if fields[1].endswith(remote) and fields[2].endswith(mine):
+            return f"socket:[{fields[9]}]" in open_files(pid)
+    return False

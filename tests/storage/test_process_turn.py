@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,7 +55,7 @@ def test_one_process_is_inside_at_a_time(tmp_path: Path) -> None:
     def count() -> None:
         turn = ProcessTurn(tmp_path / "writers")
         for _ in range(50):
-            turn.take()
+            turn.take(20)
             value = int(counter.read_text())
             time.sleep(0.0002)
             counter.write_text(str(value + 1))
@@ -70,17 +71,17 @@ def test_who_leaves_does_not_pass_a_waiter(tmp_path: Path) -> None:
 
     def wait() -> None:
         mine = ProcessTurn(tmp_path / "writers")
-        mine.take()
+        mine.take(20)
         order.write_text("waiter")
         mine.leave()
 
     for _ in range(20):
         order.write_text("")
-        turn.take()
+        turn.take(20)
         pid = forked(wait)
         until(lambda pid=pid: waits_for_a_lock(pid))  # type: ignore[misc]
         turn.leave()
-        turn.take()
+        turn.take(20)
         assert order.read_text() == "waiter"
         turn.leave()
         assert ended(pid) == 0
@@ -94,42 +95,89 @@ def test_a_killed_process_is_in_nobodys_way(tmp_path: Path, place: str) -> None:
 
     def stay() -> None:
         mine = ProcessTurn(tmp_path / "writers")
-        mine.take()
+        mine.take(20)
         inside.touch()
         time.sleep(60)
 
     if place == "waiting":
-        turn.take()
+        turn.take(20)
     pid = forked(stay)
     until(lambda: inside.exists() if place == "inside" else waits_for_a_lock(pid))
     os.kill(pid, signal.SIGKILL)
     assert ended(pid) == -signal.SIGKILL
-    turn.leave()
-    turn.take()
+    if place == "waiting":
+        turn.leave()
+    turn.take(20)
     turn.leave()
 
 
-def test_to_leave_twice_lets_nobody_else_out(tmp_path: Path) -> None:
-    """The second time is nothing, also while another process is inside."""
-    turn = ProcessTurn(tmp_path / "writers")
-    turn.take()
-    turn.leave()
+def test_who_waits_too_long_is_told_and_lets_go(tmp_path: Path) -> None:
+    """Of the turn, of the door, and of the lock that comes to him afterwards."""
     inside, out = tmp_path / "inside", tmp_path / "out"
 
     def stay() -> None:
         mine = ProcessTurn(tmp_path / "writers")
-        mine.take()
+        mine.take(20)
         inside.touch()
         until(out.exists)
         mine.leave()
 
-    pid = forked(stay)
+    pid, turn = forked(stay), ProcessTurn(tmp_path / "writers")
     until(inside.exists)
-    turn.leave()
-    other = forked(lambda: ProcessTurn(tmp_path / "writers").take())
-    until(lambda: waits_for_a_lock(other))
+    for _ in range(3):
+        with pytest.raises(TimeoutError, match="busy with another process"):
+            turn.take(0.05)
     out.touch()
-    assert (ended(pid), ended(other)) == (0, 0)
+    assert ended(pid) == 0
+    turn.take(20)
+    turn.leave()
+
+    def pass_through() -> None:
+        mine = ProcessTurn(tmp_path / "writers")
+        mine.take(20)
+        mine.leave()
+
+    assert ended(forked(pass_through)) == 0
+
+
+def test_an_interrupted_waiter_holds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal came while he waited; the lock came at the same moment."""
+    first, second = ProcessTurn(tmp_path / "writers"), ProcessTurn(tmp_path / "writers")
+    first.take(20)
+
+    wait = threading.Event.wait
+
+    def interrupted(came: threading.Event, seconds: float | None = None) -> bool:
+        if seconds is None:  # a thread that starts
+            return wait(came)
+        first.leave()
+        until(came.is_set)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Event, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        second.take(20)
+    monkeypatch.undo()
+    first.take(0.5)
+    first.leave()
+
+
+def test_an_exclusive_act_is_alone_among_processes(tmp_path: Path) -> None:
+    """A database is rewritten while no other worker is in a unit."""
+    url = f"sqlite:///{tmp_path}/repository.db"
+    storage.upgrade_repository(url)
+    database = storage.open_repository(url, tmp_path / "writers")
+    turn = ProcessTurn(tmp_path / "writers")
+    turn.take(20)
+    done: list[str] = []
+    scrubbing = threading.Thread(target=lambda: (database.scrub(), done.append("scrubbed")))
+    scrubbing.start()
+    until(lambda: waits_for_a_lock(os.getpid()))
+    assert done == []
+    turn.leave()
+    scrubbing.join(20)
+    assert done == ["scrubbed"]
+    database.close()
 
 
 def test_workers_write_one_chain(tmp_path: Path) -> None:
