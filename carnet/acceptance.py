@@ -8,14 +8,18 @@ from pathlib import Path
 
 from carnet.settings import Settings
 from guard.credentials.certificates import Products, TrustStore
-from guard.credentials.revocation_check import Down, RevocationRule, Tell
+from guard.credentials.revocation_check import Alarm, Down, RevocationRule, Tell
 from guard.credentials.rule import CredentialRule, Replay, Required
 from guard.credentials.structures import Structures
 from xds.domain import AffinityDomain
 
 
-def trust_of(settings: Settings, domain: AffinityDomain, tell: Tell | None = None) -> TrustStore:
-    """Who is believed. ``tell`` is told what questions about revocation came to."""
+def trust_of(
+    settings: Settings, domain: AffinityDomain, tell: Tell | None = None, alarm: Alarm | None = None
+) -> TrustStore:
+    """Who is believed. ``tell`` is told what questions about revocation came to; the workers of a service share an
+    ``alarm``.
+    """
     chosen = settings.credentials
     rule = RevocationRule(
         hosts=frozenset(chosen.revocation_hosts),
@@ -28,7 +32,7 @@ def trust_of(settings: Settings, domain: AffinityDomain, tell: Tell | None = Non
     )
     return TrustStore.load(
         settings.pki / "trust", lenient=domain.credentials.lenient_certificates, products=Products(chosen.products),
-        rule=rule, tell=tell,
+        rule=rule, tell=tell, alarm=alarm,
     )
 
 

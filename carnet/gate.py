@@ -44,13 +44,16 @@ class Database(Protocol):
 
 
 def verifier_of(
-    settings: Settings, domain: AffinityDomain, once: ReplayStore | None = None, tell: revocation.Tell | None = None
+    settings: Settings, domain: AffinityDomain, once: ReplayStore | None = None, tell: revocation.Tell | None = None,
+    alarm: revocation.Alarm | None = None, replay: ReplayStore | None = None,
 ) -> Verifier:
-    """The verifier of an installation. ``once`` counts, for all processes, what may be shown once only."""
+    """The verifier of an installation. ``once`` counts, for all processes, what may be shown once only; ``alarm`` and
+    ``replay`` are what the workers of a service share.
+    """
     nodes = frozenset({REGISTRY_NODE, REPOSITORY_NODE})
     rule = credential_rule(settings, domain)
     return Verifier(
-        rule, trust_of(settings, domain, tell), trusted_nodes=nodes, once=once,
+        rule, trust_of(settings, domain, tell, alarm), trusted_nodes=nodes, once=once, replay=replay,
         cancelled=cancelled_tokens(settings, rule),
     )
 

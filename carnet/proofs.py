@@ -19,7 +19,8 @@ from carnet.affinity import domain_of
 from carnet.settings import Settings
 from guard.credentials import attributes, signature, token
 from guard.credentials.certificates import TrustStore, Use
-from guard.credentials.revocation_check import Revocation, RevocationRule, Revoked, signed_by
+from guard.credentials.revocation_check import Revocation, RevocationRule
+from guard.credentials.revocation_lists import Revoked, signed_by
 from guard.credentials.rule import CredentialRule
 from guard.credentials.statements import Times, check_subject
 from storage.proofs import Proof

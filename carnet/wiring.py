@@ -144,7 +144,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None, wor
     meter = meter_of(workers)
     database: Any = actor.database
     tell = revocation_teller(database, REGISTRY_NODE, meter)
-    verifier = verifier_of(settings, actor.domain, database.replay, tell)
+    verifier = verifier_of(settings, actor.domain, database.replay, tell, workers.alarm, workers.replay)
     feed = patient_feed(settings, actor, verifier, meter) if settings.registry.mllp_port else None
 
     meter.watch_codes(actor.domains)
@@ -284,7 +284,7 @@ def repository_actor(
         max_documents=settings.repository.max_documents,
         providers=providers_of(settings, domain_of(settings)),
         keeps_snapshots=settings.repository.keep_snapshots,
-        trust=trust_of(settings, source.current),
+        trust=trust_of(settings, source.current, alarm=workers.alarm),
         author_rule=author_rule(settings, source.current),
         under_way=workers.under_way,
     )
@@ -298,7 +298,7 @@ def repository_service(
     meter = meter_of(workers)
     database: Any = actor.database
     tell = revocation_teller(database, REPOSITORY_NODE, meter)
-    verifier = verifier_of(settings, actor.domain, database.replay, tell)
+    verifier = verifier_of(settings, actor.domain, database.replay, tell, workers.alarm, workers.replay)
     software = SoftwareGate(settings, actor.domain, meter)
 
     def authenticate(exchange: Exchange) -> Caller:

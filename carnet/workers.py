@@ -17,6 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from struct import Struct
 
+from carnet.shared_replay import SharedReplay
+
 MOST = 4
 """Workers of a service on a machine with more cores, unless the operator wants more."""
 _NOTE = Struct("=QI?3x")
@@ -57,7 +59,12 @@ class Workers:
         self._has_begun = mmap.mmap(-1, 1)
         self.under_way: MutableSet[str] = set()
         """Trace ids of the exchanges of all workers whose end is not known yet."""
+        self.alarm: SharedAlarm | None = None
+        """Rung when a worker hears of a revocation."""
+        self.replay: SharedReplay | None = None
+        """The assertions that were shown to any worker."""
         if count > 1:
+            self.alarm, self.replay = SharedAlarm(count), SharedReplay()
             self._traces = self.under_way = SharedTraces(count, at_once)
             self._told, self._telling = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             with suppress(OSError):
@@ -76,6 +83,8 @@ class Workers:
         known by its process id before that is forgotten.
         """
         self.number = number
+        if self.alarm is not None:
+            self.alarm.own(number)
         self._is_up, self._is_in = self._read(number)[2], True
         self._note()
         if self.count > 1:
@@ -153,6 +162,28 @@ class Workers:
         if self._is_in:
             place = self.number * _NOTE.size
             _NOTE.pack_into(self._notes, place, os.getpid(), self._connections, self._is_up)
+
+
+class SharedAlarm:
+    """``guard.credentials.revocation_check.Alarm`` of the workers: each counts its own rings, so that none is lost.
+    Thread-safe.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._rings = memoryview(mmap.mmap(-1, workers * 8)).cast("Q")
+        self._lock = threading.Lock()
+        self.own(0)
+
+    def own(self, number: int) -> None:
+        """This process is the worker of that number."""
+        self._number = number
+
+    def ring(self) -> None:
+        with self._lock:
+            self._rings[self._number] += 1
+
+    def rung(self) -> int:
+        return sum(self._rings)
 
 
 class SharedTraces(MutableSet[str]):

@@ -81,16 +81,18 @@ class Verifier:
         *,
         trusted_nodes: frozenset[str] = frozenset(),
         clock: Clock = utc_now,
-        replay: ReplayMemory | None = None,
+        replay: ReplayStore | None = None,
         cancelled: CancelledTokens | None = None,
         once: ReplayStore | None = None,
     ):
-        """``once`` counts what may be shown once only, for all processes of a service; default: ``replay``."""
+        """``once`` counts what may be shown once only, for all processes of a service; default: ``replay``, which
+        remembers what else was shown, by default in this process alone.
+        """
         self._rule = rule
         self._trust = trust
         self._nodes = trusted_nodes
         self._clock = clock
-        self._replay = replay or ReplayMemory()
+        self._replay: ReplayStore = replay or ReplayMemory()
         self._cancelled = cancelled
         self._once: ReplayStore = once or self._replay
         self._lock = threading.Lock()

@@ -32,17 +32,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from guard.credentials import distinguished_name, identity
 from guard.credentials.identity import Identity, Kind
 from guard.credentials.ocsp_answers import KeptAnswer
-from guard.credentials.revocation_check import (
-    Revocation,
-    RevocationRule,
-    Revoked,
-    Tell,
-    Unsaid,
-    answers_about,
-    lists_about,
-    read_list,
-    signed_by,
-)
+from guard.credentials.revocation_check import Alarm, Revocation, RevocationRule, Tell, Unsaid, answers_about
+from guard.credentials.revocation_lists import Revoked, lists_about, read_list, signed_by
 from xds.wire.turns import give_way
 
 _log = logging.getLogger(__name__)
@@ -181,7 +172,7 @@ class TrustStore:
     def load(
         cls, folder: Path | str, *, require_crl: bool = True, lenient: bool = False, clock: Clock = utc_now,
         reload_seconds: float = 2.0, products: Products | None = None, rule: RevocationRule | None = None,
-        tell: Tell | None = None,
+        tell: Tell | None = None, alarm: Alarm | None = None,
     ) -> TrustStore:
         """Read a trust folder. Raises TrustError.
 
@@ -189,11 +180,12 @@ class TrustStore:
         list is used when there is one, an outdated one included. ``products`` refuses those of the other kind, and
         those of persons and structures that name none; None compares nothing. ``lenient`` is for test events: no
         lists are required, products are not compared, and a certificate that states no key usages may be used for
-        anything (RFC 5280 4.2.1.12). ``tell`` is told what questions about revocation came to.
+        anything (RFC 5280 4.2.1.12). ``tell`` is told what questions about revocation came to; ``alarm`` is
+        what we share with others that believe the same folder.
         """
         asked = rule or RevocationRule()
         revocation = Revocation(
-            replace(asked, required=asked.required and require_crl and not lenient), tell=tell
+            replace(asked, required=asked.required and require_crl and not lenient), tell=tell, alarm=alarm
         )
         return cls(
             Path(folder), revocation=revocation, lenient=lenient, clock=clock, reload_seconds=reload_seconds,

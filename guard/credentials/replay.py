@@ -24,7 +24,8 @@ class _Shown:
 
 
 class ReplayStore(Protocol):
-    """Where assertions that may be shown once only are noted: of one process, or of all that share a database."""
+    """Where it is noted which assertions were shown: to one process, or to several that share a memory or a database.
+    """
 
     def show(self, key: ReplayKey, sha256: str, until: datetime, now: datetime, trace_id: str) -> int | None:
         """As ``ReplayMemory.show``."""

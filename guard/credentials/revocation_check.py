@@ -21,19 +21,26 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from guard.credentials import ocsp_answers as ocsp
 from guard.credentials.fetch import Fetch, fetch, is_allowed
+from guard.credentials.revocation_lists import (
+    NONE_SEEN,
+    Edition,
+    Revoked,
+    edition,
+    list_addresses,
+    listed,
+    read_list,
+    signed_by,
+)
 from xds.wire.turns import give_way
 
 _log = logging.getLogger(__name__)
-_UNREADABLE = (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, x509.DuplicateExtension)
 _MEMORY = 4096
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -74,12 +81,20 @@ class RevocationRule:
     """Refuse OCSP answers that were prepared in advance."""
 
 
-class Revoked(Exception):
-    """A certificate that was taken back, or that its responder does not know."""
-
-
 class Unsaid(Exception):
     """Nothing current says that a certificate is still good."""
+
+
+class Alarm(Protocol):
+    """Heard by everybody who serves beside us and remembers what he was told: somebody has heard something bad."""
+
+    def ring(self) -> None:
+        """Never blocks for long."""
+        ...
+
+    def rung(self) -> int:
+        """How often it was rung, by anybody, ourselves included. Cheap: looked at for every check."""
+        ...
 
 
 class _Fetched(NamedTuple):
@@ -89,9 +104,16 @@ class _Fetched(NamedTuple):
 
 
 class Revocation:
-    """Remembers what it was told. Thread-safe; questions about one address are asked one at a time."""
+    """Remembers what it was told. Thread-safe; questions about one address are asked one at a time.
 
-    def __init__(self, rule: RevocationRule, *, tell: Tell | None = None, fetch: Fetch = fetch) -> None:
+    With an ``alarm`` what good is remembered counts only until somebody has heard something bad: then all ask again.
+    Whoever hears it rings once: a certificate that was already bad, and a list that names nothing new, are no
+    news. So those who ring each other come to rest after one ring of each.
+    """
+
+    def __init__(
+        self, rule: RevocationRule, *, tell: Tell | None = None, fetch: Fetch = fetch, alarm: Alarm | None = None
+    ) -> None:
         self.rule = rule
         self._tell = tell
         self._fetch = fetch
@@ -100,9 +122,37 @@ class Revocation:
         self._answers: OrderedDict[bytes, ocsp.Answer] = OrderedDict()
         self._lists: OrderedDict[str, _Fetched] = OrderedDict()
         self._last_good: OrderedDict[bytes, datetime] = OrderedDict()
+        self._bad: OrderedDict[bytes, datetime] = OrderedDict()
+        """Certificates that were taken back when last heard of, and since when we know"""
+        self._editions: OrderedDict[str, Edition] = OrderedDict()
+        """The newest list seen at each address"""
         self._not_before: dict[str, float] = {}
-        self.version = 0
-        """Grows when a fetched statement changes what was said before."""
+        self._alarm = alarm
+        self._rung = alarm.rung() if alarm is not None else 0
+        self._version = self._drops = 0
+
+    @property
+    def version(self) -> int:
+        """Grows when a fetched statement changes what was said before, here or where our alarm was rung."""
+        if self._alarm is not None and self._alarm.rung() != self._rung:
+            with self._lock:
+                rung = self._alarm.rung()
+                if rung != self._rung:
+                    self._rung = rung
+                    for key in [key for key, one in self._answers.items() if one.is_good]:
+                        del self._answers[key]
+                    self._lists.clear()
+                    self._drops += 1
+                    self._version += 1
+        return self._version
+
+    def _ring(self) -> None:
+        """Something bad was heard here. With an alarm we hear it ourselves, as all do."""
+        if self._alarm is not None:
+            self._alarm.ring()
+            return
+        with self._lock:
+            self._version += 1
 
     def until(
         self, certificate: x509.Certificate, issuer: x509.Certificate,
@@ -112,19 +162,26 @@ class Revocation:
 
         ``issuer`` has signed it; ``folder`` are the lists of the trust folder.
         """
-        told = listed(certificate, issuer, folder, now)
-        end, is_asked = self._ask(certificate, issuer, folder, now) if self.rule.hosts else (None, False)
+        key = certificate.fingerprint(SHA256())
+        try:
+            told = listed(certificate, issuer, folder, now)
+            end, is_asked = self._ask(certificate, issuer, folder, now) if self.rule.hosts else (None, False)
+        except Revoked:
+            self._remember(self._bad, key, now)
+            raise
+        if end is None and is_asked and key in self._bad:
+            raise Revoked(f"revoked when last heard of: {certificate.subject.rfc4514_string()}")
         if end is None and told.fresh is not None:
             soon = now + timedelta(seconds=self.rule.retry)
             end = min(told.fresh, soon) if is_asked else told.fresh
-        key = certificate.fingerprint(SHA256())
         if end is not None:
+            self._bad.pop(key, None)
             self._remember(self._last_good, key, end)
             return end
         if not self.rule.required:
             return None
         last = max((end for end in (told.stale, self._last_good.get(key)) if end is not None), default=None)
-        if self.rule.down is Down.GRACE and last is not None:
+        if self.rule.down is Down.GRACE and last is not None and key not in self._bad:
             end = last + timedelta(seconds=self.rule.grace)
             if now < end:
                 self._say(GRACE, f"{certificate.subject.rfc4514_string()}: last said good until {last.isoformat()}")
@@ -143,7 +200,7 @@ class Revocation:
         Raises Revoked.
         """
         responders = self._callable(ocsp.addresses(certificate))
-        places = self._callable(_list_addresses(certificate, x509.CRLDistributionPoints))
+        places = self._callable(list_addresses(certificate, x509.CRLDistributionPoints))
         for url in responders:
             answer = self._ocsp(url, certificate, issuer, folder, now)
             if answer is not None:
@@ -174,12 +231,12 @@ class Revocation:
         self, certificate: x509.Certificate, issuer: x509.Certificate, now: datetime
     ) -> list[_Fetched]:
         """The full lists a certificate points to, and their deltas."""
-        places = self._callable(_list_addresses(certificate, x509.CRLDistributionPoints))
+        places = self._callable(list_addresses(certificate, x509.CRLDistributionPoints))
         lists = [one for url in places if (one := self._list(url, issuer, now)) is not None]
         if lists:
-            deltas = [*_list_addresses(certificate, x509.FreshestCRL)]
+            deltas = [*list_addresses(certificate, x509.FreshestCRL)]
             for one in lists:
-                deltas += _list_addresses(one.crl, x509.FreshestCRL)
+                deltas += list_addresses(one.crl, x509.FreshestCRL)
             later = [self._list(url, issuer, now) for url in self._callable(dict.fromkeys(deltas))]
             lists += [one for one in later if one is not None]
         return lists
@@ -200,6 +257,7 @@ class Revocation:
             known = self._answers.get(key)
             if known is not None and now < known.until:
                 return known
+            _, drops = self.version, self._drops
             asked, nonce = ocsp.question(certificate, issuer)
             data = self._call(url, asked, ocsp.LARGEST)
             if data is None:
@@ -214,10 +272,15 @@ class Revocation:
                 return None
             end = min(answer.until, now + timedelta(seconds=self.rule.longest))
             answer = replace(answer, until=end)
+            if answer.is_good:
+                self._remember(self._answers, key, answer, drops)
+            else:
+                is_news = key not in self._bad
+                self._remember(self._answers, key, answer)
+                self._remember(self._bad, key, now)
+                if is_news:
+                    self._ring()
             self._say(FETCHED, url)
-            if known is not None and known.is_good and not answer.is_good:
-                self.version += 1
-            self._remember(self._answers, key, answer)
             return answer
 
     def _list(self, url: str, issuer: x509.Certificate, now: datetime) -> _Fetched | None:
@@ -229,6 +292,7 @@ class Revocation:
             known = self._lists.get(url)
             if known is not None and now < known.again:
                 return known
+            _, drops = self.version, self._drops
             data = self._call(url, None, LARGEST_LIST)
             if data is None:
                 return None
@@ -244,13 +308,23 @@ class Revocation:
             if ends is None or now >= ends:
                 self._failed(url, "a list that has ended")
                 return None
-            self._say(FETCHED, url)
-            if known is not None and known.crl != crl:
-                self.version += 1
             again = min(ends, now + timedelta(seconds=self.rule.longest))
             fetched = _Fetched(crl, again)
-            self._remember(self._lists, url, fetched)
+            self._remember(self._lists, url, fetched, drops)
+            self._compare(url, crl)
+            self._say(FETCHED, url)
             return fetched
+
+    def _compare(self, url: str, crl: x509.CertificateRevocationList) -> None:
+        """Ring when a list is newer than all that were seen at its address, and names others.
+
+        One made for each question, or served by turns with an older one, must not ring again and again.
+        """
+        last, this = self._editions.get(url, NONE_SEEN), edition(crl)
+        if this[:2] > last[:2]:
+            self._remember(self._editions, url, this)
+            if this.named != last.named:
+                self._ring()
 
     def _call(self, url: str, body: bytes | None, limit: int) -> bytes | None:
         """The bytes an address answers, None when it does not, or has not a moment ago."""
@@ -275,8 +349,11 @@ class Revocation:
         if self._tell is not None:
             self._tell(what, detail)
 
-    def _remember(self, memory: OrderedDict[_K, _V], key: _K, value: _V) -> None:
+    def _remember(self, memory: OrderedDict[_K, _V], key: _K, value: _V, drops: int | None = None) -> None:
+        """``drops`` were counted before the question: what was said before the last of them is not kept."""
         with self._lock:
+            if drops is not None and drops != self._drops:
+                return
             memory[key] = value
             memory.move_to_end(key)
             while len(memory) > _MEMORY:
@@ -287,74 +364,6 @@ class Revocation:
             if len(self._busy) >= _MEMORY:
                 self._busy = {held: lock for held, lock in self._busy.items() if lock.locked()}
             return self._busy.setdefault(key, threading.Lock())
-
-
-class Listed(NamedTuple):
-    """What lists say of a certificate that none of them names: ends of the latest current and of the latest ended."""
-
-    fresh: datetime | None
-    stale: datetime | None
-
-
-def listed(
-    certificate: x509.Certificate, issuer: x509.Certificate, lists: Iterable[x509.CertificateRevocationList],
-    now: datetime,
-) -> Listed:
-    """Raises Revoked when one names it, a later delta that lifts a hold apart.
-
-    A delta only adds to what a full list says, and keeps that list current for as long as it is itself.
-    """
-    mine = [crl for crl in lists if crl.issuer == issuer.subject and signed_by(crl, issuer)]
-    deltas = [crl for crl in mine if _delta_of(crl) is not None]
-    for crl in mine:
-        entry = crl.get_revoked_certificate_by_serial_number(certificate.serial_number)
-        if entry is None or _reason(entry) is x509.ReasonFlags.remove_from_crl:
-            continue
-        if _reason(entry) is not x509.ReasonFlags.certificate_hold or not _is_lifted(certificate, crl, deltas):
-            raise Revoked(f"revoked: {certificate.subject.rfc4514_string()}")
-    fresh = stale = None
-    for crl in mine:
-        if crl.next_update_utc is None or not silence_counts(crl, certificate):
-            continue
-        if crl.last_update_utc > now + ocsp.TOLERANCE:
-            continue
-        ends = max((crl.next_update_utc, *_kept_current(crl, deltas, certificate)))
-        if now < ends:
-            fresh = ends if fresh is None else max(fresh, ends)
-        else:
-            stale = ends if stale is None else max(stale, ends)
-    return Listed(fresh, stale)
-
-
-def read_list(data: bytes) -> x509.CertificateRevocationList:
-    """A revocation list in PEM or DER. Raises ValueError."""
-    return x509.load_pem_x509_crl(data) if b"-----BEGIN" in data[:4096] else x509.load_der_x509_crl(data)
-
-
-def signed_by(signed: x509.Certificate | x509.CertificateRevocationList, issuer: x509.Certificate) -> bool:
-    """Whether that authority's key made the signature."""
-    try:
-        if isinstance(signed, x509.Certificate):
-            signed.verify_directly_issued_by(issuer)
-            return True
-        key = issuer.public_key()
-        return isinstance(key, rsa.RSAPublicKey | ec.EllipticCurvePublicKey) and signed.is_signature_valid(key)
-    except _UNREADABLE:
-        return False
-
-
-def silence_counts(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
-    """Whether a certificate that this list does not name was not revoked when it was made."""
-    return _delta_of(crl) is None and _covers(crl, certificate)
-
-
-def lists_about(
-    below: x509.Certificate, issuer: x509.Certificate, crls: Iterable[x509.CertificateRevocationList]
-) -> tuple[tuple[x509.CertificateRevocationList, bool], ...]:
-    """The lists of its authority, and whether their silence means a thing about the certificate."""
-    return tuple(
-        (crl, silence_counts(crl, below)) for crl in crls if crl.issuer == issuer.subject and signed_by(crl, issuer)
-    )
 
 
 def answers_about(
@@ -375,85 +384,3 @@ def answers_about(
         with suppress(ocsp.OcspUnusable):
             found.append((answer, ocsp.read_kept(answer, below, issuer, is_unrevoked)))
     return tuple(found)
-
-
-def _reason(entry: x509.RevokedCertificate) -> x509.ReasonFlags | None:
-    try:
-        return entry.extensions.get_extension_for_class(x509.CRLReason).value.reason
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _is_lifted(
-    certificate: x509.Certificate, crl: x509.CertificateRevocationList,
-    deltas: Iterable[x509.CertificateRevocationList],
-) -> bool:
-    """Whether a delta made after that list takes the certificate off it. Clause: RFC 5280 5.3.1"""
-    for delta in deltas:
-        entry = delta.get_revoked_certificate_by_serial_number(certificate.serial_number)
-        if entry is not None and _reason(entry) is x509.ReasonFlags.remove_from_crl:
-            return delta.last_update_utc > crl.last_update_utc
-    return False
-
-
-def _kept_current(
-    crl: x509.CertificateRevocationList, deltas: Iterable[x509.CertificateRevocationList],
-    certificate: x509.Certificate,
-) -> list[datetime]:
-    """Ends of the deltas that go with a full list. Clause: RFC 5280 5.2.4"""
-    number = _number(crl)
-    found = []
-    for delta in deltas:
-        base, its = _delta_of(delta), _number(delta)
-        if number is None or base is None or its is None or delta.next_update_utc is None:
-            continue
-        if base <= number < its and _covers(delta, certificate):
-            found.append(delta.next_update_utc)
-    return found
-
-
-def _delta_of(crl: x509.CertificateRevocationList) -> int | None:
-    """Number of the list a delta adds to; None for a full list."""
-    try:
-        return crl.extensions.get_extension_for_class(x509.DeltaCRLIndicator).value.crl_number
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _number(crl: x509.CertificateRevocationList) -> int | None:
-    try:
-        return crl.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-    except x509.ExtensionNotFound:
-        return None
-
-
-def _covers(crl: x509.CertificateRevocationList, certificate: x509.Certificate) -> bool:
-    """Whether silence of this list means something: a partial one only ever adds revocations."""
-    try:
-        is_authority = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except x509.ExtensionNotFound:
-        is_authority = False
-    for extension in crl.extensions:
-        value = extension.value
-        if isinstance(value, x509.IssuingDistributionPoint):
-            outside = value.only_contains_user_certs if is_authority else value.only_contains_ca_certs
-            if outside or value.indirect_crl or value.only_contains_attribute_certs or value.only_some_reasons:
-                return False
-        elif extension.critical and not isinstance(value, x509.DeltaCRLIndicator):
-            return False
-    return True
-
-
-def _list_addresses(
-    holder: x509.Certificate | x509.CertificateRevocationList,
-    kind: type[x509.CRLDistributionPoints] | type[x509.FreshestCRL],
-) -> list[str]:
-    """Addresses of the lists that a certificate, or a list, points to."""
-    try:
-        points = holder.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return []
-    return [
-        name.value for point in points for name in point.full_name or ()
-        if isinstance(name, x509.UniformResourceIdentifier) and point.reasons is None and point.crl_issuer is None
-    ]

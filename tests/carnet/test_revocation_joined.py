@@ -136,7 +136,7 @@ class Joined:
 @contextmanager
 def joined(
     folder: Path, more: str = "", *, relayed: bool = False, products: Products = Products.TEST,
-    others: Products = Products.TEST,
+    others: Products = Products.TEST, longest: int = LONGEST, registry: str = "",
 ) -> Iterator[Joined]:
     """``relayed`` puts a relay of the test between the services and the responder; ``products`` is what the services
     take, ``others`` what the authority makes."""
@@ -146,8 +146,8 @@ def joined(
         init.create(folder / "authority", pki_url=f"http://127.0.0.1:{asked}", products=others)
         live = Live.prepare(folder / "data", "\n".join((
             "[credentials]", f'revocation_hosts = ["127.0.0.1:{asked}"]', "revocation_timeout = 5",
-            f"revocation_longest = {LONGEST}", f"revocation_retry = {RETRY}", f'products = "{products}"', more,
-        )), products=products)  # fmt: skip
+            f"revocation_longest = {longest}", f"revocation_retry = {RETRY}", f'products = "{products}"', more,
+        )), products=products, registry=registry)  # fmt: skip
         here = Joined(live, folder / "authority", relay=relay, port=served)
         for name in ("root", "persons"):
             file = here.authority / "pki" / "trust" / f"{name}.pem"
