@@ -154,8 +154,8 @@ class Live:
 
     @classmethod
     def prepare(cls, folder: Path, toml: str = "", **more: Any) -> Live:
-        """Make the installation; nothing runs yet."""
-        world = World.prepare(folder, toml, **more)
+        """Make the installation, with two workers a service; nothing runs yet."""
+        world = World.prepare(folder, toml, **{"workers": 2} | more)
         return cls(world, {name: Service(name, world) for name in NAMES})
 
     def start(self, *flags: str) -> Live:

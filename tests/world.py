@@ -90,15 +90,18 @@ class World:
 
     @classmethod
     def prepare(
-        cls, folder: Path, toml: str = "", *, registry: str = "", products: Products = Products.TEST, pki_url: str = ""
+        cls, folder: Path, toml: str = "", *, registry: str = "", products: Products = Products.TEST, pki_url: str = "",
+        workers: int = 1,
     ) -> World:
-        """Make the installation; nothing is served yet. ``registry`` are more lines of that section."""
+        """Make the installation; nothing is served yet. ``registry`` are more lines of that section; ``workers`` is
+        the same on every machine, and one where a test is about something else: it starts sooner.
+        """
         copy_databases(folder)
         init.create(folder, products=products, pki_url=pki_url)
         ports = free_ports(4)
         (folder / settings_module.FILE_NAME).write_text(
-            f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\n{registry}\n"
-            f"[repository]\nport = {ports[2]}\nadmin_port = {ports[3]}\n{toml}",
+            f"[registry]\nport = {ports[0]}\nadmin_port = {ports[1]}\nworkers = {workers}\n{registry}\n"
+            f"[repository]\nport = {ports[2]}\nadmin_port = {ports[3]}\nworkers = {workers}\n{toml}",
             "utf-8",
         )
         pki = Pki.open(folder / "pki")

@@ -136,7 +136,7 @@ class Joined:
 @contextmanager
 def joined(
     folder: Path, more: str = "", *, relayed: bool = False, products: Products = Products.TEST,
-    others: Products = Products.TEST, longest: int = LONGEST, registry: str = "",
+    others: Products = Products.TEST, longest: int = LONGEST, workers: int = 1,
 ) -> Iterator[Joined]:
     """``relayed`` puts a relay of the test between the services and the responder; ``products`` is what the services
     take, ``others`` what the authority makes."""
@@ -147,7 +147,7 @@ def joined(
         live = Live.prepare(folder / "data", "\n".join((
             "[credentials]", f'revocation_hosts = ["127.0.0.1:{asked}"]', "revocation_timeout = 5",
             f"revocation_longest = {longest}", f"revocation_retry = {RETRY}", f'products = "{products}"', more,
-        )), products=products, registry=registry)  # fmt: skip
+        )), products=products, workers=workers)  # fmt: skip
         here = Joined(live, folder / "authority", relay=relay, port=served)
         for name in ("root", "persons"):
             file = here.authority / "pki" / "trust" / f"{name}.pem"

@@ -26,7 +26,7 @@ from xds.wire.client import PeerUnreachable
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Live]:
-    live = Live.prepare(tmp_path / "data", "workers = 2", registry="workers = 2")
+    live = Live.prepare(tmp_path / "data")
     try:
         yield live.start()
     finally:

@@ -48,7 +48,7 @@ def assert_both_served(live: Live) -> None:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Live]:
-    live = Live.prepare(tmp_path / "data", registry="workers = 2")
+    live = Live.prepare(tmp_path / "data")
     try:
         live.registry.start().wait_ready()
         yield live
@@ -61,7 +61,7 @@ def test_a_revocation_one_worker_hears_of_ends_what_all_remember(tmp_path: Path)
     """Both have a card for good, for an hour. It is taken back, and so is another that nobody has asked about: the
     moment that is shown, to whichever worker, the first is refused by both. Step: g
     """
-    with joined(tmp_path, longest=3600, registry="workers = 2") as here:
+    with joined(tmp_path, longest=3600, workers=2) as here:
         world, card, other = here.live.world, here.card(1), here.card(2)
         world.cards["first"], patient = card, world.patient()
         asking = clients(world, "first")
