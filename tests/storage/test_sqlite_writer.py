@@ -144,8 +144,9 @@ def test_nobody_is_told_before_his_sync_and_who_waits_shares_one(desk: Desk, dis
     others = [threading.Thread(target=desk.write, args=(number,)) for number in range(2, 7)]
     for thread in others:
         thread.start()
-    until(lambda: desk.stored() == [1, 2, 3, 4, 5, 6])
-    assert desk.outcomes == {}, "committed is not acknowledged"
+    waiting = desk.writer._log._changed._waiters  # type: ignore[union-attr]
+    until(lambda: len(waiting) == len(others))
+    assert (desk.stored(), desk.outcomes) == ([1, 2, 3, 4, 5, 6], {}), "committed is not acknowledged"
     disk.slow.release()
     first.join(20)
     assert desk.outcomes == {1: None}
