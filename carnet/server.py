@@ -135,11 +135,11 @@ class Master(Arbiter):
         super().stop(graceful)
 
     def reap_workers(self) -> None:
-        """A worker that cannot begin ends a service that has not begun; while others serve it is tried again."""
+        """A worker that cannot begin ends a service of one worker, or that has not begun; else it is tried again."""
         try:
             super().reap_workers()
         except HaltServer as error:
-            if not self.app.workers.have_been_up():
+            if self.app.workers.count == 1 or not self.app.workers.have_been_up():
                 raise
             log.error("a worker cannot begin (%s); trying again in %g s", error.reason, RETRY)
             time.sleep(RETRY)

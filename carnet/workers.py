@@ -104,11 +104,11 @@ class Workers:
         _ENDS.pack_into(self._ends, 0, time.monotonic())
 
     def is_ending(self) -> bool:
-        """Whether the service ends, and not this worker alone."""
-        return bool(_ENDS.unpack(self._ends)[0]) or os.getppid() != self._master
+        """Whether the service ends, and not this worker alone while others serve."""
+        return self.count == 1 or bool(_ENDS.unpack(self._ends)[0]) or os.getppid() != self._master
 
     def begins(self) -> bool:
-        """True for the first worker that begins the service: one that replaces another while others serve does not."""
+        """True for the worker that begins the service: one that replaces another while others serve does not."""
         has_begun, self._has_begun[0] = self._has_begun[0], 1
         return self.count == 1 or not has_begun
 

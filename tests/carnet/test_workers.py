@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from uuid import uuid4
@@ -222,16 +223,23 @@ def test_a_service_begins_once(tmp_path: Path) -> None:
         return answers.read_text()
 
     assert [told(workers), told(workers)] == ["True False", "False False"]
-    assert [told(alone), told(alone)] == ["True False"] * 2
+    assert [told(alone), told(alone)] == ["True True"] * 2
     workers.stop()
     assert told(workers) == "False True"
     orphaned = tmp_path / "orphaned"
 
-    def orphan() -> None:
-        until(lambda: alone.is_ending())
-        orphaned.touch()
+    def master() -> None:
+        left = Workers(2)
 
-    assert ended(forked(lambda: forked(orphan) and None)) == 0
+        def orphan() -> None:
+            until(left.is_ending)
+            orphaned.touch()
+
+        forked(orphan)
+        time.sleep(0.1)
+        assert not orphaned.exists()
+
+    assert ended(forked(master)) == 0
     until(orphaned.exists)
 
 
