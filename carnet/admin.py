@@ -9,12 +9,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -284,7 +286,12 @@ def serve(
         def log_message(self, format: str, *args: object) -> None:
             """Probes are not worth a line."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    class Listener(ThreadingHTTPServer):
+        def handle_error(self, request: Any, client_address: Any) -> None:
+            """A probe that has hung up is no failure, and nothing is worth a stack trace."""
+            log.debug("a probe was not answered: %s", type(sys.exception()).__name__)
+
+    server = Listener(("127.0.0.1", port), Handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, name="admin", daemon=True).start()
 

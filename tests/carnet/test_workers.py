@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import os
 import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
+from urllib.request import urlopen
 from uuid import uuid4
 
 import pytest
 
-from carnet import wiring
+from carnet import admin, wiring
 from carnet import worker as worker_module
 from carnet import workers as module
 from carnet.admin import Meter, Reporter, Tally
+from carnet.supervisor import free_ports
 from carnet.worker import PatientWorker
 from carnet.workers import Workers, wanted
 from guard.audit.particulars import process_id
@@ -166,6 +169,28 @@ def test_the_first_worker_counts_for_all() -> None:
     assert value("carnet_workers") == 1, "the others have ended"
     tally.take()
     assert value("carnet_requests_total", transaction="ITI-43", outcome="ok") == 3, "nothing counts twice"
+
+
+def test_a_probe_that_fails_leaves_no_stack_trace(capfd: pytest.CaptureFixture[str]) -> None:
+    """It hangs up, or what it asks for fails: the listener goes on."""
+    (port,) = free_ports(1)
+    answers = iter([BrokenPipeError(), ""])
+
+    def ready() -> str:
+        told = next(answers)
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    stop = admin.serve(port, Meter(), ready)
+    try:
+        with pytest.raises(http.client.RemoteDisconnected), urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+            pass
+        with urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5) as answer:
+            assert answer.status == 200
+    finally:
+        stop()
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_worker_never_waits_for_the_count() -> None:
