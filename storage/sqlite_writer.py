@@ -135,7 +135,9 @@ class LogSync:
             raise OSError(errno.EIO, "the log of the database could not be synced: look at the disk, then start again")
 
     def sync(self) -> None:
-        """Returns when a sync has ended that began after this call. Raises OSError when it failed."""
+        """Returns when a sync has ended that began after this call. Raises OSError when it failed, or could not begin:
+        then the next one is tried.
+        """
         with self._changed:
             mine = self._begun + 1
             while self._ended < mine and not self._has_failed:
@@ -154,11 +156,11 @@ class LogSync:
             descriptor = os.open(self._log, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.fdatasync(descriptor)
+                is_done = True
+            except OSError:
+                self._has_failed = True
             finally:
                 os.close(descriptor)
-            is_done = True
-        except OSError:
-            self._has_failed = True
         finally:
             self._changed.acquire()
             if is_done:

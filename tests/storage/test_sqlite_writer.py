@@ -7,7 +7,6 @@ import os
 import shutil
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from storage.sqlite_writer import LogSync, SqliteWriter
+from tests.storage.test_process_turn import until
 
 
 class Connection(sqlite3.Connection):
@@ -113,13 +113,6 @@ def disk(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Disk:
     return Disk(monkeypatch, desk.log)
 
 
-def until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
-
-
 def fail(_: Any) -> None:
     raise ValueError("spoiled on purpose")
 
@@ -213,6 +206,25 @@ def test_after_a_sync_that_failed_nothing_is_taken(desk: Desk, disk: Disk) -> No
     desk.write(4)
     assert isinstance(desk.outcomes[4], OSError)
     assert (desk.stored(), disk.count) == ([1, 2, 3], count)
+
+
+def test_a_sync_that_could_not_begin_is_no_failed_one(
+    desk: Desk, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Too many open files for a moment: whoever would have synced is refused, and the next one is taken."""
+    desk.write(1)
+    real, errors = os.open, [OSError(errno.EMFILE, "on purpose")]
+
+    def opening(path: Any, *more: Any, **named: Any) -> int:
+        if path == desk.log and errors:
+            raise errors.pop()
+        return real(path, *more, **named)
+
+    monkeypatch.setattr(os, "open", opening)
+    desk.write(2)
+    assert isinstance(desk.outcomes[2], OSError) and disk.count == 1
+    desk.write(3)
+    assert (desk.outcomes[3], disk.count) == (None, 2)
 
 
 def test_an_interrupted_sync_counts_for_nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
