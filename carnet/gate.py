@@ -98,7 +98,7 @@ class SoftwareGate:
 
         Clause: DMP homologation (Création, Alimentation, Consultation)
         """
-        if self.source is None or caller.mode in (Mode.NODE, Mode.OFF) or not caller.assertion_sha256:
+        if self.source is None or caller.mode in (Mode.NODE, Mode.OFF) or not caller.assertion:
             return caller
         problem = self.source.current.refusal(caller, transaction, datetime.now(UTC).date())
         if not problem:

@@ -32,7 +32,7 @@ def fault_logger(
 
     def on_fault(trace_id: str, peer: Peer, fault: SoapFault, exchange: Exchange | None) -> None:
         log.info("fault %s %s %s: %s", trace_id, fault.code[1], fault.subcode and fault.subcode[1], fault.detail)
-        if fault.is_security and (exchange is None or exchange.known_caller is None):
+        if fault.is_security and (exchange is None or exchange.accepted is None):
             line = access_log.login_refused(
                 trace_id=trace_id,
                 event=actor_name,
@@ -43,7 +43,7 @@ def fault_logger(
             )
             with database.write() as unit:
                 unit.audit.append(line)
-        elif exchange is not None and exchange.known_caller is not None:
+        elif exchange is not None and exchange.accepted is not None:
             event, action = (actor_name, actor_name) if name_of is None else name_of(exchange)
             refused(database, exchange, event, fault.detail, "ITI TF-2 Appendix V 3.2", action)
 

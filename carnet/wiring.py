@@ -310,11 +310,18 @@ def repository_service(
         )
         return software.check(caller, exchange.transaction)
 
+    def claim(exchange: Exchange) -> Caller:
+        caller = verifier.claim(
+            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate
+        )
+        return software.check(caller, exchange.transaction)
+
     meter.watch_codes(actor.domains)
     app = SoapService(
         transactions=repository.app.transactions(actor),
         paths=repository.app.PATHS,
         authenticate=authenticate,
+        claim=claim,
         admit=lambda peer: verifier.admit(peer.certificate),
         begin_part=actor.documents.begin,
         foresee=sinks(actor.documents),

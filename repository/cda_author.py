@@ -59,7 +59,7 @@ def check(
     Clause: DMP R526
     """
     rule = actor.author_rule
-    if not authorship.is_asked(exchange.caller, rule):
+    if not authorship.is_asked(exchange.claimant, rule):
         return
     for entry in submission.entries:
         if entry.entry_uuid not in staged or "xml" not in entry.mime_type.lower():
@@ -72,7 +72,7 @@ def check(
             told = problem("R-190", ErrorCode.InvalidDocumentContent, f"DocumentEntry {entry.entry_uuid}",
                            "ClinicalDocument/author")
             yield from authorship.disagreement(
-                exchange.caller, told, authors.persons, authors.structures, rule=rule, trace_id=exchange.trace_id,
+                exchange.claimant, told, authors.persons, authors.structures, rule=rule, trace_id=exchange.trace_id,
                 instead=authors.unread or "nobody",
             )
 

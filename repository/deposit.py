@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from guard.audit import access_log
-from guard.audit.particulars import particulars
+from guard.audit.particulars import particulars, purpose_of, user_of
+from guard.credentials.caller import Caller
 from repository.actor import RepositoryActor
 from repository.registry_link import Asker, Registered, RegistryUnavailable
 from repository.signed_set import SignedSet
@@ -23,6 +24,12 @@ from xds.errors import ErrorCode, Finding, Refused
 from xds.model import Submission
 from xds.rules import problem
 from xds.wire.exchange import Exchange
+from xds.wire.faults import SoapFault
+
+_CREDENTIAL = Finding(
+    code=ErrorCode.XDSRegistryError, subject="the credential", expected="one that is accepted",
+    clause="ITI TF-2 3.40.4.1.3",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +56,7 @@ def keep(
 ) -> Kept:
     """Make the bytes permanent, then their rows and the log line in one transaction (A-4).
 
+    The line names who says he deposits; when he turns out to be nobody, one without a name takes its place.
     ``staged`` holds one document for each entry, by its id; ``event`` is the transaction under way, for the log. Sets
     the entries' repositoryUniqueId. What was known of the signer of ``signed`` goes along. On any failure none of the
     bytes stays.
@@ -77,7 +85,7 @@ def keep(
                 key = staged[signed.entry.entry_uuid].key
                 unit.documents.add_proof(key, signed.signer.proof, at=actor.clock())
                 unit.audit.append(signature_line(exchange, submission, signed))
-            line = unit.audit.append(_line(exchange, event, submission, None, sent_on="ITI-42"))
+            line = unit.audit.append(_line(exchange, exchange.claimant, event, submission, None, sent_on="ITI-42"))
     except BaseException:
         actor.documents.discard(h.key for h in held)
         raise
@@ -94,14 +102,26 @@ def register(
 ) -> Registered:
     """Register what is kept; what the registry refuses is withdrawn, rows and bytes.
 
-    Raises Refused with ``findings`` and XDSRegistryNotAvailable when the registry gave no answer: then the documents
-    are withdrawn unless it may have carried out the request all the same.
+    The registry verifies the caller's credential; when it has given no answer, it is verified here before ours is.
+
+    Raises SoapFault for a credential that is not accepted, by the registry or by us. Raises Refused with ``findings``
+    and XDSRegistryNotAvailable when the registry gave no answer: then the documents are withdrawn unless it may have
+    carried out the request all the same.
     Clause: ITI TF-2 3.41.4.1.3 (A-5, A-6, A-7 of our rules)
     """
     try:
-        asker = Asker(exchange.caller.assertion, exchange.peer.certificate, exchange.trace_id)
+        asker = Asker(exchange.claimant.assertion, exchange.peer.certificate, exchange.trace_id)
         answer = actor.registry.register(submission, asker)
+    except SoapFault:
+        _withdraw(actor, exchange, event, submission, kept, _CREDENTIAL)
+        _ = exchange.caller  # our own verification finds the cause, for our log; the registry's word stands anyway
+        raise
     except RegistryUnavailable as unavailable:
+        try:
+            _ = exchange.caller
+        except SoapFault:
+            _withdraw(actor, exchange, event, submission, kept, _CREDENTIAL, is_sure=not unavailable.outcome_unknown)
+            raise
         finding = problem(
             "A-6", ErrorCode.XDSRegistryNotAvailable, "the registry", found=str(unavailable),
             expected=(
@@ -115,6 +135,7 @@ def register(
         else:
             _withdraw(actor, exchange, event, submission, kept, finding)
         raise Refused([*findings, finding]) from unavailable
+    exchange.is_vouched = True
     if not answer.is_success:
         _withdraw(actor, exchange, event, submission, kept, _refused_by(answer))
     return answer
@@ -129,8 +150,8 @@ def log(
     kept_line: int = 0,
 ) -> None:
     """The line of a deposit that came to nothing. ``kept_line`` is the line it was stored with, 0 when it never was."""
+    line = _line(exchange, exchange.caller, event, submission, finding, sent_on="ITI-42" if kept_line else "")
     with actor.database.write() as unit:
-        line = _line(exchange, event, submission, finding, sent_on="ITI-42" if kept_line else "")
         unit.audit.append(line, replaces=kept_line)
 
 
@@ -147,21 +168,28 @@ def _withdraw(
     submission: Submission,
     kept: Kept,
     finding: Finding,
+    *,
+    is_sure: bool = True,
 ) -> None:
-    """Rows first, bytes after: a crash in between leaves only bytes without a row, which the sweep removes."""
-    keys = [h.key for h in kept.held]
+    """Rows first, bytes after: a crash in between leaves only bytes without a row, which the sweep removes.
+
+    Unless it ``is_sure`` that the registry has nothing of it, all of it is left to the sweep, which asks.
+    """
+    keys = [h.key for h in kept.held] if is_sure else []
+    line = _line(exchange, exchange.accepted, event, submission, finding, sent_on="ITI-42")
     with actor.database.write() as unit:
         unit.documents.remove(keys)
-        unit.audit.append(_line(exchange, event, submission, finding, sent_on="ITI-42"), replaces=kept.line)
+        unit.audit.append(line, replaces=kept.line)
     actor.documents.discard(keys)
 
 
 def _line(
-    exchange: Exchange, event: str, submission: Submission, refused_by: Finding | None, sent_on: str = ""
+    exchange: Exchange, caller: Caller | None, event: str, submission: Submission, refused_by: Finding | None,
+    sent_on: str = "",
 ) -> access_log.AccessLine:
     """``sent_on`` is the transaction the registry was asked with, "" when it was not asked."""
     return access_log.deposit(
-        exchange.caller,
+        caller,
         trace_id=exchange.trace_id,
         event=event,
         patient_key=None,
@@ -170,5 +198,5 @@ def _line(
         submission_unique_id=submission.submission_set.unique_id,
         peer=exchange.peer.address,
         refused_by=refused_by,
-        particulars=particulars(exchange, sent_on=sent_on),
+        particulars=particulars(exchange, user=user_of(caller), purpose=purpose_of(caller), sent_on=sent_on),
     )

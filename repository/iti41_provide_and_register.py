@@ -48,6 +48,7 @@ def transaction(actor: RepositoryActor) -> Transaction:
         refuse=refuse,
         schema_error=METADATA,
         internal_error=ErrorCode.XDSRepositoryError,
+        asks_another=True,
     )
 
 
@@ -70,12 +71,14 @@ class Document:
 def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     """Store the documents and register them.
 
-    Of the metadata the repository judges what it needs and what it sets; the registry judges them all, as they were
-    sent (R-050).
+    The registry verifies the signature of the caller's credential before it answers; this actor judges what the
+    credential says, and verifies it where it answers by itself. Of the metadata the repository judges what it needs
+    and what it sets; the registry judges them all, as they were sent (R-050).
 
     Raises Refused with every finding, the registry's own included; then no document stays.
     Clause: ITI TF-2 3.41.4.1.3, 3.41.4.2
     """
+    _ = exchange.claimant
     request = next(exchange.body.iterchildren(f"{{{LCM}}}SubmitObjectsRequest"))
     submission, read = read_submission(request, Actor.REPOSITORY, brief=True)
     if any(actor.domain.signatures.is_signature(entry) for entry in submission.entries):

@@ -92,11 +92,14 @@ class Asked:
 
 class RegistryLink(Protocol):
     def register(self, submission: Submission, asker: Asker) -> Registered:
-        """Raises RegistryUnavailable."""
+        """ITI-42. Whatever is answered, the registry has verified the asker's credential.
+
+        Raises RegistryUnavailable; SoapFault when the registry does not accept the credential.
+        """
         ...
 
     def register_on_demand(self, submission: Submission, asker: Asker) -> Registered:
-        """ITI-61. Raises RegistryUnavailable."""
+        """ITI-61. Raises as ``register``."""
         ...
 
     def latest(
@@ -148,7 +151,7 @@ class SoapRegistryLink:
         try:
             answer = _call(self._services, action, [submit_objects_request(submission)], asker)
         except FaultReceived as error:
-            raise _refused(error) from error
+            raise _refused_for(error) from error
         status, errors = read_registry_response(answer.body)
         return Registered(status == RESPONSE_SUCCESS, tuple(errors))
 
@@ -206,8 +209,7 @@ class SoapRegistryLink:
         try:
             answer = _call(self._internal, f"{INTERNAL}:RetrieveDecision", [body.encode()], asker)
         except FaultReceived as error:
-            fault = SoapFault(error.code, error.reason, subcode=error.subcode, detail="refused by the registry")
-            raise (fault if fault.is_security else _refused(error)) from error
+            raise _refused_for(error) from error
         return {
             e.get("uniqueId", ""): _permit(e)
             for e in answer.body.iterfind(f"{{{INTERNAL}}}Decision")
@@ -271,6 +273,12 @@ def _call(transport: Transport, action: str, body: Sequence[bytes], asker: Asker
         raise RegistryUnavailable(str(error), outcome_unknown=error.sent) from error
     except BadAnswer as error:
         raise RegistryUnavailable(str(error), outcome_unknown=True) from error
+
+
+def _refused_for(error: FaultReceived) -> SoapFault | RegistryUnavailable:
+    """The caller's credential was refused, or we were."""
+    fault = SoapFault(error.code, error.reason, subcode=error.subcode, detail="refused by the registry")
+    return fault if fault.is_security else _refused(error)
 
 
 def _refused(error: FaultReceived) -> RegistryUnavailable:

@@ -55,14 +55,14 @@ _INTERNAL_TO_STRUCTURE = {"1": "0", "3": "1", "4": "2", "5": "3", "6": "4"}
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """A verified assertion, worth remembering until ``until`` while the trust folder does not change."""
+    """A verified assertion, or a claim, worth remembering until ``until`` while the trust folder does not change."""
 
     caller: Caller
     until: datetime
     one_time: bool
     generation: int
     sha256: str
-    """Of the signed bytes."""
+    """Of the signed bytes; "" of a claim, whose signature nobody here has verified."""
     is_token_service: bool
 
 
@@ -109,6 +109,22 @@ class Verifier:
         caller: one of our services that passes it on shows the assertion again for the same act. Raises SoapFault
         with a WS-Security code; its ``detail`` and ``step`` are for the audit only.
         """
+        return self._judge(envelope, security, peer_certificate, trace_id, is_claim=False)
+
+    def claim(
+        self, *, envelope: etree._Element, security: etree._Element | None, peer_certificate: bytes | None
+    ) -> Caller:
+        """Who this message says sends it: every step but the value of the signature (f) and what was shown before (n).
+
+        For a service that hands the assertion on and answers nothing before another of ours has verified it. Raises
+        SoapFault as ``authenticate`` does.
+        """
+        return self._judge(envelope, security, peer_certificate, "", is_claim=True)
+
+    def _judge(
+        self, envelope: etree._Element, security: etree._Element | None, peer_certificate: bytes | None, trace_id: str,
+        *, is_claim: bool,
+    ) -> Caller:
         rule = self._rule
         if rule.required is Required.OFF:
             return Caller(identifier="", mode=Mode.OFF)
@@ -120,14 +136,16 @@ class Verifier:
         now = self._clock()
         key = (hashlib.sha256(data).hexdigest(), peer.sha256)
         known = self._recall(key, now)
-        if known is not None:
+        if known is not None and is_claim:
+            return known.caller
+        if known is not None and known.sha256:
             seen = (known.caller.issuer, known.caller.assertion_id)
             if known.is_token_service:
                 self._check_cancelled(seen)
             self._check_replay(seen, known.sha256, known.until, now, trace_id, one_time=known.one_time)
             return known.caller
         generation = self._trust.generation
-        verified = self._verify(data, peer, now, generation, trace_id)
+        verified = self._verify(data, peer, now, generation, trace_id, is_claim=is_claim)
         if rule.remember:
             self._store(key, verified)
         return verified.caller
@@ -194,13 +212,14 @@ class Verifier:
         return by_name or peer.sha256 in self._nodes
 
     def _verify(
-        self, data: bytes, peer: Accepted | None, now: datetime, generation: int, trace_id: str = ""
+        self, data: bytes, peer: Accepted | None, now: datetime, generation: int, trace_id: str = "", *,
+        is_claim: bool = False,
     ) -> _Verified:
         """Steps d to o over an assertion seen for the first time; without ``peer`` it is not being used now."""
         rule, times = self._rule, Times(now, timedelta(seconds=self._rule.clock_skew))
         tree = token.reparse(data)
         use = Use.VIHF_SIGNATURE if rule.vihf else Use.TOKEN_SIGNATURE
-        signed = signature.verify(tree, self._trust, use, now)
+        signed = signature.claim(tree, self._trust, use) if is_claim else signature.verify(tree, self._trust, use, now)
         root, signer = signed.root, signed.signer
         validity = statements.check_validity(root, rule, times)
         issuer = self._check_issuer(root, signer)
@@ -211,6 +230,7 @@ class Verifier:
         seen = (issuer, assertion_id)
         if peer is not None:
             until = min(until, peer.until)
+        if peer is not None and not is_claim:
             self._check_replay(seen, signed.sha256, until, now, trace_id, one_time=validity.one_time)
         said = attributes.read(root, rule)
         is_token_service = signer.sha256 in rule.token_services

@@ -31,7 +31,7 @@ PERSONS, STRUCTURES = "1.2.250.1.71.4.2.1", "1.2.250.1.71.4.2.2"
 
 def is_asked(caller: Caller, rule: str) -> bool:
     """Whether ``rule`` compares authors at all, and the caller is one to compare them with."""
-    return rule != OFF and bool(caller.assertion_sha256) and caller.mode in (*_PERSONAL, *_VOUCHED, *_HOLDING)
+    return rule != OFF and bool(caller.assertion) and caller.mode in (*_PERSONAL, *_VOUCHED, *_HOLDING)
 
 
 def disagreement(

@@ -43,12 +43,12 @@ _DIGEST_URIS = frozenset(digest.value for digest in DIGESTS)
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """The element rebuilt from the signed bytes, without its signature, and who signed it."""
+    """The element rebuilt from the signed bytes, without its signature, and who signed it; or what is claimed to be."""
 
     root: etree._Element
     signer: Accepted
     sha256: str
-    """Of the signed bytes: the same however the assertion was written down, in whatever envelope."""
+    """Of the signed bytes: the same however the assertion was written down, in whatever envelope. "" of a claim."""
 
 
 def verify(root: etree._Element, trust: TrustStore, use: Use, now: datetime) -> Signed:
@@ -58,15 +58,27 @@ def verify(root: etree._Element, trust: TrustStore, use: Use, now: datetime) -> 
     (step f), so that no key of unknown origin is ever computed with. An unreadable certificate, an unknown issuer,
     an expired and a revoked certificate get the same answer.
     """
+    signer = _signer(root, trust, use)
+    copy, data = _signed_copy(root, signer, now)
+    return Signed(copy, signer, hashlib.sha256(data).hexdigest())
+
+
+def claim(root: etree._Element, trust: TrustStore, use: Use) -> Signed:
+    """Who is said to have signed: steps e and g, without f. The root is the one given, and there is no digest.
+
+    Raises SoapFault. Nothing may come of it until somebody has verified the same bytes.
+    """
+    return Signed(root, _signer(root, trust, use), "")
+
+
+def _signer(root: etree._Element, trust: TrustStore, use: Use) -> Accepted:
     signature = _only_signature(root)
     check_form(signature, str(root.get("ID")))
     der = _certificate(signature)
     try:
-        signer = trust.check(der, use)
+        return trust.check(der, use)
     except CertificateRefused as error:
         raise security_fault(FAILED_AUTHENTICATION, f"signing certificate: {error}", "g") from error
-    copy, data = _signed_copy(root, signer, now)
-    return Signed(copy, signer, hashlib.sha256(data).hexdigest())
 
 
 def _only_signature(root: etree._Element) -> etree._Element:

@@ -10,6 +10,7 @@ from lxml import etree
 
 from xds.errors import ErrorCode, Finding
 from xds.namespaces import WSA_ANONYMOUS, WSA_NONE
+from xds.wire.faults import SoapFault
 
 
 class PartSink(Protocol):
@@ -98,10 +99,13 @@ class Exchange:
     """DER of the certificate whose request one of our own services passes on, None when it acts for itself."""
     authenticate: Callable[[Exchange], Any] | None = None
     """Turns this exchange into its caller, or raises SoapFault."""
+    claim: Callable[[Exchange], Any] | None = None
+    """Turns it into whom it names as its caller, unproven, or raises SoapFault; None where that is not known."""
     is_vouched: bool = False
     """Another of our services has accepted the caller's credential while it answered this very request."""
     known_caller: Any = None
     """The caller when he is known already, else None."""
+    _claimed: Any = None
 
     @property
     def caller(self) -> Any:
@@ -109,6 +113,27 @@ class Exchange:
         if self.known_caller is None and self.authenticate is not None:
             self.known_caller = self.authenticate(self)
         return self.known_caller
+
+    @property
+    def claimant(self) -> Any:
+        """Who says he sent this, unproven unless he is known. Raises SoapFault for what nobody could prove.
+
+        For a transaction that asks another service, which verifies him before anything comes of it.
+        """
+        if self.known_caller is not None or self.claim is None:
+            return self.caller
+        if self._claimed is None:
+            try:
+                self._claimed = self.claim(self)
+            except SoapFault:
+                _ = self.caller  # what may be said of a refusal depends on the signature
+                raise
+        return self._claimed
+
+    @property
+    def accepted(self) -> Any:
+        """The caller once one of our services has accepted his credential, else None."""
+        return self.claimant if self.is_vouched else self.known_caller
 
 
 @dataclass(frozen=True, slots=True)

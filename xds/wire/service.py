@@ -88,7 +88,8 @@ class SoapService:
 
     def __init__(
         self, *, transactions: Iterable[Transaction], paths: Mapping[str, frozenset[str] | None],
-        authenticate: Callable[[Exchange], Any], begin_part: Callable[[], PartSink] | None = None,
+        authenticate: Callable[[Exchange], Any], claim: Callable[[Exchange], Any] | None = None,
+        begin_part: Callable[[], PartSink] | None = None,
         limits: Limits = DEFAULT, validate: Callable[[etree._Element], list[str]] | None = None,
         on_fault: OnFault | None = None, peer_of: Callable[[WSGIEnvironment], Peer] | None = None,
         observe: Observe | None = None, describe: Describe | None = None, strict_mtom: bool = True,
@@ -103,6 +104,7 @@ class SoapService:
             for path, names in paths.items()
         }
         self._authenticate = authenticate
+        self._claim = claim
         self._begin_part = begin_part
         self._foresee = foresee
         self._limits = limits
@@ -250,6 +252,7 @@ class _Post:
         """The reply, or the refusal in the transaction's own form."""
         try:
             if message.failure is not None:
+                _ = exchange.caller
                 raise message.failure
             findings = self._schema_findings(transaction, exchange)
             if findings:
@@ -295,6 +298,7 @@ class _Post:
             addressing=addressing, security=envelope.security, parts=message.parts, endpoint=self._path,
             transaction=transaction.name, on_behalf=self._on_behalf,
             authenticate=self._service._authenticate if transaction.needs_caller else None,
+            claim=self._service._claim if transaction.needs_caller else None,
         )
         return self._exchange
 

@@ -30,7 +30,7 @@ TODAY = date(2026, 6, 1)
 
 def caller(homologation: str = "A-1", version: str = "2.1") -> Caller:
     return Caller(identifier="8", mode=Mode.DIRECT, homologation=homologation, software_version=version,
-                  assertion_sha256="a" * 64)
+                  assertion=b"<x/>", assertion_sha256="a" * 64)
 
 
 def register(folder: Path, lines: str) -> Register:
