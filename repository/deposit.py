@@ -8,6 +8,7 @@ Clause: ITI TF-2 3.41.4.1.3, 3.43.4.1.3 (A-4 to A-7 of our rules)
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from xds.model import Submission
 from xds.rules import problem
 from xds.wire.exchange import Exchange
 from xds.wire.faults import SoapFault
+
+_log = logging.getLogger(__name__)
 
 _CREDENTIAL = Finding(
     code=ErrorCode.XDSRegistryError, subject="the credential", expected="one that is accepted",
@@ -115,6 +118,8 @@ def register(
     except SoapFault:
         _withdraw(actor, exchange, event, submission, kept, _CREDENTIAL)
         _ = exchange.caller  # our own verification finds the cause, for our log; the registry's word stands anyway
+        _log.warning("the registry refuses a credential accepted here: shown before, or it refuses us, trace %s",
+                     exchange.trace_id)
         raise
     except RegistryUnavailable as unavailable:
         try:

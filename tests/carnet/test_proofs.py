@@ -51,8 +51,10 @@ def kept(world: World, sha256: str) -> Proof:
     return found
 
 
-def test_one_row_an_assertion_in_both_services(world: World) -> None:
-    """A session costs one row in each database; every line names it, and the bytes are those that were sent."""
+def test_one_row_an_assertion_where_it_was_verified(world: World) -> None:
+    """A session costs one row in the registry, and one in the repository once that has verified it for an answer of its
+    own; every line of whoever verified names it, and the bytes are those that were sent.
+    """
     patient = world.patient()
     client = world.client()
     signed = client.security(patient)
@@ -60,7 +62,11 @@ def test_one_row_an_assertion_in_both_services(world: World) -> None:
         world.registry_lines(1)
         client.query("urn:uuid:14d4debf-8f97-4251-9a74-a90016b0af0d", [], patient_id=patient, security=signed)
     assert proof_rows(world) == {"assertion_proof": 1, "repository_assertion_proof": 0}
-    world.deposit(frames.valid_submission("dmp", patient_id=patient))
+    assert world.deposit(frames.valid_submission("dmp", patient_id=patient)).is_success
+    assert proof_rows(world) == {"assertion_proof": 1, "repository_assertion_proof": 0}
+    wrong = frames.valid_submission("dmp", patient_id=patient)
+    wrong.entries[0].hash = "0" * 40
+    assert not world.deposit(wrong).is_success
     assert proof_rows(world)["repository_assertion_proof"] == 1
     line = world.registry_lines(4)[0]
     assert len(line.assertion_sha256) == 64

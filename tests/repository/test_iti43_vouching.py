@@ -59,12 +59,10 @@ def request(world: World, unique_id: str) -> list[bytes]:
     return [retrieve_request([DocumentRequest(ours, unique_id)])]
 
 
-def test_a_retrieve_verifies_the_assertion_once_and_a_deposit_in_both_services(
-    here: World, verified: list[str]
-) -> None:
-    """A deposit is recorded by both services, so both must know who made it; a retrieve is decided by the registry."""
+def test_the_registry_alone_verifies_a_deposit_and_a_retrieve(here: World, verified: list[str]) -> None:
+    """It registers the one and decides the other, so its verification is the one that counts."""
     patient_id, unique_id = deposited(here)
-    assert len(verified) == 2
+    assert len(verified) == 1
     verified.clear()
     wanted = [(here.settings.repository.unique_id, unique_id)]
     outcome, items = here.client(structure_id=STRUCTURE).retrieve(wanted, Memory, patient_id=patient_id)
