@@ -58,7 +58,7 @@ from xds.errors import Actor
 from xds.limits import Limits
 from xds.wire.client import LocalTransport, SoapClient
 from xds.wire.exchange import Exchange, Peer
-from xds.wire.faults import FAILED_AUTHENTICATION, SoapFault, security_fault
+from xds.wire.faults import FAILED_AUTHENTICATION, security_fault
 from xds.wire.pace import paced
 from xds.wire.service import SoapService
 
@@ -163,7 +163,7 @@ def registry_service(settings: Settings, actor: RegistryActor | None = None, wor
         on_refused=refusal_logger(actor.database),
         describe=described_records(settings.registry_url, describer(Actor.REGISTRY, settings.registry_url)),
         title="Carnet document registry",
-        is_ours=partial(_is_node, verifier),
+        is_ours=lambda peer: verifier.is_node(peer.certificate),
         deliveries=deliveries_of(settings, node.pair_files(settings, REGISTRY_NODE), meter),
         peer_of=peer_of,
         observe=paced(meter.observe),
@@ -207,7 +207,7 @@ def _asks_the_registry(
 
     def authenticate(exchange: Exchange) -> Caller:
         action = exchange.addressing.action
-        from_node = _is_node(verifier, exchange.peer)
+        from_node = verifier.is_node(exchange.peer.certificate)
         if exchange.endpoint.startswith("/internal/") and not from_node:
             raise security_fault(FAILED_AUTHENTICATION, "not one of our nodes", "node")
         if exchange.body.tag in iti44_patient_feed_v3.BODIES:
@@ -219,7 +219,7 @@ def _asks_the_registry(
         if action in REGISTRATIONS and not from_node and not is_direct:
             detail = f"{REGISTRATIONS[action]} from a peer that is not one of our repositories"
             raise security_fault(FAILED_AUTHENTICATION, detail, "node")
-        if exchange.on_behalf and _is_node(verifier, Peer(certificate=exchange.on_behalf)):
+        if verifier.is_node(exchange.on_behalf):
             raise security_fault(FAILED_AUTHENTICATION, "a node acts on behalf of a node", "node")
         own = None if action.endswith(":RetrieveDecision") else exchange.peer.certificate
         caller = verifier.authenticate(
@@ -229,14 +229,6 @@ def _asks_the_registry(
         return software.check(caller, exchange.transaction)
 
     return authenticate
-
-
-def _is_node(verifier: Verifier, peer: Peer) -> bool:
-    try:
-        verifier.authenticate_node(peer.certificate)
-    except SoapFault:
-        return False
-    return True
 
 
 # -- repository ----------------------------------------------------------------------------------------
@@ -302,7 +294,7 @@ def repository_service(
     software = SoftwareGate(settings, actor.domain, meter)
 
     def authenticate(exchange: Exchange) -> Caller:
-        if exchange.addressing.action.endswith(":RemoveDocuments") and _is_node(verifier, exchange.peer):
+        if exchange.addressing.action.endswith(":RemoveDocuments") and verifier.is_node(exchange.peer.certificate):
             return verifier.authenticate_node(exchange.peer.certificate)
         caller = verifier.authenticate(
             envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate,

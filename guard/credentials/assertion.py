@@ -182,6 +182,13 @@ class Verifier:
             certificate_sha256=peer.sha256,
         )
 
+    def is_node(self, peer_certificate: bytes | None) -> bool:
+        """Whether it is the certificate of one of our own systems."""
+        try:
+            return peer_certificate is not None and self._is_node(self._trust.check(peer_certificate, Use.TLS_CLIENT))
+        except CertificateRefused:
+            return False
+
     def authenticate_system(self, peer_certificate: bytes | None, names: frozenset[str] | None) -> Caller:
         """A system by its certificate alone, for transactions without an assertion (identity feeds).
 
