@@ -63,13 +63,14 @@ def refused(
     database: AuditDatabase, exchange: Exchange, event: str, reason: str, clause: str, action: str = ""
 ) -> None:
     """One line: a known caller's request came to nothing. It names the patient of the assertion only."""
+    caller = exchange.accepted
     line = access_log.refusal(
-        exchange.caller,
+        caller,
         trace_id=exchange.trace_id,
         event=event,
         action=action or event,
         patient_key=None,
-        patient_id=exchange.caller.patient_id,
+        patient_id=caller.patient_id,
         reason=reason,
         clause=clause,
         peer=exchange.peer.address,

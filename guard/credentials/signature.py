@@ -64,11 +64,14 @@ def verify(root: etree._Element, trust: TrustStore, use: Use, now: datetime) -> 
 
 
 def claim(root: etree._Element, trust: TrustStore, use: Use) -> Signed:
-    """Who is said to have signed: steps e and g, without f. The root is the one given, and there is no digest.
+    """Who is said to have signed: steps e and g, without f. The root is the one given, which loses its signature: that
+    is no part of what was signed.
 
     Raises SoapFault. Nothing may come of it until somebody has verified the same bytes.
     """
-    return Signed(root, _signer(root, trust, use), "")
+    signer = _signer(root, trust, use)
+    root.remove(_only_signature(root))
+    return Signed(root, signer, "")
 
 
 def _signer(root: etree._Element, trust: TrustStore, use: Use) -> Accepted:

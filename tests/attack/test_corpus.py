@@ -12,6 +12,7 @@ from lxml import etree
 from conformance.negative_assertions import kit_rule
 from conformance.negative_kit import Kit
 from conformance.spoiled_assertions import by
+from guard.credentials import identity
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
 from guard.credentials.cards import Card
@@ -108,6 +109,40 @@ def test_what_changes_nothing_names_the_signer(name: str, kit: Kit, verifier: Ve
         caller = read(verifier, data, attack, kit)
         own = {"assertion": b"", "assertion_id": "", "assertion_sha256": ""}
         assert replace(caller, **own) == replace(true, **own)
+
+
+def claimed(verifier: Verifier, data: bytes, attack: Attack, kit: Kit) -> Caller:
+    """As the repository reads the credential of a deposit before the registry has verified it."""
+    envelope = open_envelope(parse(data))
+    return verifier.claim(envelope=envelope.root, security=envelope.security, peer_certificate=peer(attack, kit))
+
+
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.step not in ("", "f")])
+def test_a_claim_is_refused_where_the_assertion_is(name: str, kit: Kit, verifier: Verifier) -> None:
+    """By the same step. Step: a, b, c, d, e, g"""
+    attack = ATTACKS[name]
+    with pytest.raises(SoapFault) as refused:
+        claimed(verifier, attack.spoil(message(), kit), attack, kit)
+    assert (refused.value.step or "a") == attack.step, refused.value.detail
+
+
+@pytest.mark.parametrize("name", [name for name, attack in ATTACKS.items() if attack.step in ("", "f")])
+def test_a_claim_that_passes_names_who_connects(name: str, kit: Kit, verifier: Verifier) -> None:
+    """What only the signature's value gives away, step f, still speaks for nobody else; what is genuine is read as the
+    verified assertion is. Step: h, tls"""
+    attack = ATTACKS[name]
+    data, signer = attack.spoil(message(), kit), attack.peer(kit)
+    assert signer is not None
+    try:
+        claim = claimed(verifier, data, attack, kit)
+    except SoapFault as refused:
+        assert attack.step, refused.detail
+        return
+    assert claim.identifier == identity.read(signer.authentication.certificate).common_name
+    assert claim.assertion_sha256 == ""
+    if not attack.step:
+        true = served(verifier, data, attack, kit)
+        assert true.assertion_sha256 and replace(claim, assertion_sha256=true.assertion_sha256) == true
 
 
 def _good(signer: Card, kit: Kit) -> bytes:
