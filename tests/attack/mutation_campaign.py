@@ -1,8 +1,10 @@
 """Mutations of valid signed envelopes by the hundred thousand: ``make mutations``.
 
 What is accepted must be equal in what was signed: the same ``Caller`` in every field, the same digested bytes, the
-same ``SignedInfo``. What is refused must be a ``SoapFault``. Anything else is a finding, and is printed with its seed
-and number, which do the same to the same node again; keys, names of assertions and times are new in every run.
+same ``SignedInfo``. What is refused must be a ``SoapFault``. As a claim, which is judged before the signature is, the
+same message must be refused at the same step, or say the same, unless its signature's value is what is wrong. Anything
+else is a finding, and is printed with its seed and number, which do the same to the same node again; keys, names of
+assertions and times are new in every run.
 """
 
 from __future__ import annotations
@@ -109,10 +111,16 @@ class Bench:
             return None
         return self.verifier.authenticate(envelope=root, security=None, peer_certificate=peer)
 
+    def as_a_claim(self, message: bytes, peer: bytes) -> Caller:
+        """As the repository reads who deposits. Raises SoapFault."""
+        envelope = open_envelope(parse(message))
+        return self.verifier.claim(envelope=envelope.root, security=envelope.security, peer_certificate=peer)
+
     def judge(self, base: Base, message: bytes, what: str) -> Tally:
         """The end of one mutation; a finding when it is none of the two allowed."""
         tally = Tally()
-        ends = []
+        ends: list[str] = []
+        tally.findings += [f"{what}: as a claim {wrong}" for wrong in self._disagreement(message, base.peer)]
         for accept in (self.accept, self.accept_leniently):
             try:
                 caller = accept(message, base.peer)
@@ -127,6 +135,21 @@ class Bench:
         unchanged = message == base.message
         tally.ends["unchanged" if unchanged else ends[0] if ends[0] != "refused at the wire" else ends[1]] += 1
         return tally
+
+
+    def _disagreement(self, message: bytes, peer: bytes) -> Iterator[str]:
+        """In what a claim and the verified assertion differ beyond the signature's value."""
+        ends: list[Caller | str] = []
+        for read in (self.accept, self.as_a_claim):
+            try:
+                ends.append(replace(read(message, peer), assertion_sha256=""))
+            except SoapFault as fault:
+                ends.append(fault.step or "the wire")
+            except Exception as error:
+                ends.append(type(error).__name__)
+        verified, claim = ends
+        if verified not in ("f", claim):
+            yield f"it ends as {claim!r}, verified as {verified!r}"
 
 
 def differences(base: Base, caller: Caller) -> Iterator[str]:

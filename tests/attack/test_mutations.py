@@ -81,7 +81,20 @@ def test_the_judge_finds_another_caller_another_proof_and_a_crash(
 
     monkeypatch.setattr(bench, "accept", crash)
     tally: Tally = bench.judge(base, base.message, "x")
-    assert ["KeyError" in one for one in tally.findings] == [True]
+    assert [one for one in tally.findings if "as a claim" not in one] == ["x: crash: KeyError: 'x'"]
+
+
+def test_the_judge_finds_a_claim_that_says_something_else(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another caller, and one who is claimed though he is refused, or the reverse."""
+    base, other = bench.bases[0], bench.bases[2]
+    torn = base.message.replace(b"</wsse:Security>", b"<x/></wsse:Security>")
+
+    def found(message: bytes) -> list[str]:
+        return [one for one in bench.judge(base, message, "x").findings if "as a claim" in one]
+
+    assert not found(base.message) and not found(torn)
+    monkeypatch.setattr(bench, "as_a_claim", lambda message, peer: other.caller)
+    assert len(found(base.message)) == len(found(torn)) == 1
 
 
 def test_a_verifier_that_does_not_compute_is_found(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
