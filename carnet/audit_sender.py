@@ -54,13 +54,20 @@ class AuditDatabase(Protocol):
     def write(self) -> Any: ...
 
 
+Became = Callable[[AccessLine], AccessLine | None]
+
+
+def unchanged(line: AccessLine) -> AccessLine:
+    return line
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outgoing:
     """What one sender sends, and how it says so.
 
     ``actor`` is the service whose outbox it is. ``under_way`` are trace ids of exchanges whose end is not known yet, of
-    the ``processes`` that serve now; those of another process are over ``hold`` seconds after their line. ``retention``
-    is in days.
+    the ``processes`` that serve now; those of another process are over ``hold`` seconds after their line, and what
+    ``became`` of them is told: the line, another in its place, or None for later. ``retention`` is in days.
     ``tell`` gets how many wait, the age of the oldest in seconds, how many went, and whether an attempt failed.
     """
 
@@ -69,6 +76,7 @@ class Outgoing:
     header: Header
     under_way: Collection[str] = ()
     processes: Callable[[], Collection[str]] = lambda: (process_id(),)
+    became: Became = unchanged
     hold: float = 60.0
     retention: int = 30
     tell: Callable[[int, float, int, bool], None] = lambda _waiting, _age, _sent, _failed: None
@@ -119,7 +127,10 @@ class AuditSender:
         serving = self._outgoing.processes()
         with self._database.read() as unit:
             waiting = unit.outbox.waiting(BATCH)
-        ready = [(key, line) for key, line in waiting if self._has_ended(key, line, began, busy, serving)]
+        ready = [
+            (key, ended) for key, line in waiting
+            if (ended := self._as_it_ended(key, line, began, busy, serving)) is not None
+        ]
         frames, told, silent = self._frames(ready)
         if frames:
             self._channel.send(frames)
@@ -130,19 +141,19 @@ class AuditSender:
         self._tell(len(frames), failed=False)
         return len(told) + len(silent)
 
-    def _has_ended(
+    def _as_it_ended(
         self, key: Key, line: AccessLine, began: int, busy: Collection[str], serving: Collection[str]
-    ) -> bool:
+    ) -> AccessLine | None:
         """A deposit is logged before the registry is asked; its message waits until the answer is known.
 
         A line older than the look at ``under_way`` is of an exchange that was in it or had ended, and what ended
         otherwise has marked its row by then.
         """
         if line.particulars.sent_on != "ITI-42" or line.outcome != "success":
-            return True
+            return line
         if line.particulars.process in serving:
-            return key.number < began and key.trace_id not in busy
-        return key.number < began - int(self._outgoing.hold * 1e9)
+            return line if key.number < began and key.trace_id not in busy else None
+        return self._outgoing.became(line) if key.number < began - int(self._outgoing.hold * 1e9) else None
 
     def _frames(self, ready: list[tuple[Key, AccessLine]]) -> tuple[list[bytes], list[Key], list[Key]]:
         """Messages of at most BATCH_BYTES, the rows they tell of, and the rows that have no message."""

@@ -173,7 +173,7 @@ def watch(database: LogDatabase, rules: Thresholds, tell: Callable[[str], None] 
 def emergency_notice(exchange: Exchange) -> bytes:
     """See ``guard.audit.emergencies.notice``. A caller that another of our services has accepted is not verified anew:
     his assertion says the purpose, and it was accepted as it is."""
-    caller: Caller | None = exchange.known_caller
+    caller: Caller | None = exchange.accepted
     if caller is not None:
         return emergencies.notice(caller.purpose, exchange.trace_id)
     if exchange.is_vouched and exchange.security is not None:

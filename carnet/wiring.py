@@ -25,7 +25,7 @@ from carnet import node
 from carnet.acceptance import author_rule, takes_direct_registration, trust_of
 from carnet.admin import Meter, Reporter
 from carnet.affinity import domain_of, domain_source, policy_of
-from carnet.audit_sender import AuditSender, Outgoing
+from carnet.audit_sender import AuditSender, Became, Outgoing, unchanged
 from carnet.feeds import feed_rules, identity_sources, patient_feed
 from carnet.gate import REGISTRY_NODE, REPOSITORY_NODE, TOKENS_NODE, SoftwareGate, revocation_teller, verifier_of
 from carnet.keys import Following
@@ -48,6 +48,7 @@ from guard.credentials.caller import Caller
 from registry import iti44_patient_feed_v3
 from registry.actor import RegistryActor
 from registry.shelf import Shelf
+from repository import deposit
 from repository.actor import RepositoryActor
 from repository.digests import sinks
 from repository.erase import erase
@@ -304,7 +305,8 @@ def repository_service(
 
     def claim(exchange: Exchange) -> Caller:
         caller = verifier.claim(
-            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate
+            envelope=exchange.envelope, security=exchange.security, peer_certificate=exchange.peer.certificate,
+            trace_id=exchange.trace_id,
         )
         return software.check(caller, exchange.transaction)
 
@@ -328,7 +330,9 @@ def repository_service(
         observe=paced(meter.observe),
         blocks=emergency_notice,
     )
-    sender = audit_sender(settings, REPOSITORY_NODE, actor.database, meter, workers, actor.under_way)
+    sender = audit_sender(
+        settings, REPOSITORY_NODE, actor.database, meter, workers, actor.under_way, partial(deposit.became, actor)
+    )
     keeper = LogKeeper(settings, REPOSITORY_NODE, actor.database, failed=meter.log_failure)
     meter.watch_keys(settings, REPOSITORY_NODE)
 
@@ -397,7 +401,7 @@ def audit_node(settings: Settings) -> atna.Node:
 
 def audit_sender(
     settings: Settings, name: str, database: AuditDatabase, meter: Meter, workers: Workers = ALONE,
-    under_way: Collection[str] = (),
+    under_way: Collection[str] = (), became: Became = unchanged,
 ) -> AuditSender:
     """The sender of one service's outbox. Raises OSError when a key or certificate it needs cannot be read."""
     chosen = settings.audit
@@ -406,6 +410,7 @@ def audit_sender(
         node=audit_node(settings),
         header=Header(socket.gethostname(), chosen.app_name, str(os.getpid()), chosen.facility),
         under_way=under_way,
+        became=became,
         processes=lambda: [process_id(pid) for pid in (os.getpid(), *workers.process_ids())],
         hold=settings.repository.registry_timeout + 10,
         retention=chosen.retention,

@@ -8,7 +8,6 @@ Clause: ITI TF-2 3.41.4.1.3, 3.43.4.1.3 (A-4 to A-7 of our rules)
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,12 +26,11 @@ from xds.rules import problem
 from xds.wire.exchange import Exchange
 from xds.wire.faults import SoapFault
 
-_log = logging.getLogger(__name__)
-
 _CREDENTIAL = Finding(
-    code=ErrorCode.XDSRegistryError, subject="the credential", expected="one that is accepted",
+    code=ErrorCode.XDSRepositoryError, subject="the credential", expected="one that is accepted",
     clause="ITI TF-2 3.40.4.1.3",
 )
+_FAILURE = Finding(code=ErrorCode.XDSRepositoryError, subject="this service", expected="no failure of ours")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,8 @@ def keep(
 ) -> Kept:
     """Make the bytes permanent, then their rows and the log line in one transaction (A-4).
 
-    The line names who says he deposits; when he turns out to be nobody, one without a name takes its place.
+    The line names who says he deposits, and that he says so; when he turns out to be nobody another line follows, which
+    names nobody, and its audit message is sent in place of this one's.
     ``staged`` holds one document for each entry, by its id; ``event`` is the transaction under way, for the log. Sets
     the entries' repositoryUniqueId. What was known of the signer of ``signed`` goes along. On any failure none of the
     bytes stays.
@@ -107,20 +106,14 @@ def register(
 
     The registry verifies the caller's credential; when it has given no answer, it is verified here before ours is.
 
-    Raises SoapFault for a credential that is not accepted, by the registry or by us. Raises Refused with ``findings``
-    and XDSRegistryNotAvailable when the registry gave no answer: then the documents are withdrawn unless it may have
-    carried out the request all the same.
+    Raises SoapFault for a credential that is not accepted. Raises Refused with ``findings`` and XDSRegistryNotAvailable
+    when the registry gave no answer, or refused us: then the documents are withdrawn unless it may have carried out the
+    request all the same.
     Clause: ITI TF-2 3.41.4.1.3 (A-5, A-6, A-7 of our rules)
     """
     try:
         asker = Asker(exchange.claimant.assertion, exchange.peer.certificate, exchange.trace_id)
         answer = actor.registry.register(submission, asker)
-    except SoapFault:
-        _withdraw(actor, exchange, event, submission, kept, _CREDENTIAL)
-        _ = exchange.caller  # our own verification finds the cause, for our log; the registry's word stands anyway
-        _log.warning("the registry refuses a credential accepted here: shown before, or it refuses us, trace %s",
-                     exchange.trace_id)
-        raise
     except RegistryUnavailable as unavailable:
         try:
             _ = exchange.caller
@@ -140,6 +133,9 @@ def register(
         else:
             _withdraw(actor, exchange, event, submission, kept, finding)
         raise Refused([*findings, finding]) from unavailable
+    except BaseException:
+        _withdraw(actor, exchange, event, submission, kept, _FAILURE, is_sure=False)
+        raise
     exchange.is_vouched = True
     if not answer.is_success:
         _withdraw(actor, exchange, event, submission, kept, _refused_by(answer))
@@ -158,6 +154,23 @@ def log(
     line = _line(exchange, exchange.caller, event, submission, finding, sent_on="ITI-42" if kept_line else "")
     with actor.database.write() as unit:
         unit.audit.append(line, replaces=kept_line)
+
+
+def became(actor: RepositoryActor, line: access_log.AccessLine) -> access_log.AccessLine | None:
+    """The line of a deposit whose process ended before it could tell the end; None while the sweep has not asked.
+
+    Whoever only said who he was is named when the registry turns out to have the documents.
+    """
+    if line.reason != access_log.CLAIMED:
+        return line
+    with actor.database.read() as unit:
+        held = [
+            document for unique_id in line.documents for document in unit.documents.find(unique_id)
+            if document.submission_unique_id == line.particulars.submission_set
+        ]
+    if any(document.settled for document in held):
+        return line
+    return None if held else access_log.never_registered(line)
 
 
 def _refused_by(answer: Registered) -> Finding:
@@ -203,5 +216,6 @@ def _line(
         submission_unique_id=submission.submission_set.unique_id,
         peer=exchange.peer.address,
         refused_by=refused_by,
+        is_claim=caller is not None and caller.is_claim and not exchange.is_vouched,
         particulars=particulars(exchange, user=user_of(caller), purpose=purpose_of(caller), sent_on=sent_on),
     )

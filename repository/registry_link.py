@@ -27,7 +27,7 @@ from xds.ebxml.write import adhoc_query_request, submit_objects_request
 from xds.errors import Actor
 from xds.model import DocumentEntry, RegistryObject, Submission
 from xds.model.messages import ReceivedError
-from xds.namespaces import APPROVED, INTERNAL, RESPONSE_SUCCESS, RIM
+from xds.namespaces import APPROVED, INTERNAL, RESPONSE_SUCCESS, RIM, RS
 from xds.wire.client import Answer, BadAnswer, FaultReceived, PeerUnreachable, Transport
 from xds.wire.faults import SoapFault
 
@@ -94,7 +94,7 @@ class RegistryLink(Protocol):
     def register(self, submission: Submission, asker: Asker) -> Registered:
         """ITI-42. Whatever is answered, the registry has verified the asker's credential.
 
-        Raises RegistryUnavailable; SoapFault when the registry does not accept the credential.
+        Raises RegistryUnavailable, also when the registry refuses him, or us.
         """
         ...
 
@@ -151,7 +151,9 @@ class SoapRegistryLink:
         try:
             answer = _call(self._services, action, [submit_objects_request(submission)], asker)
         except FaultReceived as error:
-            raise _refused_for(error) from error
+            raise _refused(error) from error
+        if answer.body.tag != f"{{{RS}}}RegistryResponse":
+            raise RegistryUnavailable("the registry answered something else", outcome_unknown=True)
         status, errors = read_registry_response(answer.body)
         return Registered(status == RESPONSE_SUCCESS, tuple(errors))
 
@@ -209,7 +211,8 @@ class SoapRegistryLink:
         try:
             answer = _call(self._internal, f"{INTERNAL}:RetrieveDecision", [body.encode()], asker)
         except FaultReceived as error:
-            raise _refused_for(error) from error
+            fault = SoapFault(error.code, error.reason, subcode=error.subcode, detail="refused by the registry")
+            raise (fault if fault.is_security else _refused(error)) from error
         return {
             e.get("uniqueId", ""): _permit(e)
             for e in answer.body.iterfind(f"{{{INTERNAL}}}Decision")
@@ -273,12 +276,6 @@ def _call(transport: Transport, action: str, body: Sequence[bytes], asker: Asker
         raise RegistryUnavailable(str(error), outcome_unknown=error.sent) from error
     except BadAnswer as error:
         raise RegistryUnavailable(str(error), outcome_unknown=True) from error
-
-
-def _refused_for(error: FaultReceived) -> SoapFault | RegistryUnavailable:
-    """The caller's credential was refused, or we were."""
-    fault = SoapFault(error.code, error.reason, subcode=error.subcode, detail="refused by the registry")
-    return fault if fault.is_security else _refused(error)
 
 
 def _refused(error: FaultReceived) -> RegistryUnavailable:

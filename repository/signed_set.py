@@ -72,6 +72,7 @@ def check(
         ]
     elif found and found[0].entry_uuid in staged:
         result.entry = found[0]
+        _ = exchange.caller  # nobody is worked for before he is known
         result.findings = list(_verify(actor, exchange, submission, staged, result))
         if result.findings:
             with actor.database.write() as unit:

@@ -39,6 +39,8 @@ IDENTITY_SUBSUMED, IDENTITY_SURVIVES = "identity subsumed", "identity survives a
 IDENTITY_MERGE = "identity merge"
 """Only in a line that says it was refused."""
 
+CLAIMED = "the credential says so, and the registry verifies it"
+"""Reason in the line of a deposit that was written before somebody had verified who deposits."""
 SIGNATURE, SIGNED = "signature verified", "signature made"
 
 MAX_TEXT = 500
@@ -61,13 +63,23 @@ def stamp(moment: datetime) -> str:
 def deposit(
     caller: Caller | None, *, trace_id: str, event: str, patient_key: int | None, patient_id: str,
     documents: Iterable[str], submission_unique_id: str, peer: str, refused_by: Finding | None = None, at: str = "",
-    particulars: Particulars = NONE,
+    is_claim: bool = False, particulars: Particulars = NONE,
 ) -> AccessLine:
-    """A submission, accepted or refused. ``documents`` are uniqueIds."""
+    """A submission, accepted or refused. ``documents`` are uniqueIds; ``is_claim`` while nobody has verified him."""
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=DEPOSIT, patient_key=patient_key,
         patient_id=patient_id, documents=documents, peer=peer, detail=f"submission set {submission_unique_id}",
-        refusal=_reason(refused_by), particulars=replace(particulars, submission_set=clean(submission_unique_id)),
+        refusal=_reason(refused_by), granted=(CLAIMED, "ITI TF-2 3.40.4.1.3") if is_claim else ("", ""),
+        particulars=replace(particulars, submission_set=clean(submission_unique_id)),
+    )
+
+
+def never_registered(line: AccessLine) -> AccessLine:
+    """What is told in place of the line of a deposit that nobody has verified and that never came to be: no name."""
+    said = replace(line.particulars, user="", purpose=())
+    return replace(
+        line, outcome=REFUSED, reason="never registered", particulars=said, caller_id="", caller_name="", role="",
+        structure_id="", structure_name="", mode="", purpose="", purpose_reason="", assertion_id="",
     )
 
 
@@ -244,6 +256,8 @@ def in_words(
     parts = [f"{_when(line.at, words, zone)} - {who} {_what(line, words)}"]
     if line.purpose in words.purposes:
         parts.append(words.purposes[line.purpose].format(reason=_quoted(line.purpose_reason, words)).strip())
+    if line.reason == CLAIMED:
+        parts.append(words.claimed)
     if line.outcome == REFUSED and line.action != LOGIN:
         parts.append(words.because.get(line.clause, words.because[""]))
     return clean(", ".join(filter(None, parts)), limit=4 * MAX_TEXT) + "."

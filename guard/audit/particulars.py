@@ -76,7 +76,7 @@ NONE = Particulars()
 
 def particulars(exchange: Exchange, **facts: Any) -> Particulars:
     """The particulars of a SOAP exchange, with what its transaction knows besides (see ``Particulars``)."""
-    caller: Caller | None = exchange.known_caller
+    caller: Caller | None = exchange.accepted
     reply_to = exchange.addressing.reply_to
     given = {
         "endpoint": exchange.endpoint,

@@ -17,6 +17,8 @@ class Words:
     number: str
     service: str
     someone: str
+    claimed: str
+    """Of who is named by what his credential says."""
     quote: str
     documents: Callable[[int, str], str]
     results: Callable[[int], str]
@@ -45,6 +47,7 @@ FRENCH = Words(
     number="le professionnel n°",
     service="le service",
     someone="une personne non identifiée",
+    claimed="selon son identification, que le registre vérifie",
     quote="« {} »",
     documents=_french_documents,
     results=lambda count: f"{count} résultat{'s' if count > 1 else ''}" if count else "aucun résultat",
@@ -165,6 +168,7 @@ ENGLISH = Words(
     number="professional no.",
     service="the service",
     someone="an unidentified person",
+    claimed="as the credential says, which the registry verifies",
     quote="“{}”",
     documents=_english_documents,
     results=lambda count: f"{count} result{'' if count == 1 else 's'}" if count else "no result",

@@ -31,6 +31,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 from lxml import etree
@@ -49,6 +50,8 @@ from xds.model.codes import Code
 from xds.namespaces import SAML
 from xds.wire.faults import FAILED_AUTHENTICATION, INVALID_SECURITY_TOKEN, SoapFault, claim_fault, security_fault
 
+CLAIMS = 256
+"""Claims remembered at most: whoever holds a certificate for TLS can make up any number."""
 _INTERNAL_TO_STRUCTURE = {"1": "0", "3": "1", "4": "2", "5": "3", "6": "4"}
 """First digit of PS_IdNat given by a structure -> first digit of that structure's Struct_IdNat."""
 
@@ -64,6 +67,10 @@ class _Verified:
     sha256: str
     """Of the signed bytes; "" of a claim, whose signature nobody here has verified."""
     is_token_service: bool
+
+
+_Memory = OrderedDict[tuple[str, str], _Verified]
+"""By SHA-256 of the assertion as it came, and of the certificate of the connection."""
 
 
 class Verifier:
@@ -96,7 +103,8 @@ class Verifier:
         self._cancelled = cancelled
         self._once: ReplayStore = once or self._replay
         self._lock = threading.Lock()
-        self._verified: OrderedDict[tuple[str, str], _Verified] = OrderedDict()
+        self._verified: _Memory = OrderedDict()
+        self._claimed: _Memory = OrderedDict()
 
     def authenticate(
         self, *, envelope: etree._Element, security: etree._Element | None, peer_certificate: bytes | None,
@@ -109,46 +117,53 @@ class Verifier:
         caller: one of our services that passes it on shows the assertion again for the same act. Raises SoapFault
         with a WS-Security code; its ``detail`` and ``step`` are for the audit only.
         """
-        return self._judge(envelope, security, peer_certificate, trace_id, is_claim=False)
-
-    def claim(
-        self, *, envelope: etree._Element, security: etree._Element | None, peer_certificate: bytes | None
-    ) -> Caller:
-        """Who this message says sends it: every step but the value of the signature (f) and what was shown before (n).
-
-        For a service that hands the assertion on and answers nothing before another of ours has verified it. Raises
-        SoapFault as ``authenticate`` does.
-        """
-        return self._judge(envelope, security, peer_certificate, "", is_claim=True)
-
-    def _judge(
-        self, envelope: etree._Element, security: etree._Element | None, peer_certificate: bytes | None, trace_id: str,
-        *, is_claim: bool,
-    ) -> Caller:
         rule = self._rule
         if rule.required is Required.OFF:
             return Caller(identifier="", mode=Mode.OFF)
         peer = self._peer(peer_certificate)
         if rule.required is Required.TLS:
             return _tls_caller(peer)
-        element = token.locate(envelope, security)
-        data = token.serialise(element, rule.max_bytes)
+        data = token.serialise(token.locate(envelope, security), rule.max_bytes)
         now = self._clock()
         key = (hashlib.sha256(data).hexdigest(), peer.sha256)
-        known = self._recall(key, now)
-        if known is not None and is_claim:
-            return known.caller
-        if known is not None and known.sha256:
+        known = self._recall(self._verified, key, now)
+        if known is not None:
             seen = (known.caller.issuer, known.caller.assertion_id)
             if known.is_token_service:
                 self._check_cancelled(seen)
             self._check_replay(seen, known.sha256, known.until, now, trace_id, one_time=known.one_time)
             return known.caller
         generation = self._trust.generation
-        verified = self._verify(data, peer, now, generation, trace_id, is_claim=is_claim)
-        if rule.remember:
-            self._store(key, verified)
+        verified = self._verify(data, peer, now, generation, trace_id)
+        self._store(self._verified, rule.remember, key, verified)
         return verified.caller
+
+    def claim(
+        self, *, envelope: etree._Element, security: etree._Element | None, peer_certificate: bytes | None,
+        trace_id: str = "",
+    ) -> Caller:
+        """Who this message says sends it: every step but the value of the signature (f) and what was shown before (n).
+
+        For a service that hands the assertion on and answers nothing before another of ours has verified it. What
+        serves once, and what binds nobody's connection to the name in it (plain XUA), is verified all the same. Raises
+        SoapFault as ``authenticate`` does.
+        """
+        rule = self._rule
+        fully = partial(
+            self.authenticate, envelope=envelope, security=security, peer_certificate=peer_certificate,
+            trace_id=trace_id,
+        )
+        if rule.required is not Required.ASSERTION or not rule.vihf or rule.replay is Replay.STRICT:
+            return fully()
+        peer = self._peer(peer_certificate)
+        data = token.serialise(token.locate(envelope, security), rule.max_bytes)
+        now = self._clock()
+        key = (hashlib.sha256(data).hexdigest(), peer.sha256)
+        claim = self._recall(self._claimed, key, now)
+        if claim is None:
+            claim = self._verify(data, peer, now, self._trust.generation, is_claim=True)
+            self._store(self._claimed, min(rule.remember, CLAIMS), key, claim)
+        return fully() if claim.one_time else claim.caller
 
     def examine(self, assertion: etree._Element) -> Caller:
         """What an assertion says that was sent to be judged, not to be used: every step but those about its use (b and
@@ -296,23 +311,25 @@ class Verifier:
         if self._cancelled is not None:
             self._cancelled.check(key)
 
-    def _recall(self, key: tuple[str, str], now: datetime) -> _Verified | None:
+    def _recall(self, memory: _Memory, key: tuple[str, str], now: datetime) -> _Verified | None:
         with self._lock:
-            known = self._verified.get(key)
+            known = memory.get(key)
             if known is None:
                 return None
             if now >= known.until or known.generation != self._trust.generation:
-                del self._verified[key]
+                del memory[key]
                 return None
-            self._verified.move_to_end(key)
+            memory.move_to_end(key)
             return known
 
-    def _store(self, key: tuple[str, str], verified: _Verified) -> None:
+    def _store(self, memory: _Memory, most: int, key: tuple[str, str], verified: _Verified) -> None:
+        if not most:
+            return
         with self._lock:
-            self._verified[key] = verified
-            self._verified.move_to_end(key)
-            while len(self._verified) > self._rule.remember:
-                self._verified.popitem(last=False)
+            memory[key] = verified
+            memory.move_to_end(key)
+            while len(memory) > most:
+                memory.popitem(last=False)
 
 
 def _check_context(root: etree._Element, mode: Mode, rule: CredentialRule) -> None:

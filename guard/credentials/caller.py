@@ -55,7 +55,7 @@ class Caller:
     assertion_id: str = ""
     assertion: bytes = field(default=b"", repr=False)
     assertion_sha256: str = ""
-    """Of the signed bytes, 64 hexadecimal digits: the key of its proof. "" without an assertion."""
+    """Of the signed bytes, 64 hexadecimal digits: the key of its proof. "" without an assertion, and of a claim."""
     certificate_sha256: str = ""
     software: str = ""
     """Name and version"""
@@ -71,6 +71,11 @@ class Caller:
     """AuthnContextClassRef"""
     authn_declaration: str = ""
     """AuthnContextDecl: what vouches for the person in reinforced indirect mode"""
+
+    @property
+    def is_claim(self) -> bool:
+        """An assertion names him whose signature nobody here has verified."""
+        return bool(self.assertion) and not self.assertion_sha256
 
     @property
     def audit_name(self) -> str:

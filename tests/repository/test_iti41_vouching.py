@@ -9,14 +9,21 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from lxml import etree
 
 import storage
 from carnet import wiring
+from carnet.audit_sender import AuditSender, Outgoing
+from carnet.syslog import Header
 from conformance import frames
 from conformance.client import Outcome
+from guard.audit.access_log import CLAIMED, in_words
+from guard.audit.particulars import process_id
 from guard.audit.store import AccessLine
+from repository import deposit
 from repository.actor import RepositoryActor
 from repository.registry_link import Asker, Registered, RegistryUnavailable, SoapRegistryLink
 from repository.sweep import sweep
@@ -24,7 +31,8 @@ from tests.world import World, bytes_part, codes, contents
 from xds.ebxml.write import provide_and_register_request
 from xds.model import Submission
 from xds.wire.client import FaultReceived
-from xds.wire.faults import FAILED_AUTHENTICATION, FAILED_CHECK
+from xds.wire.exchange import Exchange
+from xds.wire.faults import FAILED_AUTHENTICATION, FAILED_CHECK, RECEIVER
 
 PROVIDE = "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b"
 
@@ -112,9 +120,12 @@ def test_the_registry_refuses_and_nothing_stays(here: World) -> None:
     assert fault.subcode == FAILED_CHECK
     assert (set(files(here)), rows(here, made)) == (before, 0)
     lines = [line for line in here.last_lines(5) if line.trace_id == fault.trace_id]
-    assert {(line.event, line.action) for line in lines if line.caller_id == ""} == {
-        ("registry", "refused login"), ("ITI-41", "deposit"), ("repository", "refused login"),
-    }
+    assert sorted((line.event, line.action, line.outcome, line.reason == CLAIMED) for line in lines) == [
+        ("ITI-41", "deposit", "refused", False), ("ITI-41", "deposit", "success", True),
+        ("registry", "refused login", "refused", False), ("repository", "refused login", "refused", False),
+    ]
+    assert [line.reason for line in lines if line.caller_id] == [CLAIMED]
+    assert next(line.reason for line in lines if line.event == "repository").startswith("signature: "), "the cause"
     messages = told(here, fault.trace_id)
     assert sorted((line.action, line.outcome, line.caller_id) for line in messages) == [
         ("deposit", "refused", ""), ("refused login", "refused", ""),
@@ -132,9 +143,10 @@ def test_an_accepted_deposit_names_the_caller_in_both_logs(here: World) -> None:
     assert line.caller_id == message.caller_id and line.caller_id
     assert line.assertion_id == message.assertion_id and line.assertion_sha256
     assert line.caller_id in message.particulars.user
+    assert message.reason == CLAIMED and "selon son identification" in in_words(message)
 
 
-@pytest.mark.parametrize("spoil", ["hash", "schema", "document"])
+@pytest.mark.parametrize("spoil", ["hash", "schema", "document", "include"])
 def test_no_finding_is_told_to_whom_nobody_has_verified(
     other: Callable[..., tuple[World, Link]], spoil: str
 ) -> None:
@@ -143,6 +155,7 @@ def test_no_finding_is_told_to_whom_nobody_has_verified(
     Step: f
     """
     world, link = other()
+    before = files(world)
     patient_id = world.patient()
     made = frames.valid_submission("dmp", patient_id=patient_id)
     client = world.client()
@@ -152,8 +165,11 @@ def test_no_finding_is_told_to_whom_nobody_has_verified(
         content = bytes_part(b"another document", "d@test", "text/xml")
     elif spoil == "schema":
         body = [piece.replace(b"<rim:ExtrinsicObject ", b"<rim:ExtrinsicObject invented='1' ") for piece in body]
-    else:
+    elif spoil == "document":
         content = bytes_part(frames.content(1), "nobody@test", "text/xml")
+    else:
+        more = b'href="cid:d@test"><x xmlns="urn:x"/></xop:Include>'
+        body = [piece.replace(b'href="cid:d@test"/>', more) for piece in body]
 
     def send(security: bytes) -> Outcome | FaultReceived:
         try:
@@ -163,10 +179,14 @@ def test_no_finding_is_told_to_whom_nobody_has_verified(
         return Outcome(answer.body.get("status", ""), ())
 
     good = send(client.security(patient_id))
-    assert isinstance(good, Outcome) and good.status.endswith(":Failure")
+    if spoil == "include":
+        assert isinstance(good, FaultReceived) and "xop:Include" in str(good)
+    else:
+        assert isinstance(good, Outcome) and good.status.endswith(":Failure")
     bad = send(spoiled(world, patient_id))
     assert isinstance(bad, FaultReceived) and bad.subcode == FAILED_CHECK
-    assert (link.asked, files(world)) == (0, [])
+    assert (link.asked, files(world)) == (0, before)
+    assert [line.action for line in told(world, bad.trace_id)] == ["refused login"]
 
 
 def test_nobody_claims_to_be_another_than_who_connects(other: Callable[..., tuple[World, Link]]) -> None:
@@ -193,15 +213,16 @@ def test_a_silent_registry_verifies_nobody(
     Step: f
     """
     world, _ = other(before=RegistryUnavailable("silence", outcome_unknown=outcome_unknown))
+    before = len(files(world))
     patient_id = world.patient()
     made = frames.valid_submission("dmp", patient_id=patient_id)
     fault = refused(world, made, spoiled(world, patient_id))
     assert fault.subcode == FAILED_CHECK
-    assert rows(world, made) == len(files(world)) == int(outcome_unknown)
+    assert rows(world, made) == len(files(world)) - before == int(outcome_unknown)
     assert all(line.caller_id == "" for line in told(world, fault.trace_id))
     assert codes(provide(world, made, world.client().security(patient_id))) == {"XDSRegistryNotAvailable"}
     assert sweep(actor_of(world), -1.0).removed == 2 * int(outcome_unknown)
-    assert files(world) == []
+    assert len(files(world)) == before
 
 
 def test_what_was_registered_before_the_answer_was_lost_stays(other: Callable[..., tuple[World, Link]]) -> None:
@@ -233,6 +254,123 @@ def test_a_claim_that_is_remembered_is_no_credential(here: World) -> None:
     assert refused(here, made, security).subcode == FAILED_CHECK
 
 
+@pytest.mark.parametrize("answer", [FaultReceived(RECEIVER, None, "no", 500, ""), RuntimeError("ours")])
+def test_a_failure_while_the_registry_is_asked_vouches_for_nobody(
+    other: Callable[..., tuple[World, Link]], answer: Exception
+) -> None:
+    """Whatever goes wrong then, who sent a bad signature hears of that alone, and no message tells his claim."""
+    world, _ = other(before=answer)
+    before = files(world)
+    patient_id = world.patient()
+    made = frames.valid_submission("dmp", patient_id=patient_id)
+    fault = refused(world, made, spoiled(world, patient_id))
+    assert fault.subcode == FAILED_CHECK
+    assert [line.caller_id for line in told(world, fault.trace_id)] == ["", ""]
+    sweep(actor_of(world), -1.0)
+    assert (rows(world, made), files(world)) == (0, before)
+
+
+def test_an_answer_of_another_kind_is_none(other: Callable[..., tuple[World, Link]]) -> None:
+    """What is no RegistryResponse vouches for nobody, and may have registered anything.
+
+    Rule: A-6
+    """
+    world, link = other()
+    patient_id = world.patient()
+    made = frames.valid_submission("dmp", patient_id=patient_id)
+
+    class Elsewhere:
+        def call(self, *_args: object, **_more: object) -> SimpleNamespace:
+            return SimpleNamespace(body=etree.fromstring("<whatever/>"))
+
+    link._services = Elsewhere()  # type: ignore[assignment]
+    assert refused(world, made, spoiled(world, patient_id)).subcode == FAILED_CHECK
+    assert codes(provide(world, made, world.client().security(patient_id))) == {"XDSRegistryNotAvailable"}
+    assert sweep(actor_of(world), -1.0).removed == 2
+
+
+class Killed(BaseException):
+    """Stands for the end of the process: nothing is written after it."""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_a_dead_process_left_is_told_once_the_registry_has_been_asked(
+    other: Callable[..., tuple[World, Link]], monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """The audit hears of a deposit by name when the registry has it, and of a refused one by nobody when it has not.
+
+    Rule: A-5
+    """
+    world, _ = other(**{when: Killed()})
+    patient_id = world.patient()
+    made = frames.valid_submission("dmp", patient_id=patient_id)
+    security = world.client().security(patient_id) if when == "after" else spoiled(world, patient_id)
+    monkeypatch.setattr(deposit, "_withdraw", lambda *_, **__: None)
+    with pytest.raises(Killed):
+        provide(world, made, security)
+    actor = actor_of(world)
+    with actor.database.read() as unit:
+        line = next(line for _, line in unit.outbox.latest(1))
+    assert line.outcome == "success" and line.reason == CLAIMED and line.particulars.process == process_id()
+    assert deposit.became(actor, line) is None
+    sweep(actor, -1.0)
+    known = deposit.became(actor, line)
+    assert known is not None
+    if when == "after":
+        assert known == line and line.caller_id
+    else:
+        said = (known.outcome, known.caller_id, known.caller_name, known.structure_id, known.particulars.user)
+        assert said == ("refused", "", "", "", "")
+
+
+def test_the_sender_tells_what_became_of_the_lines_of_the_dead(other: Callable[..., tuple[World, Link]]) -> None:
+    """Not before it is known, and then as it is."""
+    world, _ = other()
+    patient_id = world.patient()
+    made = frames.valid_submission("dmp", patient_id=patient_id)
+    assert provide(world, made, world.client().security(patient_id)).is_success
+    sent: list[bytes] = []
+    answers: list[AccessLine | None] = [None]
+    channel = SimpleNamespace(send=sent.extend, close=lambda: None)
+    actor = actor_of(world)
+    sender = AuditSender(
+        actor.database,
+        Outgoing(
+            actor="repository", node=wiring.audit_node(world.settings), header=Header("host", "carnet", "1", 10),
+            hold=-1.0, processes=lambda: ["another"], became=lambda line: answers[0] and replace(line, caller_id=""),
+        ),
+        channel,
+    )
+    sender.step()
+    trace = f"{made.submission_set.unique_id}".encode()
+    assert not [frame for frame in sent if trace in frame]
+    answers[0] = AccessLine(at="", trace_id="", event="", action="", outcome="")
+    sender.step()
+    assert [frame for frame in sent if trace in frame]
+
+
+@pytest.mark.parametrize("domain", ["dmp", "connectathon"])
+def test_what_binds_no_connection_is_verified_before_anything_is_kept(
+    domain: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under plain XUA any connection may show any assertion, so nobody is named for his word alone."""
+    world = World.prepare(
+        tmp_path / "data", f'[domain]\nname = "{domain}"\ncredentials = "assertion"\n',
+        registry='repositories = ["1.2.250.1.999.1.1"]',
+    ).serve_here()
+    seen: list[bool] = []
+    real = deposit.keep
+
+    def keep(actor: RepositoryActor, exchange: Exchange, *rest: object, **more: object) -> deposit.Kept:
+        seen.append(exchange.claimant.is_claim)
+        return real(actor, exchange, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(deposit, "keep", keep)
+    patient_id = world.patient()
+    assert world.deposit(frames.valid_submission(domain, patient_id=patient_id)).is_success
+    assert seen == [domain == "dmp"]
+
+
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory: pytest.TempPathFactory) -> World:
     """An installation where an assertion serves once."""
@@ -254,3 +392,18 @@ def test_an_assertion_deposits_once_where_it_serves_once(strict: World) -> None:
     assert (set(files(strict)), rows(strict, again)) == (before, 0)
     strict._clients.clear()
     assert len(strict.find(patient_id).objects) == 1
+
+
+def test_what_serves_once_serves_at_one_door(strict: World) -> None:
+    """A set that the repository refuses by itself has used the assertion up, too.
+
+    Step: n
+    """
+    strict._clients.clear()
+    patient_id = strict.patient()
+    security = strict.client().security(patient_id)
+    wrong = frames.valid_submission("dmp", patient_id=patient_id)
+    wrong.entries[0].hash = "0" * 40
+    assert not provide(strict, wrong, security).is_success
+    made = frames.valid_submission("dmp", patient_id=patient_id)
+    assert refused(strict, made, security).subcode == FAILED_AUTHENTICATION

@@ -105,7 +105,8 @@ class Exchange:
     """Another of our services has accepted the caller's credential while it answered this very request."""
     known_caller: Any = None
     """The caller when he is known already, else None."""
-    _claimed: Any = None
+    claimed: Any = None
+    """Whom it names as its caller, once that was read."""
 
     @property
     def caller(self) -> Any:
@@ -122,18 +123,19 @@ class Exchange:
         """
         if self.known_caller is not None or self.claim is None:
             return self.caller
-        if self._claimed is None:
+        if self.claimed is None:
             try:
-                self._claimed = self.claim(self)
+                self.claimed = self.claim(self)
             except SoapFault:
                 _ = self.caller  # what may be said of a refusal depends on the signature
                 raise
-        return self._claimed
+        return self.claimed
 
     @property
     def accepted(self) -> Any:
-        """The caller once one of our services has accepted his credential, else None."""
-        return self.claimant if self.is_vouched else self.known_caller
+        """The caller once one of our services has accepted his credential, else None; None too of whom another has
+        accepted and this one knows nothing."""
+        return self.claimed if self.known_caller is None and self.is_vouched else self.known_caller
 
 
 @dataclass(frozen=True, slots=True)

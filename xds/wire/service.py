@@ -252,7 +252,6 @@ class _Post:
         """The reply, or the refusal in the transaction's own form."""
         try:
             if message.failure is not None:
-                _ = exchange.caller
                 raise message.failure
             findings = self._schema_findings(transaction, exchange)
             if findings:
@@ -261,7 +260,11 @@ class _Post:
         except Refused as refused:
             self._outcome = "refused"
             return transaction.refuse(exchange, refused.findings)
-        except (SoapFault, HttpError):
+        except (SoapFault, HttpError) as error:
+            if transaction.needs_caller and not exchange.is_vouched and not (
+                isinstance(error, SoapFault) and error.is_security
+            ):
+                _ = exchange.caller
             raise
         except Exception as error:
             self._log(error)
