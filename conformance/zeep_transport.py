@@ -88,7 +88,7 @@ class MtomTransport(Transport):
 
     def _inlined(self, content: bytes, content_type: str) -> bytes:
         """The envelope of a multipart answer, each Include replaced by the base64 of its part."""
-        body = BodyReader(io.BytesIO(content).read, len(content), self._limits)
+        body = BodyReader(io.BytesIO(content).readinto, len(content), self._limits)
         message = receive(body, content_type, self._limits, _Memory)
         envelope = parse(message.envelope, self._limits)
         for reference in list(envelope.iter(INCLUDE)):

@@ -28,7 +28,10 @@ class Upload(Protocol):
     """One document on its way in (a ``xds.wire.exchange.PartSink``)."""
 
     def write(self, chunk: bytes | memoryview) -> None:
-        """May return before the bytes are on disk; an earlier failure is raised here or by ``finish``."""
+        """May return before the bytes are on disk; an earlier failure is raised here or by ``finish``.
+
+        A read-only chunk is not copied: what lies behind it must not change any more.
+        """
         ...
 
     def finish(self) -> Staged:

@@ -18,10 +18,13 @@ from repository.store import Staged
 
 SMALL = 1 << 20
 """Bytes up to which a document waits in memory."""
-BLOCK = 1 << 19
-"""Bytes handed to the thread at a time."""
-BLOCKS = 4
-"""Blocks of one upload: one being filled, one being written, the others waiting."""
+BLOCK = 1 << 18
+"""Most bytes handed to the thread at a time."""
+PIECE = 1 << 16
+"""A chunk of fewer bytes is copied and gathered with others: what is handed over wakes the thread, and keeps the whole
+buffer it lies in."""
+WAITING = 8
+"""Places for blocks handed over and not yet written."""
 AHEAD = 1 << 24
 """Bytes after which the system is asked to write to disk what it holds in its cache."""
 
@@ -45,7 +48,7 @@ class FileUpload:
             self._small += chunk
         else:
             self._writing = _Writing(self._path)
-            self._writing.put(self._small)
+            self._writing.put(memoryview(self._small).toreadonly())
             self._writing.put(chunk)
             self._small = bytearray()
 
@@ -83,35 +86,43 @@ class _Writing:
     def __init__(self, path: Path) -> None:
         self._descriptor = create(path)
         self._hash = hashlib.sha1(usedforsecurity=False)
-        self._full: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._empty: SimpleQueue[memoryview] = SimpleQueue()
-        for _ in range(BLOCKS - 1):
-            self._empty.put(memoryview(bytearray(BLOCK)))
-        self._block = memoryview(bytearray(BLOCK))
-        self._filled = 0
+        self._blocks: SimpleQueue[memoryview | None] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
+        for _ in range(WAITING):
+            self._room.put(None)
+        self._gathered = bytearray()
         self._written = self._started = 0
         self._error: Exception | None = None
         self._thread: Thread | None = Thread(target=self._run, name="document-writer", daemon=True)
         self._thread.start()
 
-    def put(self, data: bytes | bytearray | memoryview) -> None:
-        """Take a copy; waits while every block is full. Raises the failure of an earlier block."""
-        rest = memoryview(data)
-        while rest:
-            if self._error:
-                raise self._error
-            part = rest[: BLOCK - self._filled]
-            self._block[self._filled : self._filled + len(part)] = part
-            self._filled += len(part)
-            rest = rest[len(part) :]
-            if self._filled == BLOCK:
-                self._full.put(self._block)
-                self._block = self._empty.get()
-                self._filled = 0
+    def put(self, data: bytes | memoryview) -> None:
+        """Copies what could be changed later; waits while no place is free. Raises the failure of an earlier block."""
+        view = memoryview(data)
+        for start in range(0, len(view), BLOCK):
+            block = view[start : start + BLOCK]
+            if len(block) >= PIECE and block.readonly:
+                self._hand_over_gathered()
+                self._hand_over(block)
+            else:
+                self._gathered += block
+                if len(self._gathered) >= BLOCK:
+                    self._hand_over_gathered()
+
+    def _hand_over_gathered(self) -> None:
+        if self._gathered:
+            self._hand_over(memoryview(self._gathered))
+            self._gathered = bytearray()
+
+    def _hand_over(self, block: memoryview) -> None:
+        if self._error:
+            raise self._error
+        self._room.get()
+        self._blocks.put(block)
 
     def finish(self) -> str:
         """Wait until every byte is durable; the SHA-1."""
-        self._full.put(self._block[: self._filled])
+        self._hand_over_gathered()
         self._join()
         if self._error:
             raise self._error
@@ -128,19 +139,19 @@ class _Writing:
 
     def _join(self) -> None:
         if self._thread is not None:
-            self._full.put(None)
+            self._blocks.put(None)
             self._thread.join()
             self._thread = None
 
     def _run(self) -> None:
         """After a failure the remaining blocks are taken and dropped, so that the sender is never stuck."""
-        while (block := self._full.get()) is not None:
+        while (block := self._blocks.get()) is not None:
             if self._error is None:
                 try:
                     self._keep(block)
                 except Exception as error:
                     self._error = error
-            self._empty.put(block)
+            self._room.put(None)
 
     def _keep(self, block: memoryview) -> None:
         """Every few blocks the system is told to start on the disk, so that the sync at the end finds little to do."""

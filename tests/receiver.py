@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import ssl
 import threading
 import time
@@ -31,14 +32,8 @@ class Posted:
 
     def opened(self) -> tuple[Envelope, Addressing, list[bytes]]:
         """Envelope, addressing, and the bytes of each attached part."""
-        position = [0]
-
-        def read(size: int) -> bytes:
-            data = self.body[position[0] : position[0] + size]
-            position[0] += len(data)
-            return data
-
-        message = receive(BodyReader(read, len(self.body), DEFAULT), self.headers["content-type"], DEFAULT, Memory)
+        body = BodyReader(io.BytesIO(self.body).readinto, len(self.body), DEFAULT)
+        message = receive(body, self.headers["content-type"], DEFAULT, Memory)
         envelope = open_envelope(parse(message.envelope))
         return envelope, read_addressing(envelope.header), [part.received for part in message.parts.values()]
 

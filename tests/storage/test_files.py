@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import random
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +18,9 @@ from hypothesis import strategies as st
 
 from repository.store import Staged
 from storage import FileDocumentStore, open_documents, upload
-from storage.upload import BLOCK, BLOCKS, SMALL
+from storage.upload import BLOCK, PIECE, SMALL, WAITING
 
-SIZES = [0, 1, 20_000, SMALL - 1, SMALL, SMALL + 1, SMALL + BLOCK, 3 * BLOCK * BLOCKS + 17]
+SIZES = [0, 1, 20_000, SMALL - 1, SMALL, SMALL + 1, SMALL + BLOCK, 3 * BLOCK * WAITING + 17]
 
 
 @pytest.fixture
@@ -256,23 +257,87 @@ def test_a_failing_sync_is_told(store: FileDocumentStore, tmp_path: Path, monkey
     assert files(tmp_path) == []
 
 
-def test_memory_stays_flat(store: FileDocumentStore) -> None:
-    """A document many times the size of the blocks passes through them."""
+@pytest.mark.parametrize("sizes", [[BLOCK], [PIECE] * (BLOCK // PIECE), [PIECE], [PIECE - 1], [1000] * 50, [3 * BLOCK]])
+def test_a_slow_disk_holds_no_more_than_its_places(
+    store: FileDocumentStore, monkeypatch: pytest.MonkeyPatch, sizes: list[int]
+) -> None:
+    """A document many times the size of the blocks passes through them, each chunk a view that keeps its whole buffer.
+
+    Attack: oversized-part
+    """
     import tracemalloc
 
-    chunk = bytes(BLOCK)
+    given, written, behind, real = 0, 0, [0], upload.write_all
+
+    def slowly(descriptor: int, data: memoryview) -> None:
+        nonlocal written
+        time.sleep(0.001)
+        behind.append(given - written)
+        written += len(data)
+        real(descriptor, data)
+
+    monkeypatch.setattr(upload, "write_all", slowly)
+    largest = max(BLOCK, *sizes)
     tracemalloc.start()
     try:
         incoming = store.begin()
-        for _ in range(200):
-            incoming.write(chunk)
+        for _ in range(100):
+            view, start = memoryview(bytes(largest)), 0
+            for size in sizes:
+                incoming.write(view[start : start + size])
+                given, start = given + size, start + size
         staged = incoming.finish()
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     store.discard([staged.key])
-    assert staged.size == 200 * BLOCK
-    assert peak < (BLOCKS + 4) * BLOCK
+    assert staged.size == written == 100 * sum(sizes)
+    assert peak < SMALL + (WAITING + 4) * BLOCK + 2 * largest
+    assert max(behind) <= SMALL + (WAITING + 4) * BLOCK
+
+
+def test_what_waits_for_the_disk_is_what_was_given(
+    store: FileDocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A buffer that may be used again was copied, a read-only view was not."""
+    may_write, seen, real = threading.Event(), [], upload.write_all
+
+    def later(descriptor: int, data: memoryview) -> None:
+        may_write.wait(30)
+        seen.append(data.obj)
+        real(descriptor, data)
+
+    monkeypatch.setattr(upload, "write_all", later)
+    incoming, buffer, lasting = store.begin(), bytearray(b"a" * BLOCK), bytes(BLOCK)
+    expected = hashlib.sha1(bytes(SMALL + BLOCK) + buffer + buffer)
+    incoming.write(bytes(SMALL))
+    incoming.write(lasting)
+    incoming.write(memoryview(buffer))
+    incoming.write(bytes(buffer[:PIECE]))
+    incoming.write(memoryview(buffer)[PIECE:])
+    buffer[:] = bytes(BLOCK)
+    may_write.set()
+    staged = incoming.finish()
+    store.discard([staged.key])
+    assert staged.sha1 == expected.hexdigest()
+    assert sum(obj is lasting for obj in seen) == 1 and not any(obj is buffer for obj in seen)
+
+
+def test_a_failed_writer_never_holds_the_sender(store: FileDocumentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is asked: each time the failure, and no place is waited for."""
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(upload, "write_all", full)
+    incoming, failures = store.begin(), 0
+    for _ in range(20 * WAITING):
+        try:
+            incoming.write(bytes(BLOCK))
+        except OSError:
+            failures += 1
+    with pytest.raises(OSError, match="No space"):
+        incoming.finish()
+    assert failures > WAITING
 
 
 def test_a_half_made_store_is_completed(tmp_path: Path) -> None:

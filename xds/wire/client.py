@@ -29,7 +29,7 @@ from xds.wire.addressing import new_message_id, read_addressing, request_headers
 from xds.wire.answer_head import Head
 from xds.wire.exchange import OutgoingPart, Part, PartSink, Peer
 from xds.wire.faults import QName, SoapFault
-from xds.wire.http import PEER_KEY, RELATED, SOAP, BodyReader, HttpError, Read
+from xds.wire.http import PEER_KEY, RELATED, SOAP, BodyReader, HttpError, ReadInto, into
 from xds.wire.mime import multipart_response
 from xds.wire.receive import abort_unclaimed, receive
 from xds.wire.soap12 import open_envelope, read_fault, write_envelope
@@ -134,15 +134,15 @@ def _write(
 
 
 def _understand(
-    status: int, headers: Mapping[str, str], length: int | None, read: Read, *, message_id: str, limits: Limits,
-    begin_part: Callable[[], PartSink] | None,
+    status: int, headers: Mapping[str, str], length: int | None, read_into: ReadInto, *, message_id: str,
+    limits: Limits, begin_part: Callable[[], PartSink] | None,
 ) -> Answer:
     """Read one answer to its end. ``headers`` has names in lower case."""
     content_type = headers.get("content-type", "")
     if not content_type.lower().startswith((SOAP, RELATED)):
         raise BadAnswer(f"The peer answered {status} with {content_type[:80] or 'no Content-Type'}", status)
     try:
-        message = receive(BodyReader(read, length, limits), content_type, limits, begin_part)
+        message = receive(BodyReader(read_into, length, limits), content_type, limits, begin_part)
     except HttpError as error:
         if error.status in (400, 408):
             raise PeerUnreachable(f"The answer was cut short: {error.reason}", sent=True) from None
@@ -317,7 +317,7 @@ class SoapClient:
                 refused = call.fresh and isinstance(error, ssl.SSLError) and "ALERT" in (error.reason or "")
                 raise PeerUnreachable(f"No answer: {_kind(error)}", sent=call.whole and not refused) from None
             answer = _understand(
-                response.status, dict(response.headers), response.length, response.read,
+                response.status, dict(response.headers), response.length, response.readinto,
                 message_id=call.message_id, limits=self._limits, begin_part=call.begin_part,
             )
         except FaultReceived:
@@ -376,7 +376,7 @@ class LocalTransport:
             length = int(named["content-length"]) if "content-length" in named else None
             output.unread(first)
             return _understand(
-                int(status.split(" ", 1)[0]), named, length, output.read,
+                int(status.split(" ", 1)[0]), named, length, into(output.read),
                 message_id=message_id, limits=self._limits, begin_part=begin_part,
             )
         finally:

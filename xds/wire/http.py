@@ -17,7 +17,7 @@ SOAP = "application/soap+xml"
 XOP = "application/xop+xml"
 RELATED = "multipart/related"
 BLOCK = 1 << 18
-"""Bytes asked for in one read of a body."""
+"""Bytes of a body gathered into one buffer."""
 PEER_KEY = "carnet.peer"
 """environ key under which an in-process caller states its Peer; no HTTP header can set it."""
 
@@ -30,6 +30,19 @@ _LONGEST_HEADER = 4096
 
 Read = Callable[[int], bytes]
 """Returns up to so many bytes, ``b""`` at the end; may block."""
+ReadInto = Callable[[memoryview], int]
+"""Fills the front of the buffer; returns how many bytes, 0 at the end; may block."""
+
+
+def into(read: Read) -> ReadInto:
+    """What only gives bytes, read into a buffer."""
+
+    def read_into(buffer: memoryview) -> int:
+        data = read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    return read_into
 
 
 class HttpError(Exception):
@@ -92,61 +105,59 @@ class BodyReader:
     byte a second cannot hold a thread. Raises HttpError 400 (cut short), 408 (slow), 413 (too large).
     """
 
-    __slots__ = ("_clock", "_left", "_limits", "_read", "_start", "received")
+    __slots__ = ("_clock", "_left", "_limits", "_read_into", "_start", "received")
 
     def __init__(
-        self, read: Read, length: int | None, limits: Limits, clock: Callable[[], float] = time.monotonic
+        self, read_into: ReadInto, length: int | None, limits: Limits, clock: Callable[[], float] = time.monotonic
     ) -> None:
         if length is not None and length > limits.message:
             raise HttpError(413, f"The message is larger than {limits.message} bytes")
-        self._read = read
+        self._read_into = read_into
         self._left = length
         self._limits = limits
         self._clock = clock
         self._start = clock()
         self.received = 0
 
-    def read(self, size: int = BLOCK) -> bytes:
-        """The next bytes, gathered to ``size`` or somewhat more unless the body ends; ``b""`` at the end."""
-        first = self._arrival(size)
-        got = len(first)
-        if not got or got >= size:
-            return first
-        pieces = [first]
-        while got < size and (data := self._arrival(size)):
-            pieces.append(data)
-            got += len(data)
-        return first if len(pieces) == 1 else b"".join(pieces)
+    def read(self, rest: bytes | memoryview = b"") -> bytearray:
+        """A new buffer: ``rest`` and behind it a BLOCK of the body, less at its end; there ``rest`` alone."""
+        if self._left == 0:
+            return bytearray(rest)
+        end = len(rest)
+        buffer = bytearray(end + (BLOCK if self._left is None else min(BLOCK, self._left)))
+        buffer[:end] = rest
+        with memoryview(buffer) as view:
+            while end < len(buffer) and (got := self._arrival(view[end:])):
+                end += got
+        del buffer[end:]
+        return buffer
 
-    def _arrival(self, size: int) -> bytes:
+    def _arrival(self, room: memoryview) -> int:
         """One read of the source, and the checks that follow it."""
-        if self._left is not None:
-            if self._left == 0:
-                return b""
-            size = min(size, self._left)
         try:
-            data = self._read(size)
+            got = self._read_into(room)
         except TimeoutError:
             raise HttpError(408, "The body did not arrive in time") from None
         except Exception:
             raise HttpError(400, "The body could not be read") from None
-        if not data:
+        if not got:
             if self._left:
                 raise HttpError(400, "The body ended before its announced length")
-            return b""
-        self.received += len(data)
+            self._left = 0
+            return 0
+        self.received += got
         if self._left is not None:
-            self._left -= len(data)
+            self._left -= got
         elif self.received > self._limits.message:
             raise HttpError(413, f"The message is larger than {self._limits.message} bytes")
         spent = self._clock() - self._start - self._limits.body_idle
         if spent > 0 and self.received < spent * self._limits.body_rate and self._left != 0:
             raise HttpError(408, "The body arrives too slowly")
-        return data
+        return got
 
     def read_whole(self, bound: int) -> bytes:
         """Everything left; HttpError 413 when it is more than ``bound`` bytes."""
-        blocks: list[bytes] = []
+        blocks: list[bytearray] = []
         size = 0
         if self._left is not None and self._left > bound:
             raise HttpError(413, f"The message is larger than {bound} bytes")
@@ -155,4 +166,4 @@ class BodyReader:
             if size > bound:
                 raise HttpError(413, f"The message is larger than {bound} bytes")
             blocks.append(data)
-        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        return b"".join(blocks)

@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import binascii
 import re
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from secrets import token_hex
 from urllib.parse import quote, unquote
 
 from xds.limits import DEFAULT, Limits
 from xds.wire.exchange import OutgoingPart
 from xds.wire.faults import SENDER, SoapFault
-from xds.wire.http import BLOCK, RELATED, SOAP, XOP, MediaType, Read, parse_media_type
+from xds.wire.http import BLOCK, RELATED, SOAP, XOP, MediaType, parse_media_type
 
 _PADDING = 128
 """Most blanks between a boundary and its line end."""
@@ -33,6 +33,8 @@ _LAST_TAIL = re.compile(rb"(--)[ \t]*\r?")
 _CONTENT_CHANGES = frozenset({"", "7bit", "8bit", "binary"})
 
 Chunk = bytes | memoryview
+ReadBehind = Callable[[memoryview], bytearray]
+"""Returns a new buffer: what it is given, and behind it the next bytes; at the end what it is given."""
 
 
 def _fault(reason: str) -> SoapFault:
@@ -65,7 +67,7 @@ class IncomingPart:
         return self.headers.get("content-type", "")
 
     def chunks(self) -> Iterator[Chunk]:
-        """The bytes of the part, transfer encoding undone. Chunks are never overwritten later.
+        """The bytes of the part, transfer encoding undone. Chunks are read-only and never overwritten later.
 
         Raises SoapFault (Sender) when the part is larger than the limit, badly encoded or cut short.
         """
@@ -91,7 +93,7 @@ class MultipartReader:
     Rule: M-04, M-10, M-11, M-13, C-23, C-25
     """
 
-    def __init__(self, read: Read, content_type: str | MediaType, limits: Limits = DEFAULT) -> None:
+    def __init__(self, read: ReadBehind, content_type: str | MediaType, limits: Limits = DEFAULT) -> None:
         media = _media(content_type)
         boundary = media.get("boundary")
         if media.name != RELATED or not boundary:
@@ -104,7 +106,8 @@ class MultipartReader:
         self._start = normal_content_id(media.get("start")).casefold()
         self._limits = limits
         self._read = read
-        self._buffer = b""
+        self._buffer = bytearray()
+        """Never changed, because chunks are views of it: the next bytes come into another one."""
         self._position = 0
         self._ended = False
         self._part_open = False
@@ -175,10 +178,7 @@ class MultipartReader:
         if size > room:
             raise _fault("a part is larger than accepted")
         self._position = stop
-        if start == 0 and stop == len(self._buffer):
-            yield self._buffer
-        else:
-            yield memoryview(self._buffer)[start:stop]
+        yield memoryview(self._buffer)[start:stop].toreadonly()
         return room - size
 
     def _tail(self, position: int) -> int | None:
@@ -204,19 +204,17 @@ class MultipartReader:
 
     def _fill(self, missing: str) -> None:
         """Read one more block behind what is not yet handed out; at the end raise for what is ``missing``."""
-        data = b"" if self._ended else self._read(BLOCK)
-        if not data:
-            self._ended = True
-            if missing:
-                raise _fault(missing)
-            return
-        rest = self._buffer[self._position :]
-        self._buffer = rest + data if rest else data
-        self._position = 0
+        rest = memoryview(self._buffer)[self._position :]
+        if not self._ended:
+            self._buffer = self._read(rest)
+            self._position = 0
+            self._ended = len(self._buffer) == len(rest)
+        if self._ended and missing:
+            raise _fault(missing)
 
     def _skip_preamble(self) -> None:
         """Move behind the first delimiter and learn from it how this message ends its lines."""
-        self._buffer = b"\n"
+        self._buffer += b"\n"
         search = 0
         while True:
             found = self._buffer.find(self._mark, search)
@@ -238,12 +236,12 @@ class MultipartReader:
     def _skip_epilogue(self) -> None:
         """Take what follows the closing delimiter, so that the connection is clean for the next request."""
         left = _PREAMBLE
-        while left > 0 and (data := b"" if self._ended else self._read(BLOCK)):
+        while left > 0 and not self._ended and (data := self._read(memoryview(b""))):
             left -= len(data)
 
     def _read_headers(self) -> dict[str, str]:
         """Headers of the next part, up to the blank line."""
-        lines: list[bytes] = []
+        lines: list[bytearray] = []
         size = 0
         while True:
             end = self._buffer.find(b"\n", self._position)
@@ -290,7 +288,7 @@ def _media(content_type: str | MediaType) -> MediaType:
         raise _fault("its Content-Type is malformed") from None
 
 
-def _parse_headers(lines: list[bytes]) -> dict[str, str]:
+def _parse_headers(lines: list[bytearray]) -> dict[str, str]:
     headers: dict[str, str] = {}
     for line in lines:
         match = _HEADER.fullmatch(line)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 from wsgiref.types import WSGIEnvironment
 
-from xds.wire.http import Read
+from xds.wire.http import Read, ReadInto, into
 
 
-def source_of(environ: WSGIEnvironment, idle: float) -> Read:
+def source_of(environ: WSGIEnvironment, idle: float) -> ReadInto:
     """How to read the body of a request; ``idle`` is the longest silence in seconds.
 
     gunicorn is read through its own parser objects, because its input offers nothing between "all" and
@@ -26,52 +26,66 @@ def source_of(environ: WSGIEnvironment, idle: float) -> Read:
     if connection is not None and hasattr(connection, "settimeout") and reader is not None:
         if hasattr(reader, "unreader") and hasattr(reader, "length"):
             connection.settimeout(idle)
-            return _GunicornLength(stream).read
+            return _GunicornLength(stream, connection).read_into
         if hasattr(reader, "parser"):
             connection.settimeout(idle)
-            return _GunicornChunks(stream).read
+            return _GunicornChunks(stream).read_into
     read: Read = getattr(stream, "read1", None) or stream.read
-    return read
+    return into(read)
 
 
 class _GunicornLength:
-    """A body of announced length."""
+    """A body of announced length: what came with the head, then straight from the connection into the buffer."""
 
-    __slots__ = ("_body", "_reader")
+    __slots__ = ("_ahead", "_body", "_connection", "_reader")
 
-    def __init__(self, body: Any) -> None:
+    def __init__(self, body: Any, connection: Any) -> None:
         self._body = body
         self._reader = body.reader
+        self._connection = connection
+        self._ahead = True
+        """gunicorn may hold bytes it has read already."""
 
-    def read(self, size: int) -> bytes:
+    def read_into(self, buffer: memoryview) -> int:
         reader = self._reader
-        size = min(size, reader.length)
+        size = min(len(buffer), reader.length)
         if not size:
-            return b""
-        try:
-            data: bytes = reader.unreader.read(None, read_ahead=size)
-        except BaseException:
-            self._body.failed = True  # where the next request starts is unknown
-            raise
-        if len(data) > size:
-            reader.unreader.unread(data[size:])
-            data = data[:size]
-        reader.length -= len(data)
-        return data
+            return 0
+        got = self._held(buffer[:size]) if self._ahead else 0
+        if not got:
+            try:
+                got = self._connection.recv_into(buffer, size)
+            except BaseException:
+                self._body.failed = True  # where the next request starts is unknown
+                raise
+        reader.length -= got
+        return got
+
+    def _held(self, buffer: memoryview) -> int:
+        """From what gunicorn has read already; what is left of it stays there: it may be of the next request."""
+        unreader = self._reader.unreader
+        data = unreader.take_buffered()
+        got = min(len(data), len(buffer))
+        buffer[:got] = data[:got]
+        self._ahead = got < len(data)
+        if self._ahead:
+            unreader.unread(data[got:])
+        return got
 
 
 class _GunicornChunks:
     """A body in chunks (Transfer-Encoding)."""
 
-    __slots__ = ("_body", "_reader")
+    __slots__ = ("_body", "_piece", "_reader")
 
     def __init__(self, body: Any) -> None:
         self._body = body
         self._reader = body.reader
+        self._piece = memoryview(b"")
 
-    def read(self, size: int) -> bytes:
+    def read_into(self, buffer: memoryview) -> int:
         reader = self._reader
-        while reader.parser is not None:
+        while not self._piece and reader.parser is not None:
             try:
                 data: bytes | None = next(reader.parser, None)
             except BaseException:
@@ -79,6 +93,9 @@ class _GunicornChunks:
                 raise
             if data is None:
                 reader.parser = None
-            elif data:
-                return data
-        return b""
+            else:
+                self._piece = memoryview(data)
+        got = min(len(buffer), len(self._piece))
+        buffer[:got] = self._piece[:got]
+        self._piece = self._piece[got:]
+        return got

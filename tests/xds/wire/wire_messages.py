@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from xds.errors import ErrorCode, Finding
 from xds.limits import DEFAULT, Limits
 from xds.namespaces import SOAP12, WSA, WSA_ANONYMOUS, XOP
 from xds.wire.exchange import Exchange, OutgoingPart, Part, Reply, Transaction
+from xds.wire.http import BLOCK
+from xds.wire.mime import ReadBehind
 from xds.wire.service import SoapService
 from xds.wire.xop import include, resolve_document
 
@@ -43,16 +45,16 @@ class Sink:
         self.state = "aborted"
 
 
-def reader(data: bytes, chunk: int = 1 << 20) -> Callable[[int], bytes]:
-    """A read callable that never gives more than ``chunk`` bytes."""
+def reader(data: bytes, chunk: int = BLOCK) -> ReadBehind:
+    """What gives ``chunk`` bytes at a time."""
     stream = io.BytesIO(data)
-    return lambda size: stream.read(min(size, chunk))
+    return lambda rest: bytearray(rest) + stream.read(chunk)
 
 
-def reader_of(blocks: Iterable[bytes]) -> Callable[[int], bytes]:
-    """A read callable that gives exactly these blocks."""
+def reader_of(blocks: Iterable[bytes]) -> ReadBehind:
+    """What gives exactly these blocks."""
     iterator = iter([block for block in blocks if block])
-    return lambda size: next(iterator, b"")
+    return lambda rest: bytearray(rest) + next(iterator, b"")
 
 
 def envelope(
