@@ -77,11 +77,21 @@ class BoundedSocket(ssl.SSLSocket):
         """Raises TimeoutError for a silent or too slow sender."""
         began = time.monotonic()
         data = super().recv(buflen, flags)
-        self._waited += time.monotonic() - began
-        self._received += len(data)
-        if data and self._received < (self._waited - self.idle) * self.rate:
-            raise TimeoutError("the request arrives too slowly")
+        self._arrived(len(data), time.monotonic() - began)
         return data
+
+    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
+        """Raises as ``recv``."""
+        began = time.monotonic()
+        got = super().recv_into(buffer, nbytes, flags)
+        self._arrived(got, time.monotonic() - began)
+        return got
+
+    def _arrived(self, size: int, waited: float) -> None:
+        self._waited += waited
+        self._received += size
+        if size and self._received < (self._waited - self.idle) * self.rate:
+            raise TimeoutError("the request arrives too slowly")
 
 
 def bounded(context: ssl.SSLContext, *, idle: float, rate: int = 4096) -> ssl.SSLContext:
