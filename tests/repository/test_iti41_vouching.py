@@ -32,7 +32,7 @@ from xds.ebxml.write import provide_and_register_request
 from xds.model import Submission
 from xds.wire.client import FaultReceived
 from xds.wire.exchange import Exchange
-from xds.wire.faults import FAILED_AUTHENTICATION, FAILED_CHECK, RECEIVER
+from xds.wire.faults import FAILED_AUTHENTICATION, FAILED_CHECK, RECEIVER, SENDER
 
 PROVIDE = "urn:ihe:iti:2007:ProvideAndRegisterDocumentSet-b"
 
@@ -407,3 +407,26 @@ def test_what_serves_once_serves_at_one_door(strict: World) -> None:
     assert not provide(strict, wrong, security).is_success
     made = frames.valid_submission("dmp", patient_id=patient_id)
     assert refused(strict, made, security).subcode == FAILED_AUTHENTICATION
+
+
+def test_a_registry_that_refuses_us_or_him_is_no_answer(other: Callable[..., tuple[World, Link]]) -> None:
+    """To a deposit and to a snapshot alike: who was refused is for our own verification to find, so a caller who is
+    accepted here is not told that his credential is bad.
+
+    Rule: A-6, R-184
+    """
+    world, link = other()
+
+    class Refusing:
+        def call(self, *_args: object, **_more: object) -> object:
+            raise FaultReceived(SENDER, FAILED_AUTHENTICATION, "no", 400, "")
+
+    link._services = Refusing()  # type: ignore[assignment]
+    patient_id = world.patient()
+    made = frames.valid_submission("dmp", patient_id=patient_id)
+    for register in (SoapRegistryLink.register, SoapRegistryLink.register_on_demand):
+        with pytest.raises(RegistryUnavailable) as caught:
+            register(link, made, Asker(b"", None, ""))
+        assert not caught.value.outcome_unknown
+    assert codes(provide(world, made, world.client().security(patient_id))) == {"XDSRegistryNotAvailable"}
+    assert rows(world, made) == 0
