@@ -11,7 +11,7 @@ import hashlib
 import os
 from contextlib import suppress
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Queue
 from threading import Thread
 
 from repository.store import Staged
@@ -86,10 +86,7 @@ class _Writing:
     def __init__(self, path: Path) -> None:
         self._descriptor = create(path)
         self._hash = hashlib.sha1(usedforsecurity=False)
-        self._blocks: SimpleQueue[memoryview | None] = SimpleQueue()
-        self._room: SimpleQueue[None] = SimpleQueue()
-        for _ in range(WAITING):
-            self._room.put(None)
+        self._blocks: Queue[memoryview | None] = Queue(WAITING - 1)  # one more is with the thread
         self._gathered = bytearray()
         self._written = self._started = 0
         self._error: Exception | None = None
@@ -117,7 +114,6 @@ class _Writing:
     def _hand_over(self, block: memoryview) -> None:
         if self._error:
             raise self._error
-        self._room.get()
         self._blocks.put(block)
 
     def finish(self) -> str:
@@ -151,7 +147,6 @@ class _Writing:
                     self._keep(block)
                 except Exception as error:
                     self._error = error
-            self._room.put(None)
 
     def _keep(self, block: memoryview) -> None:
         """Every few blocks the system is told to start on the disk, so that the sync at the end finds little to do."""

@@ -123,9 +123,7 @@ class Verifier:
         peer = self._peer(peer_certificate)
         if rule.required is Required.TLS:
             return _tls_caller(peer)
-        data = token.serialise(token.locate(envelope, security), rule.max_bytes)
-        now = self._clock()
-        key = (hashlib.sha256(data).hexdigest(), peer.sha256)
+        data, key, now = self._shown(envelope, security, peer)
         known = self._recall(self._verified, key, now)
         if known is not None:
             seen = (known.caller.issuer, known.caller.assertion_id)
@@ -156,9 +154,7 @@ class Verifier:
         if rule.required is not Required.ASSERTION or not rule.vihf or rule.replay is Replay.STRICT:
             return fully()
         peer = self._peer(peer_certificate)
-        data = token.serialise(token.locate(envelope, security), rule.max_bytes)
-        now = self._clock()
-        key = (hashlib.sha256(data).hexdigest(), peer.sha256)
+        data, key, now = self._shown(envelope, security, peer)
         claim = self._recall(self._claimed, key, now)
         if claim is None:
             claim = self._verify(data, peer, now, self._trust.generation, is_claim=True)
@@ -252,8 +248,8 @@ class Verifier:
         seen = (issuer, assertion_id)
         if peer is not None:
             until = min(until, peer.until)
-        if peer is not None and not is_claim:
-            self._check_replay(seen, signed.sha256, until, now, trace_id, one_time=validity.one_time)
+            if not is_claim:
+                self._check_replay(seen, signed.sha256, until, now, trace_id, one_time=validity.one_time)
         said = attributes.read(root, rule)
         is_token_service = signer.sha256 in rule.token_services
         if is_token_service:
@@ -310,6 +306,13 @@ class Verifier:
     def _check_cancelled(self, key: ReplayKey) -> None:
         if self._cancelled is not None:
             self._cancelled.check(key)
+
+    def _shown(
+        self, envelope: etree._Element, security: etree._Element | None, peer: Accepted
+    ) -> tuple[bytes, tuple[str, str], datetime]:
+        """The one assertion of a message by itself, its key in the memories, and the moment."""
+        data = token.serialise(token.locate(envelope, security), self._rule.max_bytes)
+        return data, (hashlib.sha256(data).hexdigest(), peer.sha256), self._clock()
 
     def _recall(self, memory: _Memory, key: tuple[str, str], now: datetime) -> _Verified | None:
         with self._lock:

@@ -430,3 +430,14 @@ def test_a_registry_that_refuses_us_or_him_is_no_answer(other: Callable[..., tup
         assert not caught.value.outcome_unknown
     assert codes(provide(world, made, world.client().security(patient_id))) == {"XDSRegistryNotAvailable"}
     assert rows(world, made) == 0
+
+
+def test_whom_the_registry_has_vouched_for_is_named_where_it_refuses_the_set(here: World) -> None:
+    """It verified him before it judged the metadata, so the line of the refusal says who he is."""
+    patient_id = here.patient(is_open=False)
+    outcome = here.deposit(frames.valid_submission("dmp", patient_id=patient_id))
+    assert not outcome.is_success
+    trace = outcome.errors[0].context.rpartition("trace ")[2]
+    (line,) = told(here, trace)
+    assert (line.action, line.outcome) == ("deposit", "refused")
+    assert line.caller_id and line.caller_id in line.particulars.user

@@ -24,7 +24,7 @@ from conformance.client import Outcome, bytes_part
 from guard.credentials import xades
 from guard.credentials.cards import Card
 from guard.credentials.pki import KeyKind, Pki
-from repository import digests
+from repository import digests, signed_set
 from repository.digests import HashedUpload
 from storage.files import FileDocumentStore
 from tests.attack.test_signatures import BY_SIGNER, other_value, transform
@@ -34,6 +34,8 @@ from xds import namespaces as ns
 from xds.domain import load
 from xds.model import Submission
 from xds.model import datatypes as dt
+from xds.wire.client import FaultReceived
+from xds.wire.faults import FAILED_CHECK
 
 DMP = load("dmp")
 
@@ -62,10 +64,10 @@ class Signing:
         self.documents[signing.ENTRY] = data
         return self
 
-    def send(self, *, first: tuple[str, ...] = ()) -> Outcome:
+    def send(self, *, first: tuple[str, ...] = (), security: bytes | None = None) -> Outcome:
         order = [*first, *(name for name in self.documents if name not in first)]
         parts = [(name, bytes_part(self.documents[name], f"{name}@test", "text/xml")) for name in order]
-        return self.world.client(self.who).provide(self.submission, parts)
+        return self.world.client(self.who).provide(self.submission, parts, security=security)
 
 
 @pytest.fixture(scope="module")
@@ -407,3 +409,16 @@ def test_only_a_signature_has_documents_hashed(world: World, monkeypatch: pytest
     assert (begun, again) == ([], []) and len(set(begun_again)) == len(begun_again) == 2
     assert errors(Signing(world).sign().send()) == []
     assert (len(begun), len(again)) == (3, 1) and len(set(begun_again)) == len(begun_again) == 4
+
+
+def test_no_signature_of_a_set_is_looked_at_for_a_stranger(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading it, and asking about its certificate, is work for who has proved who he is. Step: f"""
+    looked: list[str] = []
+    real = signed_set.read
+    monkeypatch.setattr(signed_set, "read", lambda data: looked.append("at it") or real(data))  # type: ignore[func-returns-value]
+    deposit = Signing(world).sign()
+    security = world.client().security(deposit.submission.submission_set.patient_id)
+    with pytest.raises(FaultReceived) as caught:
+        deposit.send(security=security.replace(b"SignatureValue>", b"SignatureValue>AAAA", 1))
+    assert (caught.value.subcode, looked) == (FAILED_CHECK, [])
+    assert deposit.send().is_success and looked

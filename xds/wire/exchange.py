@@ -131,6 +131,11 @@ class Exchange:
                 raise
         return self.claimed
 
+    def settle(self) -> None:
+        """Be sure that one of our services has accepted the caller, before anything is answered. Raises SoapFault."""
+        if not self.is_vouched:
+            _ = self.caller
+
     @property
     def accepted(self) -> Any:
         """The caller once one of our services has accepted his credential, else None; None too of whom another has

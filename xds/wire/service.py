@@ -244,8 +244,7 @@ class _Post:
         self._reserve()
         self._begun = True
         reply = self._carry_out(transaction, exchange, message)
-        if transaction.needs_caller and not exchange.is_vouched:
-            _ = exchange.caller
+        exchange.settle()
         return reply
 
     def _carry_out(self, transaction: Transaction, exchange: Exchange, message: Message) -> Reply:
@@ -261,10 +260,8 @@ class _Post:
             self._outcome = "refused"
             return transaction.refuse(exchange, refused.findings)
         except (SoapFault, HttpError) as error:
-            if transaction.needs_caller and not exchange.is_vouched and not (
-                isinstance(error, SoapFault) and error.is_security
-            ):
-                _ = exchange.caller
+            if isinstance(error, HttpError) or not error.is_security:
+                exchange.settle()
             raise
         except Exception as error:
             self._log(error)

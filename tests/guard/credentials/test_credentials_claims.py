@@ -14,13 +14,13 @@ from lxml import etree
 from conformance.negative_assertions import kit_rule
 from conformance.negative_kit import MESSAGE, Kit, put
 from guard.credentials import assertion as module
-from guard.credentials import vihf
+from guard.credentials import signature, token, vihf
 from guard.credentials.assertion import Verifier
 from guard.credentials.caller import Caller
-from guard.credentials.certificates import TrustStore
+from guard.credentials.certificates import TrustStore, Use
 from guard.credentials.pki import Pki
 from guard.credentials.rule import Replay
-from xds.namespaces import SAML
+from xds.namespaces import DS, SAML
 from xds.wire.faults import SoapFault
 from xds.wire.xml import parse
 
@@ -84,3 +84,9 @@ def test_claims_crowd_out_nothing_that_was_verified(kit: Kit, pki: Pki, monkeypa
     for _ in range(4):
         claim(who, kit, kit.good())
     assert (len(who._claimed), len(who._verified)) == (2, 0)
+
+
+def test_what_was_not_signed_is_not_claimed(kit: Kit, pki: Pki) -> None:
+    """The signature itself, which may carry anything, is no part of what is read. Step: h"""
+    said = signature.claim(token.reparse(kit.good()), TrustStore.load(pki.trust), Use.VIHF_SIGNATURE)
+    assert said.root.find(f"{{{DS}}}Signature") is None and said.sha256 == ""
