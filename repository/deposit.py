@@ -216,5 +216,6 @@ def _line(
         submission_unique_id=submission.submission_set.unique_id,
         peer=exchange.peer.address,
         refused_by=refused_by,
+        is_claim=caller is not None and caller.is_claim,
         particulars=particulars(exchange, user=user_of(caller), purpose=purpose_of(caller), sent_on=sent_on),
     )

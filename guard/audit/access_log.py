@@ -63,10 +63,9 @@ def stamp(moment: datetime) -> str:
 def deposit(
     caller: Caller | None, *, trace_id: str, event: str, patient_key: int | None, patient_id: str,
     documents: Iterable[str], submission_unique_id: str, peer: str, refused_by: Finding | None = None, at: str = "",
-    particulars: Particulars = NONE,
+    is_claim: bool = False, particulars: Particulars = NONE,
 ) -> AccessLine:
-    """A submission, accepted or refused. ``documents`` are uniqueIds."""
-    is_claim = caller is not None and caller.is_claim
+    """A submission, accepted or refused. ``documents`` are uniqueIds; ``is_claim`` while nobody has verified him."""
     return _line(
         caller, at=at, trace_id=trace_id, event=event, action=DEPOSIT, patient_key=patient_key,
         patient_id=patient_id, documents=documents, peer=peer, detail=f"submission set {submission_unique_id}",
