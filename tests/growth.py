@@ -1,4 +1,5 @@
-"""How work grows with its input: two sizes in one run, so that no figure depends on the machine."""
+"""How work grows with its input, and what it costs beside other work: in one run, so that no figure depends on the
+machine."""
 
 from __future__ import annotations
 
@@ -15,6 +16,14 @@ def is_in_proportion(make: Callable[[int], Input], work: Callable[[Input], objec
     """Whether ``TIMES`` the input takes nearer to ``TIMES`` than to the square of it, in processor time, best of 5."""
     small, large = (_best(work, make(n)) for n in (size, size * TIMES))
     return large < small * TIMES * 3
+
+
+def costs_at_most(times: float, than: Callable[[Input], object], work: Callable[[Input], object], given: Input) -> bool:
+    """Whether ``work`` takes no more than so many ``times`` the processor time of ``than``, best of 5 each.
+
+    For work of a few hundred microseconds, whose larger input leaves the processor's caches and looks quadratic.
+    """
+    return _best(work, given) <= times * _best(than, given)
 
 
 def _best(work: Callable[[Input], object], given: Input) -> float:
