@@ -154,7 +154,9 @@ class PatientWorker(StayingWorker):
             else:
                 self._handshake_failed(connection, error)
         else:
-            self._forget(connection)
+            del self._arriving[connection]
+            if registered is not None:
+                self.poller.unregister(registered)
             self._arrived(connection, arrival)
 
     def _arrived(self, connection: TConn, arrival: _Arrival) -> None:
