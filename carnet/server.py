@@ -80,23 +80,22 @@ class BoundedSocket(ssl.SSLSocket):
         self._arrived(len(data), time.monotonic() - began)
         return data
 
-    def recv_into(self, buffer: Any, nbytes: int | None = None, flags: int = 0) -> int:
-        """Fills the buffer (``nbytes`` of it), unless the peer ends first; raises as ``recv``.
+    def fill(self, buffer: memoryview) -> int:
+        """Fills the bytes of the buffer, unless the peer ends first: how many are there. Raises as ``recv``.
 
-        TLS brings 16 KiB at a time at most, and to go through all the callers for each costs more than to decrypt it.
+        TLS brings 16 KiB at a time at most, and to go through all the readers for each costs more than to decrypt it.
+        The rate is looked at after each all the same.
         """
         got = 0
         began = time.monotonic()
-        with memoryview(buffer) as view:
-            size = len(view) if nbytes is None else nbytes
-            while got < size:
-                more: int = self.read(size - got, view[got:])  # type: ignore[assignment]
-                if not more:
-                    break
-                got += more
-                now = time.monotonic()
-                self._arrived(more, now - began)
-                began = now
+        while got < len(buffer):
+            more: int = self.read(len(buffer) - got, buffer[got:])  # type: ignore[assignment]
+            if not more:
+                break
+            got += more
+            now = time.monotonic()
+            self._arrived(more, now - began)
+            began = now
         return got
 
     def _arrived(self, size: int, waited: float) -> None:

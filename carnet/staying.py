@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import select
 import ssl
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from threading import Lock
 from typing import Any
 
 from gunicorn.workers.gthread import TConn, ThreadWorker
@@ -22,35 +22,78 @@ MOMENT = 1.0
 """Seconds a thread stays with a connection that has nothing to say."""
 
 
+class _Thread(threading.local):
+    """What a thread of the pool knows of itself."""
+
+    def __init__(self) -> None:
+        self.bell, self.rope = os.pipe()  # as long as the process: threads of a pool do not end before it
+        self.is_called = False
+        """Its job is about to end, because another one waits."""
+
+
 class Pool(ThreadPoolExecutor):
-    """A pool whose threads can be called: ``bell`` is readable while there are more jobs than threads."""
+    """A pool whose threads may stay with their job when it is done; for each job that waits one of them is called."""
 
     def __init__(self, threads: int) -> None:
         super().__init__(max_workers=threads)
         self._size = threads
+        self._counting = threading.Lock()
         self._given = 0
-        self._counting = Lock()
-        self.bell, self._rope = os.pipe()
+        """Jobs that have not ended. Those beyond ``_size`` wait for a thread."""
+        self._called = 0
+        """Of the threads that are not free yet, those that were called."""
+        self._staying: list[int] = []
+        """The ropes of those that can be called."""
+        self._is_closing = False
+        self._own = _Thread()
 
     def submit(self, job: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         with self._counting:
             self._given += 1
-            if self._given > self._size:
-                self.call()
-        future = super().submit(job, *args, **kwargs)
-        future.add_done_callback(self._ended)
-        return future
+            if self._given > self._size and self._staying:
+                self._called += 1
+                os.write(self._staying.pop(), b"\0")
+        return super().submit(self._done, job, *args, **kwargs)
 
-    def call(self) -> None:
-        """Once for each job that waits; once more and nobody stays any longer."""
-        os.write(self._rope, b"\0")
+    def _done(self, job: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The job, and the thread is free."""
+        try:
+            return job(*args, **kwargs)
+        finally:
+            with self._counting:
+                self._given -= 1
+                if self._own.is_called:
+                    self._own.is_called = False
+                    self._called -= 1
 
-    def _ended(self, _: Future[Any]) -> None:
-        """Told on the thread that has done the job, before it takes another one."""
+    def stay(self, descriptor: int, *, is_readable: bool) -> bool:
+        """True when there is something to read; False after a moment without, or when this thread is called."""
+        own = self._own
         with self._counting:
-            if self._given > self._size:
-                os.read(self.bell, 1)
-            self._given -= 1
+            if self._given - self._size > self._called:
+                self._called += 1
+                own.is_called = True
+                return False
+            if is_readable:
+                return True
+            self._staying.append(own.rope)
+        poll = select.poll()
+        poll.register(own.bell, select.POLLIN)
+        poll.register(descriptor, select.POLLIN)
+        ready = poll.poll(0 if self._is_closing else MOMENT * 1000)
+        with self._counting:
+            if own.rope in self._staying:
+                self._staying.remove(own.rope)
+                return bool(ready) and not self._is_closing
+            own.is_called = True
+            os.read(own.bell, 1)
+            return False
+
+    def dismiss(self) -> None:
+        """Nobody stays any longer. Takes no lock: it may be held by the very thread a signal interrupts."""
+        self._is_closing = True
+        for rope in list(self._staying):
+            os.write(rope, b"\0")
 
 
 class StayingWorker(ThreadWorker):
@@ -62,9 +105,12 @@ class StayingWorker(ThreadWorker):
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         """Who stays with a silent connection learns of the end at once."""
-        if self.alive:
-            self.tpool.call()
+        self.tpool.dismiss()
         super().handle_exit(sig, frame)
+
+    def handle_quit(self, sig: int, frame: Any) -> None:
+        self.tpool.dismiss()
+        super().handle_quit(sig, frame)
 
     def handle(self, conn: TConn) -> Any:
         """As gunicorn's: true when the connection goes back to the poller, false when it is to be closed."""
@@ -76,10 +122,5 @@ class StayingWorker(ThreadWorker):
         """True when a request is here, or comes within a moment in which nobody else needs this thread."""
         if not self.alive or conn.parser.unreader.buf.tell():
             return False
-        poll = select.poll()
-        poll.register(self.tpool.bell, select.POLLIN)
-        if isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending():
-            return not poll.poll(0)
-        poll.register(conn.sock, select.POLLIN)
-        ready = [descriptor for descriptor, _ in poll.poll(MOMENT * 1000)]
-        return bool(ready) and self.tpool.bell not in ready
+        is_here = isinstance(conn.sock, ssl.SSLSocket) and conn.sock.pending() > 0
+        return bool(self.tpool.stay(conn.sock.fileno(), is_readable=is_here))

@@ -21,6 +21,7 @@ from gunicorn import glogging, http, sock
 from gunicorn.http import errors
 from gunicorn.workers.gthread import TConn
 
+from carnet.handshake_reports import HandshakeReports
 from carnet.staying import StayingWorker
 from carnet.workers import Workers
 from xds.wire.outcome import place_of
@@ -92,6 +93,10 @@ class PatientWorker(StayingWorker):
         super().__init__(*args, **kwargs)
         self._arriving: dict[TConn, _Arrival] = {}
         self._parting: dict[TConn, tuple[float, int]] = {}
+
+    def init_process(self) -> None:
+        self._reports = HandshakeReports(self.app.handshake_failed)
+        super().init_process()
 
     @property
     def nr_conns(self) -> int:
@@ -192,12 +197,12 @@ class PatientWorker(StayingWorker):
             self.poller.unregister(connection.sock)
 
     def _handshake_failed(self, connection: TConn, error: OSError | None) -> None:
-        """A connection closed before it said anything is no failure. The report may write: it has a thread."""
+        """A connection closed before it said anything is no failure."""
         reason = "timeout"
         if error is not None:
             reason = getattr(error, "verify_message", "") or getattr(error, "reason", "") or ""
         if reason:
-            self.tpool.submit(self.app.handshake_failed, str(connection.client[0]), reason)
+            self._reports.add(str(connection.client[0]), reason)
         self._part(connection)
 
     # -- departure ------------------------------------------------------------------------------------------
@@ -274,6 +279,7 @@ class PatientWorker(StayingWorker):
         for listener in self.sockets:
             listener.close()
         self.app.abandoned()
+        self.handle_exit(0, None)
         return False
 
     # -- what cannot be read as a request --------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 A server's ``read(n)`` waits for all ``n`` bytes, and a sender of one byte every few seconds can stretch that
 without end. Each read here returns after one arrival at the latest, so that ``BodyReader`` sees how slowly
-a body comes, and a connection that falls silent raises TimeoutError.
+a body comes, and a connection that falls silent raises TimeoutError. A connection that has a ``fill`` may gather
+several arrivals, and sees to their rate itself (``carnet.server.BoundedSocket``).
 """
 
 from __future__ import annotations
@@ -37,12 +38,12 @@ def source_of(environ: WSGIEnvironment, idle: float) -> ReadInto:
 class _GunicornLength:
     """A body of announced length: what came with the head, then straight from the connection into the buffer."""
 
-    __slots__ = ("_ahead", "_body", "_connection", "_reader")
+    __slots__ = ("_ahead", "_body", "_reader", "_receive")
 
     def __init__(self, body: Any, connection: Any) -> None:
         self._body = body
         self._reader = body.reader
-        self._connection = connection
+        self._receive: ReadInto = getattr(connection, "fill", connection.recv_into)
         self._ahead = True
         """gunicorn may hold bytes it has read already."""
 
@@ -54,7 +55,7 @@ class _GunicornLength:
         got = self._held(buffer[:size]) if self._ahead else 0
         if not got:
             try:
-                got = self._connection.recv_into(buffer, size)
+                got = self._receive(buffer[:size])
             except BaseException:
                 self._body.failed = True  # where the next request starts is unknown
                 raise

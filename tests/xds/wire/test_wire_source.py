@@ -77,6 +77,25 @@ def test_a_next_request_sent_ahead_stays_gunicorns(connection: Connection, size:
     assert drained(connection.next()[1], size) == b"next"
 
 
+def test_a_connection_that_gathers_arrivals_is_let(connection: Connection) -> None:
+    """It is asked for no more than the message still has."""
+    asked: list[int] = []
+
+    class Gathering:
+        settimeout = staticmethod(connection.ours.settimeout)
+        recv_into = None
+
+        @staticmethod
+        def fill(buffer: memoryview) -> int:
+            asked.append(len(buffer))
+            return connection.ours.recv_into(buffer, 0, socket.MSG_WAITALL)
+
+    body, _ = connection.request(f"Content-Length: {len(BODY)}")
+    connection.peer.sendall(BODY + NEXT)
+    assert drained(source_of({"wsgi.input": body, "gunicorn.socket": Gathering()}, IDLE), 10_000) == BODY
+    assert asked == [10_000, len(BODY) - 10_000]
+
+
 @pytest.mark.parametrize("size", [1, 999, 1 << 16])
 def test_chunks_in_buffers_of_any_size(connection: Connection, size: int) -> None:
     """Smaller and larger than a chunk."""
