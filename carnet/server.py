@@ -223,6 +223,7 @@ class Server(BaseApplication):
             "keyfile": str(one.key),
             "ssl_context": lambda _conf, _default: current(one.tls),
             "do_handshake_on_connect": False,
+            "forwarded_allow_ips": "",  # no peer may say how another one reached it, or by which path
             "limit_request_line": 4094,
             "limit_request_fields": 64,
             "limit_request_field_size": 8190,
@@ -239,6 +240,8 @@ class Server(BaseApplication):
         for key, value in settings.items():
             if key in self.cfg.settings:
                 self.cfg.set(key, value)
+        # gunicorn finds each setting through a method of its own, some forty times a request
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
 
     def _worker_next(self, master: Arbiter, worker: Any) -> None:
         worker.number = self.workers.free_number(one.number for one in master.WORKERS.values())

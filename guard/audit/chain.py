@@ -28,7 +28,7 @@ GENESIS = "0" * 64
 CHANGED, REMOVED, INSERTED, TRUNCATED, REWRITTEN = "changed", "removed", "inserted", "truncated", "rewritten"
 UNFOUNDED = "destroyed without an act"
 _content = attrgetter(*KEPT)
-_dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":")).encode
+_dumps = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False).encode
 
 
 def digest(line: AccessLine, number: int) -> str:

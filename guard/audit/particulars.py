@@ -70,7 +70,7 @@ class Particulars:
 
 _NAMES = tuple(field.name for field in fields(Particulars))
 _facts = attrgetter(*_NAMES)
-_dumps = json.JSONEncoder(separators=(",", ":")).encode
+_dumps = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode
 NONE = Particulars()
 
 
