@@ -68,7 +68,9 @@ class Pool(ThreadPoolExecutor):
 
     def stay(self, descriptor: int, *, is_readable: bool) -> bool:
         """True when there is something to read; False after a moment without, or when this thread is called."""
-        own = self._own
+        own, poll = self._own, select.poll()
+        poll.register(own.bell, select.POLLIN)
+        poll.register(descriptor, select.POLLIN)
         with self._counting:
             if self._given - self._size > self._called:
                 self._called += 1
@@ -77,9 +79,6 @@ class Pool(ThreadPoolExecutor):
             if is_readable:
                 return True
             self._staying.append(own.rope)
-        poll = select.poll()
-        poll.register(own.bell, select.POLLIN)
-        poll.register(descriptor, select.POLLIN)
         ready = poll.poll(0 if self._is_closing else MOMENT * 1000)
         with self._counting:
             if own.rope in self._staying:
