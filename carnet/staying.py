@@ -108,8 +108,10 @@ class StayingWorker(ThreadWorker):
         super().handle_exit(sig, frame)
 
     def handle_quit(self, sig: int, frame: Any) -> None:
-        self.tpool.dismiss()
-        super().handle_quit(sig, frame)
+        """SIGINT and SIGQUIT: the same. gunicorn would close the pool here, and wait for ever for its lock when the
+        signal comes while a job is handed to it.
+        """
+        self.handle_exit(sig, frame)
 
     def handle(self, conn: TConn) -> Any:
         """As gunicorn's: true when the connection goes back to the poller, false when it is to be closed."""

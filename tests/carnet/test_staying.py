@@ -47,7 +47,15 @@ from xds.wire.tls import listening
 staying.MOMENT = 3600.0
 handed = []
 given = PatientWorker.enqueue_req
-PatientWorker.enqueue_req = lambda self, connection: (handed.append(1), given(self, connection))
+
+def enqueue_req(self, connection):
+    handed.append(1)
+    if len(sys.argv) > 4:
+        with self.tpool._shutdown_lock:
+            os.killpg(0, int(sys.argv[4]))
+    given(self, connection)
+
+PatientWorker.enqueue_req = enqueue_req
 
 def app(environ, start):
     read_into, buffer = source_of(environ, 20.0), bytearray(1000)
@@ -118,11 +126,16 @@ def context(tmp_path: Path) -> ssl.SSLContext:
 
 
 @pytest.fixture
-def served(tmp_path: Path, context: ssl.SSLContext) -> Iterator[tuple[subprocess.Popen[bytes], Connect]]:
-    """A server of one worker and two threads; and how to connect to it. Its standard output ends when both have."""
+def served(
+    tmp_path: Path, context: ssl.SSLContext, request: pytest.FixtureRequest
+) -> Iterator[tuple[subprocess.Popen[bytes], Connect]]:
+    """A server of one worker and two threads; and how to connect to it. Its standard output ends when both have. A
+    parameter is a signal that comes to both while a request is handed to a thread.
+    """
     (port,) = free_ports(1)
     servers = tmp_path / "pki" / "servers"
     words = [sys.executable, "-c", SERVED, str(servers / "registry.pem"), str(servers / "registry.key"), str(port)]
+    words += [str(int(request.param))] if hasattr(request, "param") else []
     process = subprocess.Popen(
         words, cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, start_new_session=True
     )
@@ -209,12 +222,25 @@ def test_busy_connections_do_not_starve_one_that_waits(served: tuple[object, Con
     assert not failed
 
 
-def test_the_end_waits_for_nobody_who_is_silent(served: tuple[subprocess.Popen[bytes], Connect]) -> None:
-    """SIGTERM while both threads stay: the process ends, and not because its time to do so is over."""
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_the_end_waits_for_nobody_who_is_silent(
+    served: tuple[subprocess.Popen[bytes], Connect], number: signal.Signals
+) -> None:
+    """Told to end while both threads stay: the process ends, and not because its time to do so is over."""
     process, connect = served
     for client in (connect(), connect()):
         client.ask()
-    process.send_signal(signal.SIGTERM)
+    process.send_signal(number)
+    assert has_ended(process) and process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("served", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT], indirect=True)
+def test_the_end_comes_while_a_request_is_handed_to_a_thread(
+    served: tuple[subprocess.Popen[bytes], Connect]
+) -> None:
+    """The handler runs on the thread that has the pool's lock. The request is answered, and the process ends."""
+    process, connect = served
+    assert connect().ask() == 1
     assert has_ended(process) and process.wait(PATIENCE) == 0
 
 
