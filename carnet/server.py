@@ -27,12 +27,14 @@ from gunicorn.errors import HaltServer
 
 from carnet.worker import PatientWorker, QuietLogger
 from carnet.workers import Workers
-from xds.wire.tls import Tls, current
+from xds.wire.tls import Tls, current, send_whole
 
 GRACE = 30
 """Seconds requests under way are given when the service ends."""
 RETRY = 2.0
 """Seconds until a worker that could not begin is tried again."""
+GATHERED = 1 << 16
+"""Bytes of an answer that go out together."""
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 log = logging.getLogger("carnet.server")
 
@@ -67,11 +69,40 @@ class BoundedSocket(ssl.SSLSocket):
     rate: int = 4096
     _waited: float = 0.0
     _received: int = 0
+    _pieces: list[bytes] | None = None
+    """What is to be sent with what follows; None while everything goes at once."""
 
     def setblocking(self, flag: bool) -> None:
         """Gunicorn blocks before it reads a request; bound that wait."""
         self._waited, self._received = 0.0, 0
         self.settimeout(self.idle if flag else 0.0)
+
+    def gather(self) -> None:
+        """From here on small pieces wait for the next ones, until ``let_go``."""
+        self._pieces = []
+
+    def let_go(self) -> None:
+        """Sends what waits; from here on everything goes at once."""
+        pieces, self._pieces = self._pieces, None
+        if pieces:
+            send_whole(self, b"".join(pieces))
+
+    def drop(self) -> None:
+        """As ``let_go``, of an answer that failed: nothing of it is sent that was not."""
+        self._pieces = None
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """The head of an answer, its envelope and a small document are one piece: each one on its own would wake the
+        peer, who would find a part of the answer and wait for the rest.
+        """
+        pieces = self._pieces
+        if pieces is None:
+            super().sendall(data, flags)
+            return
+        pieces.append(data)
+        if sum(map(len, pieces)) >= GATHERED:
+            self.let_go()
+            self.gather()
 
     def recv(self, buflen: int = 1024, flags: int = 0) -> bytes:
         """Raises TimeoutError for a silent or too slow sender."""

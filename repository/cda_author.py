@@ -66,7 +66,7 @@ def check(
             continue
         if actor.domain.signatures.is_signature(entry):
             continue
-        with closing(actor.documents.reread(staged[entry.entry_uuid].key, CHUNK)) as chunks:
+        with closing(actor.documents.reread(staged[entry.entry_uuid], CHUNK)) as chunks:
             authors = read(chunks)
         if authors is not None:
             told = problem("R-190", ErrorCode.InvalidDocumentContent, f"DocumentEntry {entry.entry_uuid}",

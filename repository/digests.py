@@ -45,7 +45,7 @@ def sha256_of(documents: DocumentStore, staged: Staged) -> str:
     if staged.sha256:
         return staged.sha256
     digest = hashlib.sha256()
-    for chunk in documents.reread(staged.key):
+    for chunk in documents.reread(staged):
         digest.update(chunk)
     return digest.hexdigest()
 

@@ -106,7 +106,7 @@ def _verify(
         yield problem("R-173", CONTENT, subject, "size", found=str(own.size), expected=f"at most {LARGEST} bytes")
         return
     try:
-        signature = read(b"".join(actor.documents.reread(own.key)))
+        signature = read(b"".join(actor.documents.reread(own)))
     except SignatureRefused as error:
         yield _refused("R-174", subject, error)
         return
@@ -203,7 +203,7 @@ def _check_documents(
             continue
         document = staged[e.entry_uuid]
         found = mismatch(
-            reference, document.size, partial(actor.documents.reread, document.key),
+            reference, document.size, partial(actor.documents.reread, document),
             partial(sha256_of, actor.documents, document),
         )
         if found:

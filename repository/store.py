@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from guard.audit.store import AuditStore
@@ -13,15 +13,17 @@ from guard.credentials.past import SignerProof
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Bytes on disk under our own random key, not yet part of the store. ``sha1`` is lower-case hex.
+    """Bytes under our own random key, not yet part of the store. ``sha1`` is lower-case hex.
 
-    ``sha256`` likewise, "" where nobody asked for it on the way in.
+    ``sha256`` likewise, "" where nobody asked for it on the way in. ``content`` are the bytes where they are few and
+    wait in memory, None where they are on disk.
     """
 
     key: str
     size: int
     sha1: str
     sha256: str = ""
+    content: bytes | bytearray | None = field(default=None, repr=False, compare=False)
 
 
 class Upload(Protocol):
@@ -55,7 +57,7 @@ class DocumentStore(Protocol):
     def begin(self) -> Upload: ...
 
     def keep(self, staged: Iterable[Staged]) -> None:
-        """Make staged bytes permanent (rename and directory sync). May be repeated."""
+        """Make staged bytes permanent (file and directory synced). May be repeated."""
         ...
 
     def discard(self, keys: Iterable[str]) -> None:
@@ -68,8 +70,8 @@ class DocumentStore(Protocol):
         Raises FileNotFoundError at the call, not at the first chunk."""
         ...
 
-    def reread(self, key: str, chunk: int = 1 << 18) -> Reading:
-        """The same of bytes that are staged and not kept yet."""
+    def reread(self, staged: Staged, chunk: int = 1 << 18) -> Reading:
+        """The same of bytes that are not kept yet."""
         ...
 
     def size(self, key: str) -> int | None:

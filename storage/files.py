@@ -1,8 +1,10 @@
 """Documents as files, named by random keys of ours.
 
 ``folder/staging/<key>`` while a document is on its way, ``folder/kept/<digit>/<digit>/<key>`` for good, in 256
-folders by the first two digits of the key. Both are on one file system, so that keeping is one rename. The folders
-are all made at once: a new folder must itself be synced, which costs more than the document.
+folders by the first two digits of the key. Both are on one file system, so that keeping is one rename. A small document
+waits in memory instead and is written where it stays: one file made in place of one made and moved, one change of the
+disk's journal in place of two, and nothing at all for what is refused. The folders are all made at once: a new folder
+must itself be synced, which costs more than the document.
 """
 
 from __future__ import annotations
@@ -10,16 +12,20 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from repository.store import Staged
-from storage.upload import FileUpload
+from repository.store import Reading, Staged
+from storage.upload import FileUpload, write_file
 from xds.wire.turns import give_way
 
+HELD = 1 << 16
+"""Bytes up to which a document waits in memory until it is kept."""
+MOST_HELD = 64
+"""Documents under way in one process; those that come while there are more wait on disk."""
 _DIGITS = "0123456789abcdef"
 _KEY = re.compile(r"[0-9a-f]{32}")
 
@@ -38,27 +44,35 @@ class FileDocumentStore:
 
     def begin(self) -> FileUpload:
         key = os.urandom(16).hex()
-        upload = self._under_way[key] = FileUpload(self._staging / key, key)
+        held = HELD if len(self._under_way) < MOST_HELD else 0
+        upload = self._under_way[key] = FileUpload(self._staging / key, key, held)
         return upload
 
     def keep(self, staged: Iterable[Staged]) -> None:
-        """Raises FileNotFoundError when the bytes are neither staged nor kept.
+        """Raises FileNotFoundError when the bytes are neither staged nor kept; OSError, and a part may be kept.
 
         Their age counts from here: a document that waited long for the rest of its message is no orphan yet.
         """
         give_way()
         folders = set()
         for one in staged:
-            source, target = self._staging / one.key, self._path(one.key)
+            target = self._path(one.key)
             folders.add(target.parent)
-            try:
-                os.utime(source)
-                os.rename(source, target)
-            except FileNotFoundError:
-                if not target.exists():
-                    raise
+            if one.content is None:
+                self._move(self._staging / one.key, target)
+            else:
+                with suppress(FileExistsError):
+                    write_file(target, one.content)
         for folder in folders:
             sync_folder(folder)
+
+    def _move(self, source: Path, target: Path) -> None:
+        try:
+            os.utime(source)
+            os.rename(source, target)
+        except FileNotFoundError:
+            if not target.exists():
+                raise
 
     def discard(self, keys: Iterable[str]) -> None:
         """What was kept is gone for good when this returns: its folder is synced, also after a power cut."""
@@ -77,11 +91,13 @@ class FileDocumentStore:
     def open(self, key: str, chunk: int = 1 << 18) -> FileReading:
         return FileReading(self._path(key), chunk)
 
-    def reread(self, key: str, chunk: int = 1 << 18) -> FileReading:
-        if not _KEY.fullmatch(key):
+    def reread(self, staged: Staged, chunk: int = 1 << 18) -> Reading:
+        if staged.content is not None:
+            return pieces(staged.content, chunk)
+        if not _KEY.fullmatch(staged.key):
             raise FileNotFoundError("not a key of this store")
         give_way()
-        return FileReading(self._staging / key, chunk)
+        return FileReading(self._staging / staged.key, chunk)
 
     def size(self, key: str) -> int | None:
         try:
@@ -151,6 +167,12 @@ class FileReading:
 
     def close(self) -> None:
         self._file.close()
+
+
+def pieces(content: bytes | bytearray, chunk: int) -> Generator[bytes, None, None]:
+    """The same of what is in memory."""
+    for start in range(0, len(content), chunk):
+        yield bytes(memoryview(content)[start : start + chunk])
 
 
 def make_folder(path: Path) -> None:

@@ -1,8 +1,8 @@
 """One document on its way into a folder: size and SHA-1 are taken as it passes, memory stays flat.
 
-A document of up to 1 MiB waits in memory and becomes a file when it is complete. A larger one is hashed and
-written by a thread of its own, so that the next bytes are read from the network meanwhile: hashing and
-writing let other threads run.
+A document of up to 1 MiB waits in memory and becomes a file when it is complete, a small one not before it is kept. A
+larger one is hashed and written by a thread of its own, so that the next bytes are read from the network meanwhile:
+hashing and writing let other threads run.
 """
 
 from __future__ import annotations
@@ -30,11 +30,15 @@ AHEAD = 1 << 24
 
 
 class FileUpload:
-    """``repository.store.Upload`` into a staging file. Used by one thread."""
+    """``repository.store.Upload`` into a staging file. Used by one thread.
 
-    def __init__(self, path: Path, key: str) -> None:
+    A document of at most ``held`` bytes becomes no file.
+    """
+
+    def __init__(self, path: Path, key: str, held: int = 0) -> None:
         self._path = path
         self._key = key
+        self._held = held
         self._size = 0
         self._small = bytearray()
         self._writing: _Writing | None = None
@@ -55,7 +59,7 @@ class FileUpload:
     def finish(self) -> Staged:
         if self._staged is None:
             try:
-                self._staged = Staged(self._key, self._size, self._complete())
+                self._staged = self._complete()
             except BaseException:
                 self.abort()
                 raise
@@ -67,17 +71,15 @@ class FileUpload:
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
 
-    def _complete(self) -> str:
-        """Everything on disk; the SHA-1."""
+    def _complete(self) -> Staged:
+        """Everything on disk, or few bytes in memory."""
         if self._writing is not None:
-            return self._writing.finish()
-        descriptor = create(self._path)
-        try:
-            write_all(descriptor, self._small)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        return hashlib.sha1(self._small, usedforsecurity=False).hexdigest()
+            return Staged(self._key, self._size, self._writing.finish())
+        sha1 = hashlib.sha1(self._small, usedforsecurity=False).hexdigest()
+        if self._size <= self._held:
+            return Staged(self._key, self._size, sha1, content=self._small)
+        write_file(self._path, self._small)
+        return Staged(self._key, self._size, sha1)
 
 
 class _Writing:
@@ -169,7 +171,21 @@ def create(path: Path) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
-def write_all(descriptor: int, data: bytearray | memoryview) -> None:
+def write_file(path: Path, data: bytes | bytearray) -> None:
+    """A new file with this content, synced. Raises FileExistsError; of one that could not be written nothing stays."""
+    descriptor = create(path)
+    try:
+        try:
+            write_all(descriptor, data)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def write_all(descriptor: int, data: bytes | bytearray | memoryview) -> None:
     rest = memoryview(data)
     try:
         while rest:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from conformance import frames
-from storage.files import FileDocumentStore
+from storage.files import HELD, FileDocumentStore
+from storage.upload import write_file
 from tests.attack.wire_kit import Wire, listen, post
 from tests.live import Live, a_document
 from tests.world import World, codes
@@ -22,7 +22,7 @@ def test_a_document_that_waits_for_the_rest_of_its_message_is_not_swept(tmp_path
     """However long the other documents take, and also right after it was kept. Rule: A-4, A-5"""
     store = FileDocumentStore(tmp_path)
     upload = store.begin()
-    upload.write(b"first of two")
+    upload.write(bytes(HELD + 1))
     staged = upload.finish()
     past = time.time() - HOUR
     os.utime(tmp_path / "staging" / staged.key, (past, past))
@@ -34,7 +34,7 @@ def test_a_document_that_waits_for_the_rest_of_its_message_is_not_swept(tmp_path
 def test_what_another_process_left_is_swept(tmp_path: Path) -> None:
     """Nobody is receiving it any more. Rule: A-5"""
     upload = FileDocumentStore(tmp_path).begin()
-    upload.write(b"left")
+    upload.write(bytes(HELD + 1))
     key = upload.finish().key
     past = time.time() - HOUR
     os.utime(tmp_path / "staging" / key, (past, past))
@@ -47,18 +47,17 @@ def test_bytes_that_cannot_be_kept_do_not_stay(
     """The second of two documents fails: the first goes too. Rule: A-1, A-5"""
     documents = Path(here.settings.documents)
     before = sorted(p.name for p in documents.rglob("*") if p.is_file())
-    real: Any = os.rename
-    moved: list[str] = []
+    written: list[Path] = []
 
-    def rename(source: Any, target: Any) -> None:
-        if moved:
+    def write(path: Path, data: bytes) -> None:
+        if written:
             raise OSError(28, "no space")
-        moved.append(str(source))
-        real(source, target)
+        written.append(path)
+        write_file(path, data)
 
     submission = frames.valid_submission("dmp", documents=2, patient_id=here.patient())
     with monkeypatch.context() as patch:
-        patch.setattr("storage.files.os.rename", rename)
+        patch.setattr("storage.files.write_file", write)
         outcome = here.deposit(submission)
     assert codes(outcome) == {"XDSRepositoryOutOfResources"}
     assert sorted(p.name for p in documents.rglob("*") if p.is_file()) == before

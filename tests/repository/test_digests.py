@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from repository.digests import BLOCK, MARK, HashedUpload, sha256_of, sinks
+from repository.store import Staged
 from storage.files import FileDocumentStore
 
 
@@ -32,7 +33,7 @@ def test_the_digest_is_that_of_the_bytes(store: FileDocumentStore, size: int, pi
     staged = upload.finish()
     assert staged.sha256 == hashlib.sha256(data).hexdigest() and upload.finish() is staged
     assert staged.sha1 == hashlib.sha1(data).hexdigest() and staged.size == size
-    assert b"".join(store.reread(staged.key)) == data
+    assert b"".join(store.reread(staged)) == data
     assert not [t for t in threading.enumerate() if t.name == "document-sha256"]
 
 
@@ -73,5 +74,5 @@ def test_only_a_signature_document_in_the_metadata_has_documents_hashed(store: F
     staged = plain.finish()
     assert staged.sha256 == "" and sha256_of(store, staged) == hashlib.sha256(b"late").hexdigest()
     with pytest.raises(FileNotFoundError):
-        store.reread("../" + staged.key)
+        store.reread(Staged("../" + staged.key, staged.size, staged.sha1))
     signed.abort()

@@ -26,6 +26,7 @@ from guard.credentials.cards import Card
 from guard.credentials.pki import KeyKind, Pki
 from repository import digests, signed_set
 from repository.digests import HashedUpload
+from repository.store import Staged
 from storage.files import FileDocumentStore
 from tests.attack.test_signatures import BY_SIGNER, other_value, transform
 from tests.signatures import child, reference, spoiled
@@ -400,9 +401,9 @@ def test_only_a_signature_has_documents_hashed(world: World, monkeypatch: pytest
     monkeypatch.setattr(digests, "HashedUpload", lambda upload: begun.append(upload) or HashedUpload(upload))
     reread = FileDocumentStore.reread
 
-    def read(store: FileDocumentStore, key: str, *piece: int) -> Iterator[bytes]:
-        (begun_again if piece else again).append(key)
-        return reread(store, key, *piece)
+    def read(store: FileDocumentStore, staged: Staged, *piece: int) -> Iterator[bytes]:
+        (begun_again if piece else again).append(staged.key)
+        return reread(store, staged, *piece)
 
     monkeypatch.setattr(FileDocumentStore, "reread", read)
     assert errors(Signing(world).send()) == []

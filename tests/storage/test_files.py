@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from repository.store import Staged
 from storage import FileDocumentStore, open_documents, upload
+from storage.files import HELD, MOST_HELD
 from storage.upload import BLOCK, PIECE, SMALL, WAITING
 
-SIZES = [0, 1, 20_000, SMALL - 1, SMALL, SMALL + 1, SMALL + BLOCK, 3 * BLOCK * WAITING + 17]
+SIZES = [0, 1, 20_000, HELD, HELD + 1, SMALL - 1, SMALL, SMALL + 1, SMALL + BLOCK, 3 * BLOCK * WAITING + 17]
 
 
 @pytest.fixture
@@ -72,27 +73,56 @@ def test_chunks_of_any_size(store: FileDocumentStore, chunks: list[int]) -> None
     store.discard([staged.key])
 
 
-def test_staged_bytes_are_not_readable(store: FileDocumentStore) -> None:
-    """Until they are kept, and keeping may be repeated; keeping what is gone is an error."""
-    staged = put(store, b"abc")
-    assert incoming_is_final(store, staged) is False
+@pytest.mark.parametrize("data", [b"abc", bytes(HELD + 1)])
+def test_staged_bytes_are_not_readable(store: FileDocumentStore, data: bytes) -> None:
+    """Until they are kept, and keeping may be repeated."""
+    staged = put(store, data)
+    with pytest.raises(FileNotFoundError):
+        store.open(staged.key)
     store.keep([staged])
     store.keep([staged])
-    assert incoming_is_final(store, staged) is True
+    assert b"".join(store.open(staged.key)) == data
     store.discard([staged.key])
+    store.discard([staged.key])
+    with pytest.raises(FileNotFoundError):
+        store.open(staged.key)
+
+
+def test_what_is_gone_cannot_be_kept(store: FileDocumentStore) -> None:
+    """A file that is neither staged nor kept is an error."""
+    staged = put(store, bytes(HELD + 1))
     store.discard([staged.key])
     with pytest.raises(FileNotFoundError):
         store.keep([staged])
 
 
-def incoming_is_final(store: FileDocumentStore, staged: Staged) -> bool:
-    try:
-        return b"".join(store.open(staged.key)) == b"abc"
-    except FileNotFoundError:
-        return False
+def test_a_small_document_is_no_file_until_it_is_kept(store: FileDocumentStore, tmp_path: Path) -> None:
+    """It can be read again all the same, and what is refused leaves no trace on the disk."""
+    data = random.Random(3).randbytes(HELD)
+    staged = put(store, data)
+    assert files(tmp_path) == []
+    chunks = list(store.reread(staged, chunk=1000))
+    assert b"".join(chunks) == data and {len(chunk) for chunk in chunks[:-1]} == {1000}
+    store.keep([staged])
+    assert [path.name for path in files(tmp_path)] == [staged.key]
 
 
-@pytest.mark.parametrize("size", [10, 3 * SMALL])
+def test_many_documents_do_not_wait_in_memory(store: FileDocumentStore, tmp_path: Path) -> None:
+    """A message of many parts, or many messages: beyond a number of them each goes to the disk at once.
+
+    Attack: oversized-part
+    """
+    under_way = [store.begin() for _ in range(MOST_HELD + 10)]
+    for one in under_way:
+        one.write(bytes(HELD))
+    staged = [one.finish() for one in under_way]
+    assert len(files(tmp_path)) == 10
+    assert [one.content is None for one in staged] == [False] * MOST_HELD + [True] * 10
+    store.keep(staged)
+    assert len(list(store.kept())) == len(staged)
+
+
+@pytest.mark.parametrize("size", [10, HELD + 1, 3 * SMALL])
 def test_an_aborted_upload_leaves_no_file(store: FileDocumentStore, tmp_path: Path, size: int) -> None:
     """Before the end, after it, twice, and without a first byte."""
     store.begin().abort()
@@ -173,7 +203,7 @@ def test_kept_documents_are_listed(store: FileDocumentStore) -> None:
 
 def test_old_staging_is_cleared(store: FileDocumentStore, tmp_path: Path) -> None:
     """Only what is older than asked; what is kept stays."""
-    old, new, permanent = put(store, b"old"), put(store, b"new"), kept(store, b"kept")
+    old, new, permanent = put(store, bytes(HELD + 1)), put(store, bytes(HELD + 2)), kept(store, b"kept")
     past = time.time() - 100
     os.utime(tmp_path / "documents" / "staging" / old.key, (past, past))
     assert store.clear_staging(50) == 1
@@ -185,7 +215,7 @@ def test_old_staging_is_cleared(store: FileDocumentStore, tmp_path: Path) -> Non
 def test_what_a_worker_is_receiving_stays(store: FileDocumentStore, tmp_path: Path) -> None:
     """Another worker clears: bytes that wait for the rest of their message are as young as their worker says."""
     upload = store.begin()
-    upload.write(b"half of a message")
+    upload.write(bytes(HELD + 1))
     staged = upload.finish()
     past = time.time() - 100
     os.utime(tmp_path / "documents" / "staging" / staged.key, (past, past))
@@ -226,7 +256,7 @@ def full_disk(after: int) -> Callable[..., int]:
 
 
 @pytest.mark.parametrize(
-    ("size", "room"), [(100, 0), (100, 10), (20 * SMALL, 0), (20 * SMALL, 10), (20 * SMALL, SMALL + 5)]
+    ("size", "room"), [(2 * HELD, 0), (2 * HELD, 10), (20 * SMALL, 0), (20 * SMALL, 10), (20 * SMALL, SMALL + 5)]
 )
 def test_a_full_disk_is_told_and_leaves_no_file(
     store: FileDocumentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, size: int
@@ -245,16 +275,33 @@ def test_a_full_disk_is_told_and_leaves_no_file(
     assert kept(store, b"abc").size == 3
 
 
+@pytest.mark.parametrize("room", [0, HELD - 1, HELD + 5])
+def test_a_disk_full_of_small_documents_is_told(
+    store: FileDocumentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    """They are written when they are kept: none stays in part, and the whole ones go as the caller asks."""
+    staged = [put(store, bytes(HELD)) for _ in range(2)]
+    with monkeypatch.context() as patch:
+        patch.setattr(upload.os, "write", full_disk(room))
+        with pytest.raises(OSError, match="No space"):
+            store.keep(staged)
+    assert [path.stat().st_size for path in files(tmp_path)] == [HELD] * (room // HELD)
+    store.discard([one.key for one in staged])
+    assert files(tmp_path) == []
+    store.keep(staged)
+    assert len(files(tmp_path)) == 2
+
+
 def test_a_failing_sync_is_told(store: FileDocumentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bytes that could not be made durable are not staged."""
+    """Bytes that could not be made durable are not staged, and not kept."""
     def fail(_: int) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
     monkeypatch.setattr(upload.os, "fsync", fail)
-    for size in (10, 3 * SMALL):
+    for size in (10, HELD + 1, 3 * SMALL):
         with pytest.raises(OSError, match="Input/output"):
-            put(store, bytes(size))
-    assert files(tmp_path) == []
+            kept(store, bytes(size))
+        assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize("sizes", [[BLOCK], [PIECE] * (BLOCK // PIECE), [PIECE], [PIECE - 1], [1000] * 50, [3 * BLOCK]])

@@ -18,6 +18,7 @@ from sqlalchemy.pool import Pool
 
 from conformance import frames
 from storage import FileDocumentStore
+from storage.files import HELD
 from storage.upload import SMALL
 from tests.storage.test_files import put
 from tests.world import World
@@ -76,7 +77,16 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[Calls]:
     event.remove(Pool, "connect", watched.watch)
 
 
-@pytest.mark.parametrize("size", [20_000, 3 * SMALL])
+def test_a_small_document_is_synced_where_it_stays_then_its_folder(tmp_path: Path, calls: Calls) -> None:
+    """Nothing before it is kept."""
+    store = FileDocumentStore(tmp_path)
+    staged = put(store, bytes(HELD))
+    assert calls.made[-1][0] == "folder"
+    store.keep([staged])
+    assert calls.of({staged.key}) == [("file", staged.key), ("folder", f"{staged.key[0]}/{staged.key[1]}")]
+
+
+@pytest.mark.parametrize("size", [HELD + 1, 3 * SMALL])
 def test_bytes_are_synced_then_renamed_then_their_folder_synced(tmp_path: Path, calls: Calls, size: int) -> None:
     """A document that waited in memory, and one that was written as it came."""
     store = FileDocumentStore(tmp_path)
@@ -107,18 +117,18 @@ def test_the_folders_of_documents_are_synced_when_they_are_made(tmp_path: Path, 
 def test_a_deposit_is_on_the_disk_before_its_row_and_its_row_before_the_registry(
     tmp_path: Path, calls: Calls
 ) -> None:
-    """File, name, folder, row, and only then metadata: each step after what it relies on. Removed, the other way round:
+    """File, folder, row, and only then metadata: each step after what it relies on. Removed, the other way round:
     no row for bytes that are gone, and no bytes left when the answer says so. Rule: A-3"""
     world = World.prepare(tmp_path, '[domain]\nname = "connectathon"\n').serve_here()
     submission = frames.valid_submission("connectathon", patient_id=world.patient())
     calls.made.clear()
     assert world.deposit(submission).is_success
-    (key,) = {name for call, name in calls.made if call == "rename"}
+    (key,) = {name for call, name in calls.made if call == "file"}
     folder = f"{key[0]}/{key[1]}"
     databases = ("repository.sqlite", "registry.sqlite")
     made = calls.of({key}, *databases)
-    assert made[:3] == [("file", key), ("rename", key), ("folder", folder)]
-    assert made[3:] == [(call, name) for name in databases for call in ("commit", "log")]
+    assert made[:2] == [("file", key), ("folder", folder)]
+    assert made[2:] == [(call, name) for name in databases for call in ("commit", "log")]
     calls.made.clear()
     wanted = [(world.settings.repository.unique_id, submission.entries[0].unique_id)]
     assert world.client().remove_documents(wanted).is_success

@@ -33,7 +33,7 @@ from xds.wire.http import PEER_KEY, RELATED, SOAP, BodyReader, HttpError, ReadIn
 from xds.wire.mime import multipart_response
 from xds.wire.receive import abort_unclaimed, receive
 from xds.wire.soap12 import open_envelope, read_fault, write_envelope
-from xds.wire.tls import Tls, calling, current
+from xds.wire.tls import Tls, calling, current, send_whole
 from xds.wire.turns import give_way
 from xds.wire.xml import parse
 
@@ -200,7 +200,9 @@ class SoapClient:
         self.url = url
         self._host = parts.hostname
         self._port = parts.port
-        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._line = f"POST {target} HTTP/1.1"
+        self._headers = [("Host", parts.netloc.rpartition("@")[2]), ("Accept-Encoding", "identity")]
         self._tls = (tls or calling()) if parts.scheme == "https" else None
         self._timeout = timeout
         self._limits = limits
@@ -254,7 +256,6 @@ class SoapClient:
             connection = http.client.HTTPSConnection(
                 self._host, self._port, timeout=self._timeout, context=current(self._tls)
             )
-        connection.response_class = Head
         try:
             connection.connect()  # http.client sets TCP_NODELAY here
         except OSError as error:
@@ -278,14 +279,11 @@ class SoapClient:
     ) -> bool:
         """True when everything was sent, False when the peer answered before that.
 
+        The head goes with the first block, and both in one piece: else the peer would wake up for a part of them.
         Raises _Stale when the envelope could not be sent, PeerUnreachable later.
         """
         try:
-            connection.putrequest("POST", self._target)
-            for name, value in headers:
-                connection.putheader(name, value)
-            connection.endheaders()
-            connection.send(next(blocks))
+            send_whole(connection.sock, self._head(headers) + next(blocks))
         except OSError as error:
             raise _Stale(_kind(error)) from None
         except BaseException:
@@ -305,10 +303,18 @@ class SoapClient:
             raise
         return True
 
+    def _head(self, headers: list[tuple[str, str]]) -> bytes:
+        """Written here and not by ``http.client``, which would send it by itself."""
+        lines = [self._line, *(f"{name}: {value}" for name, value in self._headers + headers)]
+        if not all(line.isascii() and line.isprintable() for line in lines):
+            raise ValueError("not fit for the head of a request")
+        return "\r\n".join((*lines, "", "")).encode("ascii")
+
     def _answer(self, connection: http.client.HTTPConnection, call: _Call) -> Answer:
+        response = Head(connection.sock, method="POST")
         try:
             try:
-                response = connection.getresponse()
+                response.begin()
             except http.client.RemoteDisconnected:
                 raise PeerUnreachable("The peer closed the connection without an answer", sent=call.whole) from None
             except http.client.HTTPException:
@@ -324,6 +330,7 @@ class SoapClient:
             self._keep(connection, response, call)
             raise
         except BaseException:
+            response.close()
             connection.close()
             raise
         self._keep(connection, response, call)
