@@ -97,6 +97,10 @@ class Repository(Section):
     sources: list[str] = Field(
         default_factory=list, description="OIDs of the sources (sourceId) that may deposit, ITI-41; empty: any"
     )
+    cda: Literal["off", "warn", "refuse"] = Field(
+        "off", description="a CDA document that is malformed, or another document or patient than its entry says: off "
+        "(not read), warn or refuse"
+    )
     on_demand: list[str] = Field(
         default_factory=lambda: ["repository.on_demand_summary:RecordSummary"],
         description="providers of on-demand documents, each module:Class",

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from repository import cda_author, deposit, signed_set
+from repository import cda_check, deposit, signed_set
 from repository.actor import RepositoryActor
 from repository.store import Staged
 from xds.check.context import Stage
@@ -91,7 +91,7 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
     findings += _receive(actor, exchange, documents, unreadable)
     findings += _match(submission, documents, unreadable)
     staged = {d.document_id: d.staged for d in documents}
-    findings += cda_author.check(actor, exchange, submission, staged)
+    findings += cda_check.check(actor, exchange, submission, staged)
     signed = signed_set.check(actor, exchange, submission, staged)
     findings += signed.findings
     if has_errors(findings):
