@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from xds.limits import DEFAULT
+from xds.model.datatypes import is_oid
 
 FILE_NAME = "carnet.toml"
 SERVED_NAME = "served.toml"
@@ -93,6 +94,13 @@ class Repository(Section):
     registry_timeout: float = Field(30.0, description="longest wait for the registry, seconds", gt=0)
     http_port: int = Field(0, description=HTTP_PORT, ge=0, le=65535)
     max_documents: int = Field(100, description="documents in one ITI-43 request", ge=1)
+    sources: list[str] = Field(
+        default_factory=list, description="OIDs of the sources (sourceId) that may deposit, ITI-41; empty: any"
+    )
+    cda: Literal["off", "warn", "refuse"] = Field(
+        "off", description="a CDA document that is malformed, or another document or patient than its entry says: off "
+        "(not read), warn or refuse"
+    )
     on_demand: list[str] = Field(
         default_factory=lambda: ["repository.on_demand_summary:RecordSummary"],
         description="providers of on-demand documents, each module:Class",
@@ -102,6 +110,14 @@ class Repository(Section):
         900.0, description="age at which an unfinished deposit is swept, seconds; above the life of an assertion", gt=0
     )
     sweep_every: float = Field(60.0, description="pause between sweeps, seconds", gt=0)
+
+    @field_validator("sources")
+    @classmethod
+    def _are_oids(cls, given: list[str]) -> list[str]:
+        for one in given:
+            if not is_oid(one):
+                raise ValueError(f"{one!r} is not an OID")
+        return given
 
 
 class RecordRules(Section):

@@ -279,6 +279,8 @@ def repository_actor(
         keeps_snapshots=settings.repository.keep_snapshots,
         trust=trust_of(settings, source.current, alarm=workers.alarm),
         author_rule=author_rule(settings, source.current),
+        cda_rule=settings.repository.cda,
+        sources=frozenset(settings.repository.sources),
         under_way=workers.under_way,
     )
 

@@ -23,7 +23,9 @@ class RepositoryActor:
     ``clock`` gives seconds since the epoch. ``providers`` make its on-demand documents, by name; ``keeps_snapshots``
     says whether what they make is stored and registered. ``under_way`` holds the trace ids of deposits that are stored
     and not yet answered: how they ended is not known, so nobody is told of them. ``trust`` are the authorities of
-    signers. ``author_rule`` is what happens to a CDA document none of whose authors is who signs: off, warn or refuse.
+    signers. ``author_rule`` is what happens to a CDA document none of whose authors is who signs: off, warn or refuse;
+    ``cda_rule`` the same of one that is malformed or contradicts its entry. ``sources`` are those (sourceId) that may
+    deposit, empty for any.
     """
 
     unique_id: str
@@ -37,6 +39,8 @@ class RepositoryActor:
     keeps_snapshots: bool = True
     trust: TrustStore | None = None
     author_rule: str = "off"
+    cda_rule: str = "off"
+    sources: frozenset[str] = frozenset()
     clock: Callable[[], float] = time.time
     under_way: MutableSet[str] = field(default_factory=set)
 

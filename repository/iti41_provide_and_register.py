@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from repository import cda_author, deposit, signed_set
+from repository import cda_check, deposit, signed_set
 from repository.actor import RepositoryActor
 from repository.store import Staged
 from xds.check.context import Stage
@@ -24,7 +24,7 @@ from xds.ebxml.read import read_submission
 from xds.ebxml.tree import reference
 from xds.ebxml.write import registry_response
 from xds.errors import Actor, ErrorCode, Finding, Refused, has_errors
-from xds.model import DocumentEntry, Submission
+from xds.model import DocumentEntry, Submission, SubmissionSet
 from xds.namespaces import LCM, RESPONSE_FAILURE, RESPONSE_SUCCESS, XDS
 from xds.rules import problem
 from xds.wire.exchange import Exchange, Part, Reply, Transaction
@@ -85,12 +85,13 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
         submission, read = read_submission(request, Actor.REPOSITORY)  # whoever verifies looks at the authors
     findings = [f for f in read if f.field in FILLED]
     findings += check_submission(submission, actor.domain, Actor.REPOSITORY, stage=Stage.PROVIDE)
+    findings += _check_source(actor, submission.submission_set)
     documents: list[Document] = []
     unreadable: set[str] = set()
     findings += _receive(actor, exchange, documents, unreadable)
     findings += _match(submission, documents, unreadable)
     staged = {d.document_id: d.staged for d in documents}
-    findings += cda_author.check(actor, exchange, submission, staged)
+    findings += cda_check.check(actor, exchange, submission, staged)
     signed = signed_set.check(actor, exchange, submission, staged)
     findings += signed.findings
     if has_errors(findings):
@@ -107,6 +108,13 @@ def provide_and_register(actor: RepositoryActor, exchange: Exchange) -> Reply:
         answer = deposit.register(actor, exchange, NAME, submission, kept, findings)
     status = RESPONSE_SUCCESS if answer.is_success else RESPONSE_FAILURE
     return Reply([registry_response(status, [*findings, *answer.errors], exchange.trace_id)])
+
+
+def _check_source(actor: RepositoryActor, submission_set: SubmissionSet) -> Iterator[Finding]:
+    """R-051: where the operator lists the sources, no other deposits. Clause: ITI TF-2 3.41.4.1.3"""
+    if actor.sources and submission_set.source_id not in actor.sources:
+        yield problem("R-051", METADATA, f"SubmissionSet {submission_set.entry_uuid}", "sourceId",
+                      found=submission_set.source_id, expected="a source this repository knows")
 
 
 def _receive(

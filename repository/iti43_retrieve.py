@@ -229,6 +229,9 @@ def _log_refused(
 
 
 def _reply(exchange: Exchange, status: str, findings: Sequence[Finding], served: Sequence[Served]) -> Reply:
+    """A homeCommunityId is repeated where it was asked with, and means nothing else here: communities are a gateway's
+    (R-124), and a consumer sends back what the entry carries. Clause: ITI TF-2 3.43.4.2
+    """
     parts, documents = [], []
     for item in served:
         content_id = f"{uuid4()}@carnet"

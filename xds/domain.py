@@ -125,6 +125,15 @@ class AffinityDomain:
         listed = self.codes.get(attribute)
         return listed is None or code.key in listed
 
+    def is_cda_format(self, code: Code | None) -> bool:
+        """True when the tables give this format to a CDA template or to the body of one; what they give to all the rest
+        says nothing.
+        """
+        tables = (self.format_of_template, self.format_of_media)
+        return code is not None and any(
+            code.key == listed for table in tables for source, listed in table.items() if source != DEFAULT
+        )
+
     def code(self, attribute: str, key: str) -> Code:
         """The ``Code`` for ``code^^scheme``, with the display name listed for it, else the code itself."""
         value, _, scheme = key.partition("^^")

@@ -69,6 +69,10 @@ def test_the_environment_wins_over_the_file_and_flags_over_both(
         ("[registry]\nthreads = 0\n", "threads"),
         ("[repository]\nregistry_timeout = -1\n", "registry_timeout"),
         ("[registry]\nport = 'many'\n", "port"),
+        ("[repository]\nsources = ['1.2.250.1', 'labo']\n", "'labo' is not an OID"),
+        ("[repository]\nsources = ['']\n", "'' is not an OID"),
+        ("[repository]\nsources = '1.2'\n", "sources"),
+        ("[repository]\ncda = 'strict'\n", "cda"),
     ],
 )
 def test_what_is_not_a_setting_is_refused_by_name(tmp_path: Path, text: str, named: str) -> None:

@@ -17,7 +17,7 @@ from lxml import etree
 
 from conformance import frames
 from conformance.client import Outcome, bytes_part
-from repository.cda_author import CHUNK, LONGEST, read
+from repository.cda_header import CHUNK, LONGEST, read
 from tests.world import PHYSICIAN, STRUCTURE, World
 from xds.model import Submission
 from xds.namespaces import HL7
@@ -149,7 +149,7 @@ def test_the_log_repeats_nothing_of_a_document(tmp_path: Path, caplog: pytest.Lo
 def test_off_reads_no_document(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is paid for a check that is not asked for."""
     world = World.prepare(tmp_path, '[credentials]\nauthor = "off"').serve_here()
-    monkeypatch.setattr("repository.cda_author.read", lambda chunks: pytest.fail("read"))
+    monkeypatch.setattr("repository.cda_check.read", lambda chunks, **how: pytest.fail("read"))
     assert not send(world, cda()).errors
 
 
