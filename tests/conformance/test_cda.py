@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from lxml import etree
 
 from conformance.cda import (
     CdaError,
@@ -106,6 +107,15 @@ def test_unique_id_with_extension() -> None:
     """A document id with an extension becomes root^extension."""
     data = spoiled(r'<id root="2\.25\.162627667188392397613854201487782908828"/>', '<id root="1.2.3" extension="A7"/>')
     assert entry_of(data).unique_id == "1.2.3^A7"
+
+
+@pytest.mark.parametrize("written", ["A &amp; B", "&amp;#38;", "&#38;", "&#38;amp;", "&lt;&quot;&gt;"])
+def test_references_in_attributes_are_what_they_stand_for(written: str) -> None:
+    """As whoever builds a tree of the document reads them: once, and no more than once."""
+    expected = etree.fromstring(f'<a v="{written}"/>').get("v")
+    data = spoiled(r'<id root="2\.25\.162627667188392397613854201487782908828"/>',
+                   f'<id root="1.2.3" extension="{written}"/>')
+    assert entry_of(data).unique_id == f"1.2.3^{expected}"
 
 
 def test_codes_of_a_laboratory_report() -> None:
