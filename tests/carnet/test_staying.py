@@ -20,12 +20,13 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from carnet import server, staying
 from carnet.handshake_reports import MOST, HandshakeReports
-from carnet.server import BoundedSocket, bounded
+from carnet.server import GATHERED, BoundedSocket, bounded
 from carnet.staying import Pool
 from carnet.supervisor import free_ports
 from guard.credentials.pki import Pki
@@ -177,6 +178,14 @@ def test_a_request_that_came_with_the_last_body_is_answered(served: tuple[object
     time.sleep(0.1)
     client.sock.sendall(BODY + HEAD + BODY)
     assert [client.answer(), client.answer()]
+
+
+def test_an_answer_is_one_piece(served: tuple[object, Connect]) -> None:
+    """Head and body come in one TLS record."""
+    client = served[1]()
+    client.sock.sendall(HEAD + BODY)
+    head, _, body = client.sock.recv(4096).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200 ") and body == b"1"
 
 
 def test_more_connections_than_threads_are_all_served(served: tuple[object, Connect]) -> None:
@@ -414,6 +423,70 @@ def test_a_flood_of_failed_handshakes_is_told_as_a_number() -> None:
     ]
 
 
+# -- answers that leave in few pieces -------------------------------------------------------------------------------
+
+
+def test_small_pieces_wait_for_the_next_ones(pair: tuple[ssl.SSLSocket, BoundedSocket]) -> None:
+    """Until they are let go of; what comes then goes at once again."""
+    client, ours = pair
+    ours.gather()
+    ours.sendall(b"head, ")
+    ours.sendall(b"body")
+    assert not select.select([client], [], [], 0.1)[0]
+    ours.let_go()
+    assert client.recv(4096) == b"head, body"
+    ours.let_go()
+    ours.sendall(b"more")
+    assert client.recv(4096) == b"more"
+
+
+def test_what_waits_is_bounded(pair: tuple[ssl.SSLSocket, BoundedSocket]) -> None:
+    """A long answer leaves as it is written, in its order, but for the last small pieces."""
+    client, ours = pair
+    ours.gather()
+    pieces = [b"head", bytes(GATHERED - 5), b"x", b"end"]
+    for piece in pieces:
+        ours.sendall(piece)
+    expected = b"".join(pieces)
+    got = b""
+    while len(got) < GATHERED:
+        got += client.recv(GATHERED)
+    assert got == expected[:GATHERED]
+    assert not select.select([client], [], [], 0.1)[0]
+    ours.let_go()
+    assert client.recv(4096) == b"end"
+
+
+def test_nothing_more_is_sent_of_an_answer_that_failed(pair: tuple[ssl.SSLSocket, BoundedSocket]) -> None:
+    """What waited is dropped; words about the failure go at once."""
+    client, ours = pair
+    ours.gather()
+    ours.sendall(b"half an answer")
+    ours.drop()
+    ours.sendall(b"sorry")
+    assert client.recv(4096) == b"sorry"
+
+
+def test_several_records_leave_as_one_piece() -> None:
+    """The connection is told when they begin and when they have ended; one record needs no telling."""
+    told: list[tuple[object, ...]] = []
+
+    class Recording(socket.socket):
+        def setsockopt(self, *what: Any) -> None:
+            told.append(what)
+
+        def sendall(self, data: Any, flags: int = 0) -> None:
+            told.append((len(data),))
+
+    with Recording() as recording:
+        tls.send_whole(recording, bytes(1 << 14))
+        assert told == [(1 << 14,)]
+        told.clear()
+        tls.send_whole(recording, bytes((1 << 14) + 1))
+    cork = (socket.IPPROTO_TCP, socket.TCP_CORK)
+    assert told == [(*cork, 1), ((1 << 14) + 1,), (*cork, 0)]
+
+
 # -- one read of a large body ---------------------------------------------------------------------------------------
 
 
@@ -423,7 +496,9 @@ def pair(tmp_path: Path, context: ssl.SSLContext) -> Iterator[tuple[ssl.SSLSocke
     listening = tls.listening()
     files = [tmp_path / "pki" / "servers" / f"registry.{name}" for name in ("pem", "key")]
     listening.load_cert_chain(*files)
-    here, there = socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        here = socket.create_connection(listener.getsockname())
+        there = listener.accept()[0]
     made: list[ssl.SSLSocket] = []
     accept = threading.Thread(
         target=lambda: made.append(bounded(listening, idle=PATIENCE).wrap_socket(there, server_side=True))
