@@ -54,7 +54,7 @@ def check(
 
     What a fault comes to is ``RepositoryActor.cda_rule``, and ``author_rule`` for an author who is not who signs. One
     error for each document: of one that is refused for its content the author is not judged. A header that cannot be
-    read names nobody. Signature documents are left to ``signed_set``.
+    read names nobody. Signature documents are left to ``signed_set``, where the domain has them verified.
     Clause: ITI TF-3 4.2.4.1; DMP R526
     """
     asks_author = authorship.is_asked(exchange.claimant, actor.author_rule)
@@ -62,9 +62,12 @@ def check(
     if not asks_author and not asks_content:
         return
     domain = actor.domain
+    verifies = domain.signatures.deposit != "off"
     for entry in submission.entries:
         is_xml = "xml" in entry.mime_type.lower()
-        if entry.entry_uuid not in staged or domain.signatures.is_signature(entry) or not (is_xml or asks_content):
+        if entry.entry_uuid not in staged or not (is_xml or asks_content):
+            continue
+        if verifies and domain.signatures.is_signature(entry):
             continue
         if asks_content:
             _ = exchange.caller  # nobody has whole documents read before he is known

@@ -94,6 +94,19 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World.prepare(tmp_path_factory.mktemp("content"), 'cda = "refuse"').serve_here()
 
 
+def test_to_be_called_a_signature_is_no_way_around(tmp_path: Path) -> None:
+    """Where the domain verifies no signatures, nobody else looks at what is called one."""
+    world = World.prepare(tmp_path, 'cda = "refuse"\n[domain]\nname = "connectathon"\n').serve_here()
+    submission = frames.valid_submission("connectathon", patient_id=world.patient())
+    (entry,) = submission.entries
+    entry.hash, entry.size = "", None
+    entry.class_code = Code("urn:oid:1.3.6.1.4.1.19376.1.2.1.1.1", "URN", "Digital Signature")
+    assert PLAIN.signatures.is_signature(entry)
+    data = cda("1.2.3.4", "1")
+    outcome = world.client().provide(submission, [(entry.entry_uuid, bytes_part(data, "a@test", entry.mime_type))])
+    assert [error.code for error in outcome.errors] == ["InvalidDocumentContent"]
+
+
 def test_a_document_that_is_what_its_entry_says_is_kept(world: World) -> None:
     """With a root alone or an extension; of two identifiers of the authority one is the patient's; a local one says
     nothing, nor does one without a value."""
