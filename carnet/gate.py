@@ -96,6 +96,7 @@ class SoftwareGate:
     def check(self, caller: Caller, transaction: str) -> Caller:
         """The caller again. Raises SoapFault that names the rule his software does not keep.
 
+        Who only claims to be somebody and is refused is verified next, comes back here, and is counted then.
         Clause: DMP homologation (Création, Alimentation, Consultation)
         """
         if self.source is None or caller.mode in (Mode.NODE, Mode.OFF) or not caller.assertion:
@@ -103,9 +104,10 @@ class SoftwareGate:
         problem = self.source.current.refusal(caller, transaction, datetime.now(UTC).date())
         if not problem:
             return caller
-        if self._meter is not None:
+        is_refused = self._rule is SoftwareRule.REFUSE
+        if self._meter is not None and not (is_refused and caller.is_claim):
             self._meter.software(self._rule.value)
-        if self._rule is SoftwareRule.REFUSE:
+        if is_refused:
             raise claim_fault(FAILED_AUTHENTICATION, problem, SOFTWARE_STEP)
         log.warning("software not homologated: %s", problem)
         return caller

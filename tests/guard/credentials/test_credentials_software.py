@@ -15,6 +15,7 @@ import registry.app
 import repository.app
 from carnet import gate
 from carnet.settings import Settings
+from conformance import frames
 from guard.credentials.caller import Caller, Mode
 from guard.credentials.software import PROFILES, Register, RegisterSource, version_of
 from guard.credentials.structures import Structures
@@ -132,6 +133,23 @@ def test_the_answer_names_the_rule_and_a_retrieve_is_refused_too(world: World) -
     world.client().query(FIND_DOCUMENTS, [], patient_id=patient)
     with pytest.raises(FaultReceived, match="needs the profile consultation"):
         world.read(patient, ["1.2.3"])
+
+
+@pytest.mark.parametrize("rule", ["warn", "refuse"])
+def test_a_deposit_is_counted_once(tmp_path: Path, rule: str) -> None:
+    """The repository judges what the assertion says, and judges again when it has verified it."""
+    (tmp_path / "software.csv").write_text(HEAD + "OTHER,Other,,alimentation,,\n", "utf-8")
+    toml = f'[credentials]\nsoftware_folder = "{tmp_path}"\nsoftware = "{rule}"'
+    world = World.prepare(tmp_path / "data", toml).serve_here()
+    submission = frames.valid_submission("dmp", patient_id=world.patient())
+    if rule == "refuse":
+        with pytest.raises(FaultReceived, match="not in the register"):
+            world.deposit(submission)
+    else:
+        assert world.deposit(submission).is_success
+    assert world.repository is not None
+    counted = world.repository.meter.collected.get_sample_value("carnet_software_total", {"outcome": rule})
+    assert counted == 1
 
 
 def test_a_submission_comes_from_whom_the_credential_names(world: World) -> None:
