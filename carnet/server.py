@@ -27,7 +27,8 @@ from gunicorn.errors import HaltServer
 
 from carnet.worker import PatientWorker, QuietLogger
 from carnet.workers import Workers
-from xds.wire.tls import Tls, current, send_whole
+from xds.wire.http import send_whole
+from xds.wire.tls import Tls, current
 
 GRACE = 30
 """Seconds requests under way are given when the service ends."""
@@ -71,6 +72,8 @@ class BoundedSocket(ssl.SSLSocket):
     _received: int = 0
     _pieces: list[bytes] | None = None
     """What is to be sent with what follows; None while everything goes at once."""
+    _gathered: int = 0
+    """Bytes of it."""
 
     def setblocking(self, flag: bool) -> None:
         """Gunicorn blocks before it reads a request; bound that wait."""
@@ -79,7 +82,7 @@ class BoundedSocket(ssl.SSLSocket):
 
     def gather(self) -> None:
         """From here on small pieces wait for the next ones, until ``let_go``."""
-        self._pieces = []
+        self._pieces, self._gathered = [], 0
 
     def let_go(self) -> None:
         """Sends what waits; from here on everything goes at once."""
@@ -100,7 +103,8 @@ class BoundedSocket(ssl.SSLSocket):
             super().sendall(data, flags)
             return
         pieces.append(data)
-        if sum(map(len, pieces)) >= GATHERED:
+        self._gathered += len(data)
+        if self._gathered >= GATHERED:
             self.let_go()
             self.gather()
 

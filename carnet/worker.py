@@ -184,7 +184,10 @@ class PatientWorker(StayingWorker):
         return arrival.is_complete()
 
     def handle_request(self, req: Any, conn: TConn) -> Any:
-        """As gunicorn's; the answer goes out in as few pieces as can be."""
+        """As gunicorn's; the answer goes out in as few pieces as can be: what is small, when the application has ended.
+
+        Nothing more is sent of an answer that failed; what is said of the failure then goes at once.
+        """
         conn.sock.gather()
         try:
             kept = super().handle_request(req, conn)

@@ -245,7 +245,7 @@ class _Document(_Authors):
         self._silence = 0 if self._is_heard else self._silence + size
         self._is_heard = False
         if self._silence > SILENCE:
-            raise _Unread(f"a tag, comment or instruction of more than {SILENCE} bytes")
+            raise _Unread(f"a tag, comment, instruction or CDATA section of more than {SILENCE} bytes")
 
     def _learn(self, name: str) -> None:
         if name not in self._names:

@@ -37,7 +37,7 @@ class Upload(Protocol):
         ...
 
     def finish(self) -> Staged:
-        """Every byte durable; raises OSError (ENOSPC when the disk is full)."""
+        """Every byte durable, or with us in memory; raises OSError (ENOSPC when the disk is full)."""
         ...
 
     def abort(self) -> None:

@@ -25,7 +25,9 @@ from xds.wire.turns import give_way
 HELD = 1 << 16
 """Bytes up to which a document waits in memory until it is kept."""
 MOST_HELD = 64
-"""Documents under way in one process; those that come while there are more wait on disk."""
+"""Uploads of one process that are in use; while there are more the next one waits on disk. A message holds its uploads to
+its end, so the bytes that wait in memory are bounded.
+"""
 _DIGITS = "0123456789abcdef"
 _KEY = re.compile(r"[0-9a-f]{32}")
 
@@ -61,10 +63,16 @@ class FileDocumentStore:
             if one.content is None:
                 self._move(self._staging / one.key, target)
             else:
-                with suppress(FileExistsError):
-                    write_file(target, one.content)
+                self._write(target, one.content)
         for folder in folders:
             sync_folder(folder)
+
+    def _write(self, target: Path, content: bytes | bytearray) -> None:
+        try:
+            write_file(target, content)
+        except FileExistsError:
+            if target.stat().st_size != len(content):
+                raise
 
     def _move(self, source: Path, target: Path) -> None:
         try:

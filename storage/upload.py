@@ -30,10 +30,7 @@ AHEAD = 1 << 24
 
 
 class FileUpload:
-    """``repository.store.Upload`` into a staging file. Used by one thread.
-
-    A document of at most ``held`` bytes becomes no file.
-    """
+    """``repository.store.Upload`` into a staging file, or into memory: up to ``held`` bytes. Used by one thread."""
 
     def __init__(self, path: Path, key: str, held: int = 0) -> None:
         self._path = path
@@ -181,7 +178,8 @@ def write_file(path: Path, data: bytes | bytearray) -> None:
         finally:
             os.close(descriptor)
     except BaseException:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
         raise
 
 

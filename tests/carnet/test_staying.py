@@ -20,7 +20,6 @@ from concurrent.futures import FIRST_COMPLETED, wait
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -59,12 +58,21 @@ def enqueue_req(self, connection):
 PatientWorker.enqueue_req = enqueue_req
 
 def app(environ, start):
+    if environ["PATH_INFO"] == "/failing":
+        raise RuntimeError("before its head")
+    if environ["PATH_INFO"] == "/broken":
+        return broken(start)
     read_into, buffer = source_of(environ, 20.0), bytearray(1000)
     while read_into(memoryview(buffer)):
         pass
     said = str(len(handed)).encode()
     start("200 OK", [("Content-Length", str(len(said)))])
     return [said]
+
+def broken(start):
+    start("200 OK", [("Content-Length", "100")])
+    yield b"a beginning"
+    raise RuntimeError("behind its head")
 
 certificate, key, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 context = listening()
@@ -186,6 +194,20 @@ def test_an_answer_is_one_piece(served: tuple[object, Connect]) -> None:
     client.sock.sendall(HEAD + BODY)
     head, _, body = client.sock.recv(4096).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 200 ") and body == b"1"
+
+
+@pytest.mark.parametrize(("path", "answer"), [("failing", b"HTTP/1.1 500 "), ("broken", b"")])
+def test_an_application_that_fails_sends_no_half_of_an_answer(
+    served: tuple[object, Connect], path: str, answer: bytes
+) -> None:
+    """Before its head the failure is said; behind it the connection ends, and nothing of what waited is sent."""
+    client = served[1]()
+    client.sock.sendall(HEAD.replace(b"/", f"/{path}".encode(), 1) + BODY)
+    received = b""
+    with suppress(ssl.SSLEOFError):
+        while more := client.sock.recv(4096):
+            received += more
+    assert received[: len(answer) or None] == answer
 
 
 def test_more_connections_than_threads_are_all_served(served: tuple[object, Connect]) -> None:
@@ -440,6 +462,20 @@ def test_small_pieces_wait_for_the_next_ones(pair: tuple[ssl.SSLSocket, BoundedS
     assert client.recv(4096) == b"more"
 
 
+def test_what_waited_leaves_as_one_piece(
+    pair: tuple[ssl.SSLSocket, BoundedSocket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many records it takes."""
+    sent: list[bytes] = []
+    monkeypatch.setattr(server, "send_whole", lambda _connection, data: sent.append(data))
+    ours = pair[1]
+    ours.gather()
+    for piece in (bytes(20_000), b"end"):
+        ours.sendall(piece)
+    ours.let_go()
+    assert sent == [bytes(20_000) + b"end"]
+
+
 def test_what_waits_is_bounded(pair: tuple[ssl.SSLSocket, BoundedSocket]) -> None:
     """A long answer leaves as it is written, in its order, but for the last small pieces."""
     client, ours = pair
@@ -467,26 +503,6 @@ def test_nothing_more_is_sent_of_an_answer_that_failed(pair: tuple[ssl.SSLSocket
     assert client.recv(4096) == b"sorry"
 
 
-def test_several_records_leave_as_one_piece() -> None:
-    """The connection is told when they begin and when they have ended; one record needs no telling."""
-    told: list[tuple[object, ...]] = []
-
-    class Recording(socket.socket):
-        def setsockopt(self, *what: Any) -> None:
-            told.append(what)
-
-        def sendall(self, data: Any, flags: int = 0) -> None:
-            told.append((len(data),))
-
-    with Recording() as recording:
-        tls.send_whole(recording, bytes(1 << 14))
-        assert told == [(1 << 14,)]
-        told.clear()
-        tls.send_whole(recording, bytes((1 << 14) + 1))
-    cork = (socket.IPPROTO_TCP, socket.TCP_CORK)
-    assert told == [(*cork, 1), ((1 << 14) + 1,), (*cork, 0)]
-
-
 # -- one read of a large body ---------------------------------------------------------------------------------------
 
 
@@ -509,6 +525,7 @@ def pair(tmp_path: Path, context: ssl.SSLContext) -> Iterator[tuple[ssl.SSLSocke
     (ours,) = made
     assert isinstance(ours, BoundedSocket)
     ours.setblocking(True)
+    client.settimeout(PATIENCE)
     with client, ours:
         yield client, ours
 

@@ -184,7 +184,7 @@ def numbered(pattern: str, count: int, start: bytes = HEAD) -> Iterator[bytes]:
 
 
 NAMES = f"names and identifiers of more than {ROOM} characters"
-SILENT = f"a tag, comment or instruction of more than {SILENCE} bytes"
+SILENT = f"a tag, comment, instruction or CDATA section of more than {SILENCE} bytes"
 DEEP = f"more than {DEPTH} elements inside one another"
 
 

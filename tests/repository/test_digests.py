@@ -65,7 +65,9 @@ def test_a_disk_that_is_full_ends_the_thread_too(store: FileDocumentStore) -> No
     assert not [t for t in threading.enumerate() if t.name == "document-sha256"]
 
 
-def test_only_a_signature_document_in_the_metadata_has_documents_hashed(store: FileDocumentStore) -> None:
+def test_only_a_signature_document_in_the_metadata_has_documents_hashed(
+    store: FileDocumentStore, tmp_path: Path
+) -> None:
     """Else they go where they always went, and are read back when one turns up after all."""
     foresee = sinks(store)
     plain, signed = foresee(b"<no signature/>")(), foresee(b"<" + MARK + b"/>")()
@@ -73,6 +75,7 @@ def test_only_a_signature_document_in_the_metadata_has_documents_hashed(store: F
     plain.write(b"late")
     staged = plain.finish()
     assert staged.sha256 == "" and sha256_of(store, staged) == hashlib.sha256(b"late").hexdigest()
+    (tmp_path / staged.key).write_bytes(b"outside")
     with pytest.raises(FileNotFoundError):
         store.reread(Staged("../" + staged.key, staged.size, staged.sha1))
     signed.abort()

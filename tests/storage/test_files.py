@@ -286,10 +286,35 @@ def test_a_disk_full_of_small_documents_is_told(
         with pytest.raises(OSError, match="No space"):
             store.keep(staged)
     assert [path.stat().st_size for path in files(tmp_path)] == [HELD] * (room // HELD)
+    assert not any(one.key in _path_of(name) for one in staged for name in os.listdir("/proc/self/fd"))
     store.discard([one.key for one in staged])
     assert files(tmp_path) == []
     store.keep(staged)
     assert len(files(tmp_path)) == 2
+
+
+def _path_of(descriptor: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except FileNotFoundError:
+        return ""
+
+
+def test_the_rest_of_a_file_is_not_taken_for_the_document(
+    store: FileDocumentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full and the rest cannot be removed: what is told is the first failure, and a repeat fails too."""
+    def broken(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    staged = put(store, bytes(1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(upload.os, "write", full_disk(10))
+        patch.setattr(upload.os, "unlink", broken)
+        with pytest.raises(OSError, match="No space"):
+            store.keep([staged])
+    with pytest.raises(FileExistsError):
+        store.keep([staged])
 
 
 def test_a_failing_sync_is_told(store: FileDocumentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,7 +33,7 @@ class Head(HTTPResponse):
     """
 
     def begin(self) -> None:
-        """Called by ``http.client`` once the request is sent."""
+        """Called once the request is sent."""
         if self.headers is not None:
             return
         left = LONGEST

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import http.client
+import re
 import select
 import socket
 import ssl
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 from wsgiref.types import WSGIApplication, WSGIEnvironment
 
 from lxml import etree
@@ -29,14 +30,18 @@ from xds.wire.addressing import new_message_id, read_addressing, request_headers
 from xds.wire.answer_head import Head
 from xds.wire.exchange import OutgoingPart, Part, PartSink, Peer
 from xds.wire.faults import QName, SoapFault
-from xds.wire.http import PEER_KEY, RELATED, SOAP, BodyReader, HttpError, ReadInto, into
+from xds.wire.http import PEER_KEY, RELATED, SOAP, BodyReader, HttpError, ReadInto, into, send_whole
 from xds.wire.mime import multipart_response
 from xds.wire.receive import abort_unclaimed, receive
 from xds.wire.soap12 import open_envelope, read_fault, write_envelope
-from xds.wire.tls import Tls, calling, current, send_whole
+from xds.wire.tls import Tls, calling, current
 from xds.wire.turns import give_way
 from xds.wire.xml import parse
 
+_USUAL = {"http": 80, "https": 443}
+_TARGET = re.compile("[!-~]+")
+_TOGETHER = 1 << 16
+"""Bytes of a first block that leave with the head; more of them would be copied for nothing."""
 _IDLE = 30.0
 """Seconds after which an unused connection is not trusted any more."""
 
@@ -198,11 +203,11 @@ class SoapClient:
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"not an http or https address: {url}")
         self.url = url
-        self._host = parts.hostname
-        self._port = parts.port
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._line = f"POST {target} HTTP/1.1"
-        self._headers = [("Host", parts.netloc.rpartition("@")[2]), ("Accept-Encoding", "identity")]
+        self._host = unquote(parts.hostname)  # the zone of an address has its percent sign escaped
+        self._port = parts.port or _USUAL[parts.scheme]
+        self._begin = (
+            f"POST {_target_of(parts)} HTTP/1.1", f"Host: {_host_of(parts)}", "Accept-Encoding: identity",
+        )
         self._tls = (tls or calling()) if parts.scheme == "https" else None
         self._timeout = timeout
         self._limits = limits
@@ -223,20 +228,21 @@ class SoapClient:
         turns out closed before the envelope was sent.
         """
         give_way()
-        kept = self._reusable()
+        may_be_stale = True
         while True:
-            connection = kept or self._connect()
             message_id, headers, blocks = _write(
                 self.url, action, body, security=security, mtom=mtom, parts=parts, trace_id=trace_id,
                 on_behalf=on_behalf,
             )
+            kept = self._reusable() if may_be_stale else None  # the last look before anything is sent
+            connection = kept or self._connect()
             try:
                 whole = self._send(connection, headers, blocks)
             except _Stale as stale:
                 connection.close()
                 if kept is None:
                     raise PeerUnreachable(f"The request could not be sent: {stale}", sent=False) from None
-                kept = None
+                may_be_stale = False
                 continue
             call = _Call(message_id, begin_part, whole=whole, fresh=kept is None)
             return self._answer(connection, call)
@@ -283,7 +289,12 @@ class SoapClient:
         Raises _Stale when the envelope could not be sent, PeerUnreachable later.
         """
         try:
-            send_whole(connection.sock, self._head(headers) + next(blocks))
+            head, first = self._head(headers), next(blocks)
+            if len(first) <= _TOGETHER:
+                send_whole(connection.sock, head + first)
+            else:
+                connection.send(head)
+                connection.send(first)
         except OSError as error:
             raise _Stale(_kind(error)) from None
         except BaseException:
@@ -305,7 +316,7 @@ class SoapClient:
 
     def _head(self, headers: list[tuple[str, str]]) -> bytes:
         """Written here and not by ``http.client``, which would send it by itself."""
-        lines = [self._line, *(f"{name}: {value}" for name, value in self._headers + headers)]
+        lines = [*self._begin, *(f"{name}: {value}" for name, value in headers)]
         if not all(line.isascii() and line.isprintable() for line in lines):
             raise ValueError("not fit for the head of a request")
         return "\r\n".join((*lines, "", "")).encode("ascii")
@@ -427,6 +438,24 @@ class _Blocks:
 
     def unread(self, block: bytes) -> None:
         self._rest = block + self._rest
+
+
+def _host_of(parts: SplitResult) -> str:
+    """What Host says: no user, no zone of the address, no port that goes without saying.
+
+    Clause: RFC 9110 7.2; RFC 6874 4
+    """
+    host = (parts.hostname or "").partition("%")[0]
+    host = f"[{host}]" if ":" in host else host.encode("idna").decode("ascii")
+    return host if parts.port in (None, _USUAL[parts.scheme]) else f"{host}:{parts.port}"
+
+
+def _target_of(parts: SplitResult) -> str:
+    """Path and query. Raises ValueError for what cannot stand in a request line. Clause: RFC 9112 3.2"""
+    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not _TARGET.fullmatch(target):
+        raise ValueError(f"not the path of an address: {target}")
+    return target
 
 
 class _Stale(Exception):

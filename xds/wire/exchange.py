@@ -19,7 +19,7 @@ class PartSink(Protocol):
     def write(self, chunk: bytes | memoryview) -> None: ...
 
     def finish(self) -> Any:
-        """Every byte durable; returns what the owner of the sink knows about them (size, hash, key)."""
+        """No more will come; returns what the owner of the sink knows about the bytes (size, hash, key)."""
         ...
 
     def abort(self) -> None:

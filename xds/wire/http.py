@@ -6,6 +6,7 @@ Clause: ITI TF-2 Appendix V 3.2; RFC 9110 8.3; RFC 2045 5.1
 from __future__ import annotations
 
 import re
+import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -27,11 +28,23 @@ _PARAMETER = re.compile(
 )
 _ESCAPE = re.compile(r"\\(.)")
 _LONGEST_HEADER = 4096
+_RECORD = 1 << 14
+"""Most bytes of one record of TLS."""
 
 Read = Callable[[int], bytes]
 """Returns up to so many bytes, ``b""`` at the end; may block."""
 ReadInto = Callable[[memoryview], int]
 """Fills the front of the buffer; returns how many bytes, 0 at the end; may block."""
+
+
+def send_whole(connection: socket.socket, data: bytes) -> None:
+    """As ``sendall``; what takes several records of TLS leaves as one piece, for each one alone would wake the peer."""
+    if len(data) <= _RECORD:
+        connection.sendall(data)
+        return
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+    connection.sendall(data)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
 
 def into(read: Read) -> ReadInto:

@@ -12,7 +12,6 @@ Rule: K-01. Clause: DMP PDT-INF-579; ITI TF-2 3.19.6; RFC 9325
 
 from __future__ import annotations
 
-import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -27,9 +26,6 @@ SUITES = (
 
 Tls = ssl.SSLContext | Callable[[], ssl.SSLContext]
 """A context, or what gives the one for the next connection: keys and authorities change while we run."""
-
-_RECORD = 1 << 14
-"""Most bytes of one record."""
 
 
 def listening() -> ssl.SSLContext:
@@ -56,16 +52,6 @@ def calling(anchors: Path | str | None = None, *, pem: str = "") -> ssl.SSLConte
 def current(tls: Tls) -> ssl.SSLContext:
     """The context for a new connection."""
     return tls if isinstance(tls, ssl.SSLContext) else tls()
-
-
-def send_whole(connection: socket.socket, data: bytes) -> None:
-    """As ``sendall``; what takes several records leaves as one piece, for each one alone would wake the peer."""
-    if len(data) <= _RECORD:
-        connection.sendall(data)
-        return
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
-    connection.sendall(data)
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
 
 
 def _bounded(context: ssl.SSLContext) -> ssl.SSLContext:
