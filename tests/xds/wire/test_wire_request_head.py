@@ -87,24 +87,28 @@ def peer() -> Iterator[Callable[..., Peer]]:
 
 
 @pytest.mark.parametrize(
-    ("address", "host", "target"),
+    ("address", "where", "host", "target"),
     [
-        ("http://registry.example/services/registry", "registry.example", "/services/registry"),
-        ("http://registry.example", "registry.example", "/"),
-        ("http://registry.example:80/a?b=c&d", "registry.example", "/a?b=c&d"),
-        ("http://registry.example:8080/a", "registry.example:8080", "/a"),
-        ("http://anne:secret@Registry.example/a", "registry.example", "/a"),
-        ("http://bücher.example/a", "xn--bcher-kva.example", "/a"),
-        ("http://[2001:db8::1]:8080/a", "[2001:db8::1]:8080", "/a"),
-        ("http://[fe80::1%25eth0]/a", "[fe80::1]", "/a"),
+        ("http://registry.example/services/registry", ("registry.example", 80), "registry.example", "/services/registry"),
+        ("http://registry.example", ("registry.example", 80), "registry.example", "/"),
+        ("http://registry.example:80/a?b=c&d", ("registry.example", 80), "registry.example", "/a?b=c&d"),
+        ("http://registry.example:8080/a", ("registry.example", 8080), "registry.example:8080", "/a"),
+        ("http://anne:secret@Registry.example/a", ("registry.example", 80), "registry.example", "/a"),
+        ("http://bücher.example/a", ("bücher.example", 80), "xn--bcher-kva.example", "/a"),
+        ("http://[2001:db8::1]:8080/a", ("2001:db8::1", 8080), "[2001:db8::1]:8080", "/a"),
+        ("http://[fe80::1%25eth0]/a", ("fe80::1%eth0", 80), "[fe80::1]", "/a"),
     ],
 )
 def test_head_and_envelope_are_one_piece(
-    peer: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch, address: str, host: str, target: str
+    peer: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch, address: str, where: tuple[str, int], host: str,
+    target: str,
 ) -> None:
     """Every field, and no other; nobody's name or password; the peer wakes up once."""
     there, connect = peer(), socket.create_connection
-    monkeypatch.setattr(socket, "create_connection", lambda _, *rest: connect(there.address, *rest))
+    called: list[tuple[str, int]] = []
+    monkeypatch.setattr(
+        socket, "create_connection", lambda where, *rest: called.append(where) or connect(there.address, *rest)
+    )
     SoapClient(address, timeout=PATIENCE).call(QUERY, BODY, trace_id="0" * 32, on_behalf=b"certificate")
     (piece,) = there.pieces
     head, _, envelope = piece.partition(b"\r\n\r\n")
@@ -114,6 +118,7 @@ def test_head_and_envelope_are_one_piece(
         f"X-Trace-Id: {'0' * 32}", "X-On-Behalf: Y2VydGlmaWNhdGU=",
     ]
     assert envelope.endswith(b"Envelope>")
+    assert called == [where]
 
 
 @pytest.mark.parametrize(
