@@ -88,10 +88,14 @@ class SqliteWriter:
                 self._others.leave()
 
     def _connection(self) -> Any:
+        """It reads pages in place of mapping them: SQLite maps a file anew whenever another process has written, and then
+        every page touched is a fault.
+        """
         if self._pooled is None:
             self._pooled = self._opened()
             if self._log is not None:
-                self._pooled.driver_connection.execute("PRAGMA synchronous=NORMAL").close()
+                for pragma in ("synchronous=NORMAL", "mmap_size=0"):
+                    self._pooled.driver_connection.execute(f"PRAGMA {pragma}").close()
         return self._pooled.driver_connection
 
     def _undo(self, connection: Any) -> None:

@@ -89,7 +89,7 @@ def peer() -> Iterator[Callable[..., Peer]]:
 @pytest.mark.parametrize(
     ("address", "where", "host", "target"),
     [
-        ("http://registry.example/services/registry", ("registry.example", 80), "registry.example", "/services/registry"),
+        ("http://registry.example/a/b", ("registry.example", 80), "registry.example", "/a/b"),
         ("http://registry.example", ("registry.example", 80), "registry.example", "/"),
         ("http://registry.example:80/a?b=c&d", ("registry.example", 80), "registry.example", "/a?b=c&d"),
         ("http://registry.example:8080/a", ("registry.example", 8080), "registry.example:8080", "/a"),
