@@ -1,7 +1,7 @@
 """ITI-41 Provide and Register Document Set-b.
 
-Documents arrive first, size and SHA-1 computed as they stream to staging; small ones wait in memory. Then: match documents and
-entries, compare what the source claimed, make the bytes permanent with their index rows and the
+Documents arrive first, size and SHA-1 computed as they stream to staging; small ones wait in memory. Then: match
+documents and entries, compare what the source claimed, make the bytes permanent with their index rows and the
 access-log line in one transaction, register, answer. A document is visible only through the registry,
 so nothing of a deposit that fails in between is ever seen; what it leaves behind is swept.
 

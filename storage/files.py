@@ -25,8 +25,8 @@ from xds.wire.turns import give_way
 HELD = 1 << 16
 """Bytes up to which a document waits in memory until it is kept."""
 MOST_HELD = 64
-"""Uploads of one process that are in use; while there are more the next one waits on disk. A message holds its uploads to
-its end, so the bytes that wait in memory are bounded.
+"""Uploads of one process that are in use; while there are more the next one waits on disk. A message holds its uploads
+to its end, so the bytes that wait in memory are bounded.
 """
 _DIGITS = "0123456789abcdef"
 _KEY = re.compile(r"[0-9a-f]{32}")

@@ -88,8 +88,8 @@ class SqliteWriter:
                 self._others.leave()
 
     def _connection(self) -> Any:
-        """It reads pages in place of mapping them: SQLite maps a file anew whenever another process has written, and then
-        every page touched is a fault.
+        """It reads pages in place of mapping them: SQLite maps a file anew whenever another process has written, and
+        then every page touched is a fault.
         """
         if self._pooled is None:
             self._pooled = self._opened()
