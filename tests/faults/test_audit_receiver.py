@@ -119,7 +119,8 @@ def test_no_audit_message_is_lost(rsyslog: Rsyslog, tmp_path: Path, oracles: Pat
         f'anchors = "{rsyslog.folder}/authority.pem"\n'
     )
     sent: set[str] = set()
-    with served(tmp_path / "data", f"registry_timeout = 2\n{audit}") as live:
+    swept = "registry_timeout = 2\ngrace = 15\nsweep_every = 1\n"  # what was killed is told when the sweep has asked
+    with served(tmp_path / "data", f"{swept}{audit}") as live:
         anchors = (tmp_path / "data" / "pki" / "trust" / "ca.pem").read_text("ascii")
         (rsyslog.folder / "anchors.pem").write_text(anchors, "ascii")
         patient = live.world.patient()
