@@ -2,9 +2,9 @@
 
 ``folder/staging/<key>`` while a document is on its way, ``folder/kept/<digit>/<digit>/<key>`` for good, in 256
 folders by the first two digits of the key. Both are on one file system, so that keeping is one rename. A small document
-waits in memory instead and is written where it stays: one file made in place of one made and moved, one change of the
-disk's journal in place of two, and nothing at all for what is refused. The folders are all made at once: a new folder
-must itself be synced, which costs more than the document.
+waits in memory instead and is written where it stays: one file made in place of one made and moved, and nothing at all
+for what is refused. The folders are all made at once: a new folder must itself be synced, which costs more than the
+document.
 """
 
 from __future__ import annotations
