@@ -21,6 +21,7 @@ from lxml import etree
 from xds.limits import DEFAULT as LIMITS
 from xds.model import Code
 from xds.namespaces import HL7
+from xds.wire.xml import as_written
 
 STYLESHEET = "{http://www.w3.org/1999/XSL/Transform}stylesheet"
 _CDA = f"{{{HL7}}}ClinicalDocument"
@@ -254,7 +255,7 @@ class _Collector:
             self._elements += 1
             self._characters += sum(map(len, attributes.values()))
             self._bound()
-            self._builder.start(tag, {name: _meant(value) for name, value in attributes.items()})
+            self._builder.start(tag, {name: as_written(value) for name, value in attributes.items()})
 
     def _look_at_body(self, tag: str, attributes: dict[Any, Any]) -> None:
         below = self._depth - self._body_depth
@@ -292,13 +293,6 @@ class _Collector:
 
     def _error(self, reason: str) -> CdaError:
         return CdaError(self.source, [Problem("document", "", reason)])
-
-
-def _meant(value: str) -> str:
-    """An attribute as it was written. libxml2 hands on each ampersand as ``&#38;`` when it is told to resolve no
-    entities.
-    """
-    return value.replace("&#38;", "&")
 
 
 # --- the header's elements as values ---------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from lxml import etree
 
 from guard.credentials import authorship
 from xds.namespaces import DS, HL7
+from xds.wire.xml import as_written
 
 CHUNK = 1 << 14
 """Bytes read at a time: the headers of the published samples end before."""
@@ -215,8 +216,7 @@ class _Document(_Authors):
         if tag == ROOT and self.is_cda:
             raise _Unread("a second ClinicalDocument")
         for name in (tag, *attributes):
-            if name not in self._names:
-                self._learn(name)
+            self._learn(name)
         if self._is_inside and not self._path:
             self.header.elements.add(tag)
             if tag in (_ID, _TYPE):
@@ -295,5 +295,4 @@ class _Document(_Authors):
 
 
 def _value(attributes: dict[str, str], name: str) -> str:
-    """Trimmed. libxml2 hands on an ampersand as ``&#38;``, because it is told to resolve no entities."""
-    return attributes.get(name, "").replace("&#38;", "&").strip()
+    return as_written(attributes.get(name, "")).strip()

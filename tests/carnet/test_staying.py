@@ -60,8 +60,8 @@ PatientWorker.enqueue_req = enqueue_req
 def app(environ, start):
     if environ["PATH_INFO"] == "/failing":
         raise RuntimeError("before its head")
-    if environ["PATH_INFO"] == "/broken":
-        return broken(start)
+    if environ["PATH_INFO"] in ("/broken", "/unreadable"):
+        return broken(start, OSError if environ["PATH_INFO"] == "/unreadable" else RuntimeError)
     read_into, buffer = source_of(environ, 20.0), bytearray(1000)
     while read_into(memoryview(buffer)):
         pass
@@ -69,10 +69,10 @@ def app(environ, start):
     start("200 OK", [("Content-Length", str(len(said)))])
     return [said]
 
-def broken(start):
+def broken(start, error):
     start("200 OK", [("Content-Length", "100")])
     yield b"a beginning"
-    raise RuntimeError("behind its head")
+    raise error("behind its head")
 
 certificate, key, port = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 context = listening()
@@ -196,7 +196,7 @@ def test_an_answer_is_one_piece(served: tuple[object, Connect]) -> None:
     assert head.startswith(b"HTTP/1.1 200 ") and body == b"1"
 
 
-@pytest.mark.parametrize(("path", "answer"), [("failing", b"HTTP/1.1 500 "), ("broken", b"")])
+@pytest.mark.parametrize(("path", "answer"), [("failing", b"HTTP/1.1 500 "), ("broken", b""), ("unreadable", b"")])
 def test_an_application_that_fails_sends_no_half_of_an_answer(
     served: tuple[object, Connect], path: str, answer: bytes
 ) -> None:

@@ -61,6 +61,13 @@ def parse(data: bytes, limits: Limits = DEFAULT, *, allow_instructions: bool = F
     return root
 
 
+def as_written(value: str) -> str:
+    """An attribute that a parser target was given. libxml2 hands on each ampersand as ``&#38;`` when it is told to
+    resolve no entities.
+    """
+    return value.replace("&#38;", "&")
+
+
 def _after_declaration(data: bytes, start: int) -> int:
     """Offset behind the XML declaration, or ``start`` when there is none; refuses encodings but UTF-8."""
     if not data.startswith(b"<?xml", start) or data[start + 5 : start + 6] not in (b" ", b"\t", b"\r", b"\n"):

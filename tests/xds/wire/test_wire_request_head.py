@@ -175,8 +175,13 @@ def test_a_connection_is_kept_as_the_peer_says(peer: Callable[..., Peer], head: 
     assert there.connections == connections
 
 
-def test_what_is_left_of_an_answer_is_not_taken_for_the_next(peer: Callable[..., Peer]) -> None:
-    """Bytes behind the last boundary of a message, which nobody reads: the next call is on a connection of its own."""
+def test_what_is_left_of_an_answer_is_not_taken_for_the_next(
+    peer: Callable[..., Peer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bytes behind the last boundary of a message, which nobody reads: the next call is on a connection of its own,
+    also where they have not come yet when the idle one is looked at.
+    """
+    monkeypatch.setattr("xds.wire.client._readable", lambda sock: False)
 
     def answer(request: bytes) -> bytes:
         body = good(request).partition(b"\r\n\r\n")[2]
@@ -188,7 +193,9 @@ def test_what_is_left_of_an_answer_is_not_taken_for_the_next(peer: Callable[...,
     there = peer(answer)
     client = SoapClient(f"http://127.0.0.1:{there.address[1]}{PATH}", timeout=PATIENCE)
     for _ in range(2):
-        client.call(QUERY, BODY).discard()
+        with client.call(QUERY, BODY) as understood:
+            assert understood.action == f"{QUERY}Response"
+    assert there.connections == 2
 
 
 def test_several_records_leave_as_one_piece() -> None:
